@@ -1,0 +1,35 @@
+# The few commands that a reader needs. The work is done by cargo, xtask and scripts/install.sh;
+# this file only puts them in order.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help build demo test fmt tidy bench clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+build: ## build the release binary, target/release/tanist
+	cargo build --release --package tanist
+
+demo: ## install redis-server if it is missing, build, and watch a failover
+	./scripts/install.sh demo
+	cargo build --release --package tanist
+	$(TARGET)/release/tanist demo
+
+test: ## install what the tests need if it is missing, and run all that CI runs
+	./scripts/install.sh test
+	cargo xtask ci
+
+fmt: ## format all code
+	cargo fmt --all
+
+tidy: ## check the rules of the architecture
+	cargo xtask tidy
+
+bench: ## compare with other proxies and controllers, in one run on this machine
+	cargo bench --package tanist-bench
+
+clean: ## remove what was built and the tests' Python clients
+	cargo clean
+	rm -rf .venv

@@ -1,0 +1,209 @@
+//! The local API: requests in, answers out; everything is asked of the one loop.
+//!
+//! Invariant: a handler holds no state; an unknown path or a bad body is an answer, never a panic.
+//!
+//! Not here: what the requests do (`super::reconciler`), the documents (`tanist_link::api`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tanist_core::model::{GroupName, MoveKind, NodeId};
+use tanist_link::api::{ApiError, EventRecord, Fault};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::proxies;
+use crate::reconciler::{Call, Handle, Input};
+
+/// The largest request body, in bytes.
+const BODY_LIMIT: usize = 64 << 10;
+
+#[derive(Debug, Clone)]
+struct Api {
+    handle: Handle,
+    generations: Arc<AtomicU64>,
+}
+
+/// Every route that a controller offers.
+pub fn routes(handle: Handle) -> Router {
+    let api = Api { handle, generations: Arc::default() };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/groups", post(create))
+        .route("/v1/groups/{group}", get(group).delete(delete))
+        .route("/v1/groups/{group}/failover", post(failover))
+        .route("/v1/groups/{group}/switchover", post(switchover))
+        .route("/v1/groups/{group}/history", get(history))
+        .route("/v1/groups/{group}/nodes/{node}/fault", post(fault))
+        .route("/v1/events", get(events))
+        .route("/v1/events/follow", get(follow))
+        .route("/v1/down", post(down))
+        .route("/link/v1/proxy", post(proxy))
+        .fallback(unknown)
+        .with_state(api)
+}
+
+/// An error as a response; the status follows from the code's first digits.
+struct Refusal(ApiError);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.0.code.as_str() {
+            "T410" | "T411" | "T414" => http::StatusCode::NOT_FOUND,
+            "T402" | "T412" | "T413" => http::StatusCode::CONFLICT,
+            code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,
+            _ => http::StatusCode::BAD_REQUEST,
+        };
+        (status, axum::Json(self.0)).into_response()
+    }
+}
+
+type Answer<T> = Result<axum::Json<T>, Refusal>;
+
+async fn ask<T: Serialize>(
+    api: &Api,
+    call: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Call,
+) -> Answer<T> {
+    let (reply, answer) = oneshot::channel();
+    let ended =
+        || Refusal(ApiError::new("T503", "the controller is ending", "start it again: tanist dev"));
+    api.handle.inbox.send(Input::Call(call(reply))).await.map_err(|_| ended())?;
+    match answer.await {
+        Ok(Ok(value)) => Ok(axum::Json(value)),
+        Ok(Err(error)) => Err(Refusal(error)),
+        Err(_) => Err(ended()),
+    }
+}
+
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
+    let limited = http_body_util::Limited::new(request.into_body(), BODY_LIMIT);
+    let bytes = limited.collect().await.map_err(|_| {
+        let message =
+            format!("the request's body could not be read or has over {BODY_LIMIT} bytes");
+        Refusal(ApiError::new("T400", message, "send a smaller body"))
+    })?;
+    serde_json::from_slice(&bytes.to_bytes()).map_err(|err| {
+        let message = format!("the request's body is not understood: {err}");
+        Refusal(ApiError::new("T400", message, "see docs/local-api.md"))
+    })
+}
+
+fn group_name(text: &str) -> Result<GroupName, Refusal> {
+    GroupName::parse(text)
+        .map_err(|err| Refusal(ApiError::new("T401", err.to_string(), "check the name")))
+}
+
+async fn status(State(api): State<Api>) -> Response {
+    ask(&api, Call::Status).await.into_response()
+}
+
+async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    Ok(ask(&api, |reply| Call::Group { name, reply }).await.into_response())
+}
+
+async fn create(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
+    let asked = body(request).await?;
+    Ok(ask(&api, |reply| Call::Create { asked, reply }).await.into_response())
+}
+
+async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    Ok(ask(&api, |reply| Call::Delete { name, reply }).await.into_response())
+}
+
+async fn failover(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    move_primary(api, name, MoveKind::Failover, request).await
+}
+
+async fn switchover(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    move_primary(api, name, MoveKind::Switchover, request).await
+}
+
+async fn move_primary(
+    api: Api,
+    name: String,
+    kind: MoveKind,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    let asked = body(request).await?;
+    Ok(ask(&api, |reply| Call::Move { name, kind, asked, reply }).await.into_response())
+}
+
+async fn history(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    Ok(ask(&api, |reply| Call::History { name, reply }).await.into_response())
+}
+
+async fn fault(
+    State(api): State<Api>,
+    Path((name, node)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    let node = NodeId::new(node);
+    let fault: Fault = body(request).await?;
+    Ok(ask(&api, |reply| Call::Fault { name, node, fault, reply }).await.into_response())
+}
+
+#[derive(Debug, Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn events(State(api): State<Api>, Query(query): Query<After>) -> Response {
+    ask(&api, |reply| Call::Events { after: query.after, reply }).await.into_response()
+}
+
+async fn down(State(api): State<Api>) -> Response {
+    ask(&api, Call::Down).await.into_response()
+}
+
+/// Events as they happen, as JSON lines.
+async fn follow(State(api): State<Api>, request: Request) -> Response {
+    let mut news = api.handle.events.subscribe();
+    let name = "events";
+    let (duplex, response) = tanist_link::accept::<EventRecord, ()>(name, request.into_body());
+    tokio::spawn(async move {
+        let sender = duplex.sender;
+        loop {
+            let record = tokio::select! {
+                () = sender.closed() => break,
+                record = news.recv() => record,
+            };
+            match record {
+                Ok(record) if sender.send(&record).is_ok() => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Ok(_) | Err(broadcast::error::RecvError::Closed) => break,
+            }
+        }
+    });
+    response
+}
+
+async fn proxy(State(api): State<Api>, request: Request) -> Response<Body> {
+    let generation = api.generations.fetch_add(1, Ordering::Relaxed);
+    proxies::converse(request.into_body(), api.handle.inbox.clone(), generation)
+}
+
+async fn unknown(request: Request) -> Response {
+    let message = format!("there is no {} {}", request.method(), request.uri().path());
+    Refusal(ApiError::new("T410", message, "see docs/local-api.md")).into_response()
+}

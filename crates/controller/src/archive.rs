@@ -1,0 +1,270 @@
+//! The controller's memory: specs, topologies, events and failovers, in the store.
+//!
+//! Everything is read once at the start; from then on this controller is the only writer, and every
+//! write says so: it compares the term key and the document's own revision.
+//!
+//! Invariant: what is in memory here is what the store last confirmed. After a failure whose outcome
+//! is unknown everything is read again.
+//!
+//! Not here: when to write (`super::reconciler`).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tanist_core::model::stored::Stored;
+use tanist_core::model::{
+    Event, GroupName, GroupSpec, NodeId, Severity, ShardKey, ShardTopology, Term,
+};
+use tanist_link::api::{EventRecord, FailoverRecord};
+use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
+
+use crate::clock::wall_ms;
+use crate::error::ControllerError;
+use crate::keys;
+
+/// Events that are kept.
+const EVENTS_KEPT: u64 = 10_000;
+
+/// A document and the store's revision of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Held<T> {
+    pub(crate) body: T,
+    revision: Revision,
+}
+
+/// What the store holds.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    store: AnyStore,
+    term: Term,
+    term_revision: Revision,
+    next_event: u64,
+    pub(crate) specs: BTreeMap<GroupName, Held<GroupSpec>>,
+    pub(crate) topologies: BTreeMap<ShardKey, Held<ShardTopology>>,
+}
+
+impl Archive {
+    /// Takes the leadership and reads everything.
+    pub(crate) async fn open(store: AnyStore) -> Result<Self, ControllerError> {
+        let failed = |source| ControllerError::Store { doing: "taking the leadership", source };
+        let (known, _) = store.get(keys::TERM).await.map_err(failed)?;
+        let revision = known.as_ref().map_or(Revision::ABSENT, |kv| kv.mod_revision);
+        let before: Term = match &known {
+            Some(kv) => parse(kv)?,
+            None => Term(0),
+        };
+        let term = before.next();
+        let txn = Txn::new().when_unchanged(keys::TERM, revision).put(keys::TERM, json(&term)?);
+        let outcome = store.txn(txn).await.map_err(failed)?;
+        if !outcome.committed {
+            return Err(ControllerError::Deposed);
+        }
+        let mut archive = Self {
+            store,
+            term,
+            term_revision: outcome.revision,
+            next_event: 1,
+            specs: BTreeMap::new(),
+            topologies: BTreeMap::new(),
+        };
+        archive.reload().await?;
+        Ok(archive)
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Reads every spec and topology again.
+    pub(crate) async fn reload(&mut self) -> Result<(), ControllerError> {
+        let specs: Vec<Held<GroupSpec>> = self.read_all(keys::SPECS).await?;
+        self.specs = specs.into_iter().map(|held| (held.body.name.clone(), held)).collect();
+        let shards: Vec<Held<ShardTopology>> = self.read_all(keys::TOPOLOGIES).await?;
+        self.topologies = shards.into_iter().map(|held| (held.body.key(), held)).collect();
+        let events = self.range(keys::EVENTS).await?;
+        let last = events.last().and_then(|kv| kv.key.strip_prefix(keys::EVENTS)?.parse().ok());
+        self.next_event = last.unwrap_or(0) + 1;
+        Ok(())
+    }
+
+    async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, ControllerError> {
+        let failed = |source| ControllerError::Store { doing: "reading the store", source };
+        Ok(self.store.range(prefix).await.map_err(failed)?.0)
+    }
+
+    async fn read_all<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<Held<T>>, ControllerError> {
+        let all = self.range(prefix).await?;
+        all.iter().map(|kv| Ok(Held { body: parse(kv)?, revision: kv.mod_revision })).collect()
+    }
+
+    /// Writes a spec, and the topologies of a group that is new.
+    pub(crate) async fn write_spec(
+        &mut self,
+        spec: GroupSpec,
+        new_shards: Vec<ShardTopology>,
+        events: &[EventRecord],
+    ) -> Result<(), ControllerError> {
+        let key = keys::spec(&spec.name);
+        let before = self.specs.get(&spec.name).map_or(Revision::ABSENT, |held| held.revision);
+        let mut txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
+        for shard in &new_shards {
+            let key = keys::topology(&shard.key());
+            txn = txn.when_absent(&key).put(&key, json(shard)?);
+        }
+        let revision = self.commit(with_events(txn, events)?, "writing a group").await?;
+        for body in new_shards {
+            self.topologies.insert(body.key(), Held { body, revision });
+        }
+        self.specs.insert(spec.name.clone(), Held { body: spec, revision });
+        Ok(())
+    }
+
+    /// Replaces a topology: the point of no return of every decision.
+    pub(crate) async fn write_topology(
+        &mut self,
+        next: ShardTopology,
+        events: &[EventRecord],
+    ) -> Result<(), ControllerError> {
+        let key = keys::topology(&next.key());
+        let before =
+            self.topologies.get(&next.key()).map_or(Revision::ABSENT, |held| held.revision);
+        let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&next)?);
+        let revision = self.commit(with_events(txn, events)?, "committing a topology").await?;
+        self.topologies.insert(next.key(), Held { body: next, revision });
+        Ok(())
+    }
+
+    /// Removes a group whose nodes are gone.
+    pub(crate) async fn forget(&mut self, group: &GroupName) -> Result<(), ControllerError> {
+        let mut txn = self.fenced().delete(keys::spec(group));
+        let shards: Vec<ShardKey> =
+            self.topologies.keys().filter(|key| key.group == *group).cloned().collect();
+        for key in &shards {
+            txn = txn.delete(keys::topology(key));
+        }
+        for kv in self.range(&keys::failovers(group)).await?.into_iter().take(100) {
+            txn = txn.delete(kv.key);
+        }
+        self.commit(txn, "forgetting a group").await?;
+        self.specs.remove(group);
+        self.topologies.retain(|key, _| key.group != *group);
+        Ok(())
+    }
+
+    /// Stores what happened without a decision.
+    pub(crate) async fn write_events(
+        &mut self,
+        events: &[EventRecord],
+    ) -> Result<(), ControllerError> {
+        let txn = with_events(self.fenced(), events)?;
+        self.commit(txn, "writing events").await.map(|_| ())
+    }
+
+    /// Stores a failover's record.
+    pub(crate) async fn write_failover(
+        &mut self,
+        record: &FailoverRecord,
+    ) -> Result<(), ControllerError> {
+        let shard = ShardKey { group: record.group.clone(), shard: record.shard.clone() };
+        let txn = self.fenced().put(keys::failover(&shard, record.epoch), json(record)?);
+        self.commit(txn, "writing a failover's record").await.map(|_| ())
+    }
+
+    /// A group's failovers, oldest first.
+    pub(crate) async fn failovers(
+        &self,
+        group: &GroupName,
+    ) -> Result<Vec<FailoverRecord>, ControllerError> {
+        let all = self.range(&keys::failovers(group)).await?;
+        all.iter().map(parse).collect()
+    }
+
+    /// Events after `after`, oldest first.
+    pub(crate) async fn events(&self, after: u64) -> Result<Vec<EventRecord>, ControllerError> {
+        let all = self.range(keys::EVENTS).await?;
+        let newer = all.iter().filter(|kv| kv.key.as_str() > keys::event(after).as_str());
+        newer.map(parse).collect()
+    }
+
+    /// A record of an event that followed from a decision.
+    pub(crate) fn record(&mut self, event: &Event) -> EventRecord {
+        let mut record = self.note(
+            Some(event.group.clone()),
+            event.kind.node().cloned(),
+            event.kind.name(),
+            event.kind.severity(),
+            event.kind.sentence(),
+        );
+        record.epoch = Some(event.epoch);
+        record
+    }
+
+    /// A record of something that happened to a hand.
+    pub(crate) fn note(
+        &mut self,
+        group: Option<GroupName>,
+        node: Option<NodeId>,
+        name: &str,
+        severity: Severity,
+        text: String,
+    ) -> EventRecord {
+        let id = self.next_event;
+        self.next_event += 1;
+        let name = name.to_owned();
+        EventRecord { id, at_ms: wall_ms(), group, node, epoch: None, name, severity, text }
+    }
+
+    /// A transaction that fails once another controller leads.
+    fn fenced(&self) -> Txn {
+        Txn::new().when_unchanged(keys::TERM, self.term_revision)
+    }
+
+    async fn commit(&mut self, txn: Txn, doing: &'static str) -> Result<Revision, ControllerError> {
+        match self.store.txn(txn).await {
+            Ok(outcome) if outcome.committed => Ok(outcome.revision),
+            Ok(_) => {
+                self.still_leading().await?;
+                self.reload().await?;
+                Err(ControllerError::Deposed)
+            }
+            Err(source) => {
+                if source.outcome_unknown() {
+                    self.reload().await?;
+                }
+                Err(ControllerError::Store { doing, source })
+            }
+        }
+    }
+
+    async fn still_leading(&self) -> Result<(), ControllerError> {
+        let failed = |source| ControllerError::Store { doing: "reading the term", source };
+        let (term, _) = self.store.get(keys::TERM).await.map_err(failed)?;
+        let ours = term.is_some_and(|kv| kv.mod_revision == self.term_revision);
+        if ours { Ok(()) } else { Err(ControllerError::Deposed) }
+    }
+}
+
+fn with_events(mut txn: Txn, events: &[EventRecord]) -> Result<Txn, ControllerError> {
+    for event in events {
+        txn = txn.put(keys::event(event.id), json(event)?);
+        if let Some(old) = event.id.checked_sub(EVENTS_KEPT) {
+            txn = txn.delete(keys::event(old));
+        }
+    }
+    Ok(txn)
+}
+
+fn json<T: Serialize>(body: &T) -> Result<Vec<u8>, ControllerError> {
+    serde_json::to_vec(&Stored::new(body))
+        .map_err(|source| ControllerError::Document { key: "(new)".to_owned(), source })
+}
+
+fn parse<T: DeserializeOwned>(kv: &KeyValue) -> Result<T, ControllerError> {
+    let stored: Stored<T> = serde_json::from_slice(&kv.value)
+        .map_err(|source| ControllerError::Document { key: kv.key.clone(), source })?;
+    Ok(stored.into_body())
+}

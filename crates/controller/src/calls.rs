@@ -1,0 +1,231 @@
+//! Answers to the API's requests, given by the loop that owns the state.
+//!
+//! Invariant: a request changes specs and nothing else; what follows is decided like everything.
+//!
+//! Not here: reading requests off the wire (`super::api`).
+
+use std::collections::BTreeSet;
+
+use tanist_core::model::{
+    Cause, GroupName, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
+};
+use tanist_link::api::{ApiError, CreateGroup, Fault, GroupStatus, MoveAccepted, MovePrimary};
+use tanist_link::wire::{ToAgent, ToProxy};
+
+use crate::clock::boot_time;
+use crate::error::ControllerError;
+use crate::observe::Touched;
+use crate::reconciler::{Call, Controller, Reply, Stopping};
+use crate::{create, requests};
+
+impl Controller {
+    pub(crate) async fn answer(
+        &mut self,
+        call: Call,
+        touched: &mut Touched,
+    ) -> Result<(), ControllerError> {
+        // A caller that has gone away needs no answer.
+        match call {
+            Call::Status(reply) => {
+                let _ = reply.send(Ok(self.status(boot_time())));
+            }
+            Call::Group { name, reply } => {
+                let _ = reply.send(self.group(&name));
+            }
+            Call::Create { asked, reply } => {
+                let answer = self.create(&asked, touched).await?;
+                let _ = reply.send(answer);
+            }
+            Call::Delete { name, reply } => {
+                let answer = self.delete(&name, touched).await?;
+                let _ = reply.send(answer);
+            }
+            Call::Move { name, kind, asked, reply } => {
+                let answer = self.move_primary(&name, kind, &asked, touched).await?;
+                let _ = reply.send(answer);
+            }
+            Call::History { name, reply } => {
+                let answer = self.history(&name).await;
+                let _ = reply.send(answer);
+            }
+            Call::Fault { name, node, fault, reply } => {
+                let _ = reply.send(self.fault(&name, &node, fault));
+            }
+            Call::Events { after, reply } => {
+                let _ = reply.send(self.archive.events(after).await.map_err(internal));
+            }
+            Call::Down(reply) => self.stop_all(reply),
+        }
+        Ok(())
+    }
+
+    fn group(&self, name: &GroupName) -> Result<GroupStatus, ApiError> {
+        let hosts = self.config.names.hosts();
+        self.group_status(name, &hosts).ok_or_else(|| {
+            let message = format!("there is no group {name}");
+            ApiError::new("T410", message, "tanist status lists the groups")
+        })
+    }
+
+    async fn history(
+        &self,
+        name: &GroupName,
+    ) -> Result<Vec<tanist_link::api::FailoverRecord>, ApiError> {
+        requests::known(&self.archive, name)?;
+        let mut records = self.archive.failovers(name).await.map_err(internal)?;
+        let open = self.archive.topologies.keys().filter(|key| key.group == *name);
+        records.extend(open.filter_map(|key| self.timelines.get(key)).cloned());
+        Ok(records)
+    }
+
+    async fn create(
+        &mut self,
+        asked: &CreateGroup,
+        touched: &mut Touched,
+    ) -> Result<Result<GroupStatus, ApiError>, ControllerError> {
+        let now = boot_time();
+        let planned = create::plan(asked, &self.config, &self.archive, &self.observer, now);
+        let (spec, shards) = match planned {
+            Ok(planned) => planned,
+            Err(err) => return Ok(Err(err)),
+        };
+        let name = spec.name.clone();
+        let text = format!("{} with {} replicas, {}", spec.engine, spec.replicas, spec.durability);
+        let record =
+            self.archive.note(Some(name.clone()), None, "GroupCreated", Severity::Info, text);
+        let written = self.archive.write_spec(spec, shards, std::slice::from_ref(&record)).await;
+        if let Err(err) = written {
+            let refusal = internal_ref(&err);
+            self.survive(err)?;
+            return Ok(Err(refusal));
+        }
+        self.publish(record);
+        self.observer.recount(&self.archive);
+        for key in self.keys_of(&name) {
+            if let Some((_, shard)) = self.shard(&key) {
+                self.observer.seen.rev_since.insert(key.clone(), (shard.rev, now));
+            }
+            touched.shards.insert(key);
+        }
+        Ok(self.group(&name))
+    }
+
+    async fn delete(
+        &mut self,
+        name: &GroupName,
+        touched: &mut Touched,
+    ) -> Result<Result<(), ApiError>, ControllerError> {
+        let mut spec = match requests::known(&self.archive, name) {
+            Ok(spec) => spec.clone(),
+            Err(err) => return Ok(Err(err)),
+        };
+        spec.deleting = true;
+        if let Err(err) = self.archive.write_spec(spec, Vec::new(), &[]).await {
+            let refusal = internal_ref(&err);
+            self.survive(err)?;
+            return Ok(Err(refusal));
+        }
+        touched.shards.extend(self.keys_of(name));
+        Ok(Ok(()))
+    }
+
+    async fn move_primary(
+        &mut self,
+        name: &GroupName,
+        kind: MoveKind,
+        asked: &MovePrimary,
+        touched: &mut Touched,
+    ) -> Result<Result<MoveAccepted, ApiError>, ControllerError> {
+        let (spec, shard, request) = match requests::add(&self.archive, name, kind, asked) {
+            Ok(added) => added,
+            Err(err) => return Ok(Err(err)),
+        };
+        if let Err(err) = self.archive.write_spec(spec, Vec::new(), &[]).await {
+            let refusal = internal_ref(&err);
+            self.survive(err)?;
+            return Ok(Err(refusal));
+        }
+        touched.shards.insert(ShardKey { group: name.clone(), shard: shard.clone() });
+        Ok(Ok(MoveAccepted { shard, request }))
+    }
+
+    /// Drops a request that has waited for too long, and says so.
+    pub(crate) async fn drop_request(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
+        let Some((mut spec, _)) = self.shard(key) else { return Ok(()) };
+        spec.requests.remove(&key.shard);
+        let waits = self.plans.get(key).map(|plan| plan.waits.clone()).unwrap_or_default();
+        let why: Vec<String> = waits.into_iter().map(|wait| wait.detail).collect();
+        let text = format!("the request to move the primary was dropped: {}", why.join("; "));
+        let group = Some(key.group.clone());
+        let record = self.archive.note(group, None, "RequestDropped", Severity::Warning, text);
+        match self.archive.write_spec(spec, Vec::new(), std::slice::from_ref(&record)).await {
+            Ok(()) => {
+                self.observer.seen.holds.remove(key);
+                self.publish(record);
+                Ok(())
+            }
+            Err(err) => self.survive(err),
+        }
+    }
+
+    fn fault(&self, name: &GroupName, node: &NodeId, fault: Fault) -> Result<(), ApiError> {
+        requests::known(&self.archive, name)?;
+        let shards = self.archive.topologies.values().filter(|held| held.body.group == *name);
+        let member = shards.filter_map(|held| held.body.members.get(node)).next();
+        let Some(member) = member else {
+            let message = format!("{name} has no node {node}");
+            return Err(ApiError::new("T414", message, "see tanist status"));
+        };
+        self.tell(&member.host, ToAgent::Inject { node: node.clone(), fault });
+        Ok(())
+    }
+
+    fn stop_all(&mut self, reply: Reply<()>) {
+        for session in self.proxies.values().filter(|session| session.up) {
+            // A proxy that is gone already has ended, which is what is asked.
+            let _ = session.sender.send(&ToProxy::Exit);
+        }
+        let waiting: BTreeSet<_> = self.agents.keys().cloned().collect();
+        for host in &waiting {
+            self.tell(host, ToAgent::StopAll);
+        }
+        self.stopping = Some(Stopping { reply, waiting });
+    }
+
+    fn keys_of(&self, name: &GroupName) -> Vec<ShardKey> {
+        self.archive.topologies.keys().filter(|key| key.group == *name).cloned().collect()
+    }
+
+    pub(crate) fn group_of(&self, node: &NodeId) -> Option<GroupName> {
+        let mut shards = self.archive.topologies.values();
+        let held = shards.find(|held| held.body.members.contains_key(node))?;
+        Some(held.body.group.clone())
+    }
+
+    /// Nothing is left of a deleted shard on any host.
+    pub(crate) fn is_gone(&self, shard: &ShardTopology) -> bool {
+        let deleted = shard.vacancy().is_some_and(|vacancy| vacancy.cause == Cause::Deleted);
+        deleted
+            && shard.members.iter().all(|(node, member)| {
+                self.observer.seen.node(node, &member.host).is_some_and(|seen| {
+                    let ended = matches!(seen.report.process, Process::Absent | Process::Failed(_));
+                    ended && !seen.report.data
+                })
+            })
+    }
+}
+
+fn internal(err: ControllerError) -> ApiError {
+    internal_ref(&err)
+}
+
+fn internal_ref(err: &ControllerError) -> ApiError {
+    let mut message = err.to_string();
+    let mut source = std::error::Error::source(err);
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    ApiError::new("T501", message, "nothing was changed; free disk space or see tanist doctor")
+}

@@ -1,0 +1,118 @@
+//! Creating a group: from what was asked to a spec and founding topologies.
+//!
+//! Invariant: a group that is accepted fits: every node has a host, a port and an address.
+//!
+//! Not here: starting anything; that follows from the topology.
+
+use std::collections::BTreeMap;
+
+use tanist_core::decide::{found, free_endpoints};
+use tanist_core::model::{
+    Durability, GroupEndpoints, GroupName, GroupSpec, Instant, ShardId, ShardTopology, SlotRange,
+    Zone,
+};
+use tanist_link::api::{ApiError, CreateGroup};
+
+use crate::ControllerConfig;
+use crate::archive::Archive;
+use crate::observe::Observer;
+
+/// Most replicas that a shard may have, as in ElastiCache.
+const MAX_REPLICAS: u8 = 5;
+/// Least memory that a node is useful with.
+const MIN_MEMORY: u64 = 16 << 20;
+/// Most groups of an installation.
+const MAX_GROUPS: usize = 500;
+
+/// Checks what was asked and finds places for it.
+pub(crate) fn plan(
+    asked: &CreateGroup,
+    config: &ControllerConfig,
+    archive: &Archive,
+    observer: &Observer,
+    now: Instant,
+) -> Result<(GroupSpec, Vec<ShardTopology>), ApiError> {
+    let spec = check(asked, config, archive, observer)?;
+    let mut shards = Vec::new();
+    for id in spec.shards.keys() {
+        let found = found(&spec, id, &observer.seen, &config.limits, now);
+        let mut shard = found.map_err(|wait| {
+            let remedy = "lower --memory, use fewer replicas, or delete a group that is not needed";
+            ApiError::new("T420", wait.detail, remedy)
+        })?;
+        shard.lanes = observer.proxies.keys().cloned().collect();
+        shards.push(shard);
+    }
+    Ok((spec, shards))
+}
+
+fn check(
+    asked: &CreateGroup,
+    config: &ControllerConfig,
+    archive: &Archive,
+    observer: &Observer,
+) -> Result<GroupSpec, ApiError> {
+    let name = GroupName::parse(&asked.name)
+        .map_err(|err| ApiError::new("T401", err.to_string(), "choose another name"))?;
+    if archive.specs.contains_key(&name) {
+        let remedy = "choose another name, or delete it first: tanist delete";
+        return Err(ApiError::new("T402", format!("the group {name} exists already"), remedy));
+    }
+    if archive.specs.len() >= MAX_GROUPS {
+        let message = format!("there are {MAX_GROUPS} groups already");
+        return Err(ApiError::new("T403", message, "delete a group that is not needed"));
+    }
+    if asked.replicas > MAX_REPLICAS {
+        let message = format!("{} replicas are too many: at most {MAX_REPLICAS}", asked.replicas);
+        return Err(ApiError::new("T404", message, "lower --replicas"));
+    }
+    let zones = zones(asked, config)?;
+    let memory_bytes =
+        if asked.memory_bytes == 0 { config.default_memory_bytes } else { asked.memory_bytes };
+    if memory_bytes < MIN_MEMORY {
+        let message = format!("{memory_bytes} bytes of memory are too few: at least {MIN_MEMORY}");
+        return Err(ApiError::new("T406", message, "raise --memory"));
+    }
+    if asked.min_in_sync > 1 || asked.min_in_sync > asked.replicas {
+        let message = format!("min_in_sync {} is not possible", asked.min_in_sync);
+        return Err(ApiError::new("T407", message, "use 0, or 1 with at least one replica"));
+    }
+    let Some((primary, reader)) = free_endpoints(&observer.seen) else {
+        let remedy = "delete a group that is not needed";
+        return Err(ApiError::new("T421", "no endpoint address is free", remedy));
+    };
+    let default = if asked.automatic_failover && asked.replicas > 0 {
+        Durability::Sync
+    } else {
+        Durability::Async
+    };
+    Ok(GroupSpec {
+        name,
+        region: config.region.clone(),
+        engine: asked.engine,
+        shards: BTreeMap::from([(ShardId::new("0001"), vec![SlotRange::ALL])]),
+        replicas: asked.replicas,
+        zones,
+        automatic_failover: asked.automatic_failover,
+        durability: asked.durability.unwrap_or(default),
+        min_in_sync: asked.min_in_sync,
+        memory_bytes,
+        endpoints: GroupEndpoints { primary, reader, port: config.port },
+        requests: BTreeMap::new(),
+        deleting: false,
+    })
+}
+
+fn zones(asked: &CreateGroup, config: &ControllerConfig) -> Result<Vec<Zone>, ApiError> {
+    let zones: Vec<Zone> = asked.zones.iter().map(Zone::new).collect();
+    let known: Vec<&Zone> = config.hosts.iter().map(|host| &host.zone).collect();
+    match zones.iter().find(|zone| !known.contains(zone)) {
+        None => Ok(zones),
+        Some(unknown) => {
+            let mut names: Vec<&str> = known.iter().map(|zone| zone.as_str()).collect();
+            names.dedup();
+            let message = format!("there is no host in the zone {unknown}");
+            Err(ApiError::new("T405", message, format!("use one of: {}", names.join(", "))))
+        }
+    }
+}

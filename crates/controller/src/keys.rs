@@ -1,0 +1,39 @@
+//! The names of everything in the store.
+//!
+//! Invariant: numbers in keys are padded, so that the order of keys is the order of numbers.
+//!
+//! Not here: what the documents hold (`tanist_core::model`, `tanist_link::api`).
+
+use tanist_core::model::{Epoch, GroupName, ShardKey};
+
+/// The leading controller's term.
+pub(crate) const TERM: &str = "term";
+/// Prefix of every group's spec.
+pub(crate) const SPECS: &str = "spec/";
+/// Prefix of every shard's topology.
+pub(crate) const TOPOLOGIES: &str = "topology/";
+/// Prefix of every event.
+pub(crate) const EVENTS: &str = "event/";
+/// Prefix of every failover's record.
+pub(crate) const FAILOVERS: &str = "failover/";
+
+pub(crate) fn spec(group: &GroupName) -> String {
+    format!("{SPECS}{group}")
+}
+
+pub(crate) fn topology(key: &ShardKey) -> String {
+    format!("{TOPOLOGIES}{key}")
+}
+
+pub(crate) fn event(id: u64) -> String {
+    format!("{EVENTS}{id:020}")
+}
+
+pub(crate) fn failover(key: &ShardKey, epoch: Epoch) -> String {
+    format!("{FAILOVERS}{key}/{:020}", epoch.0)
+}
+
+/// Prefix of a group's failovers.
+pub(crate) fn failovers(group: &GroupName) -> String {
+    format!("{FAILOVERS}{group}/")
+}

@@ -1,0 +1,90 @@
+//! The loop: observe, decide, commit, converge, publish.
+//!
+//! One task owns everything that the controller knows and takes in everything that happens as
+//! messages, so that there is nothing to lock and nothing to race. A wake carries no instruction:
+//! whatever arrived, the same look at the same state decides what is next.
+//!
+//! Invariant: nothing is ordered or published that is not committed to the store first.
+//!
+//! Not here: the decisions (`tanist-core`), the hands (`tanist-agent`, `tanist-proxy`).
+
+mod api;
+mod archive;
+mod calls;
+mod clock;
+mod create;
+mod error;
+mod keys;
+mod names;
+mod observe;
+mod proxies;
+mod reconciler;
+mod requests;
+mod status;
+mod timeline;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use tanist_core::model::{HostId, Limits, Region, Zone};
+use tanist_link::wire::{FromAgent, ToAgent};
+use tanist_store::AnyStore;
+use tokio::sync::mpsc;
+
+pub use api::routes;
+pub use clock::{boot_time, wall_ms};
+pub use error::ControllerError;
+pub use names::{Names, hosts_block};
+pub use reconciler::{Handle, run};
+
+/// A host that the controller may use.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Its id.
+    pub host: HostId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Where its engines listen.
+    pub address: Ipv4Addr,
+    /// Memory that its engines may use together, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a controller works with.
+#[derive(Debug)]
+pub struct ControllerConfig {
+    /// Its region.
+    pub region: Region,
+    /// The hosts.
+    pub hosts: Vec<HostConfig>,
+    /// Deadlines.
+    pub limits: Limits,
+    /// The port of every endpoint.
+    pub port: u16,
+    /// The memory limit of a node whose creator named none, in bytes.
+    pub default_memory_bytes: u64,
+    /// Names of endpoints.
+    pub names: Names,
+    /// Things that concern the whole installation, shown by `status`.
+    pub notes: Vec<String>,
+}
+
+/// The channels between a controller and its agents.
+#[derive(Debug)]
+pub struct Agents {
+    /// To each host's agent.
+    pub outboxes: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
+    /// From all of them.
+    pub inbox: mpsc::Receiver<FromAgent>,
+}
+
+/// Everything that a controller is given at its start.
+#[derive(Debug)]
+pub struct Parts {
+    /// What it works with.
+    pub config: ControllerConfig,
+    /// Its memory.
+    pub store: AnyStore,
+    /// Its hands.
+    pub agents: Agents,
+}

@@ -1,0 +1,115 @@
+//! Names of endpoints, in the form of ElastiCache's.
+//!
+//! A name is shown only where it leads to the endpoint: on a machine whose resolver does not know it,
+//! the address is the honest answer. `tanist dev --hosts` keeps the names in `/etc/hosts`.
+//!
+//! Invariant: a name that is shown resolves on this host to the address beside it.
+//!
+//! Not here: a DNS server.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use tanist_core::model::{GroupSpec, NodeId, Region};
+use tanist_link::api::EndpointStatus;
+
+/// How names are made and checked.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The installation's six characters.
+    pub installation: String,
+    /// The domain below which all names are.
+    pub domain: String,
+    /// The file of names that the host's resolver reads.
+    pub hosts_file: PathBuf,
+}
+
+impl Names {
+    pub(crate) fn primary(&self, spec: &GroupSpec) -> String {
+        format!(
+            "{}.{}.ng.0001.{}.{}",
+            spec.name,
+            self.installation,
+            short(&spec.region),
+            self.domain
+        )
+    }
+
+    pub(crate) fn reader(&self, spec: &GroupSpec) -> String {
+        let region = short(&spec.region);
+        format!("{}-ro.{}.ng.0001.{region}.{}", spec.name, self.installation, self.domain)
+    }
+
+    pub(crate) fn node(&self, spec: &GroupSpec, node: &NodeId) -> String {
+        format!("{node}.{}.0001.{}.{}", self.installation, short(&spec.region), self.domain)
+    }
+
+    /// The endpoint under its name, if this host resolves it; otherwise under its address.
+    pub(crate) fn endpoint(
+        &self,
+        hosts: &str,
+        name: String,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> EndpointStatus {
+        let host = if listed(hosts, &name, address) { name } else { address.to_string() };
+        EndpointStatus { host, address, port }
+    }
+
+    /// The host's file of names; empty if it cannot be read.
+    pub(crate) fn hosts(&self) -> String {
+        std::fs::read_to_string(&self.hosts_file).unwrap_or_default()
+    }
+}
+
+/// `us-east-1` as `use1`: AWS's short form in endpoint names.
+fn short(region: &Region) -> String {
+    let mut parts = region.as_str().split('-');
+    let mut short: String = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        short.extend(part.chars().next());
+    }
+    short
+}
+
+fn listed(hosts: &str, name: &str, address: Ipv4Addr) -> bool {
+    hosts.lines().any(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        words.next().is_some_and(|ip| ip == address.to_string()) && words.any(|word| word == name)
+    })
+}
+
+/// The lines of `/etc/hosts` for these names and addresses, between marks that name the
+/// installation, so that they can be replaced and removed.
+pub fn hosts_block(names: &[(String, Ipv4Addr)], installation: &str) -> String {
+    let mut block = format!("# tanist {installation} begin\n");
+    for (name, address) in names {
+        // Writing to a String cannot fail.
+        let _ = writeln!(block, "{address} {name}");
+    }
+    let _ = writeln!(block, "# tanist {installation} end");
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_shortened_as_aws_does() {
+        assert_eq!(short(&"us-east-1".into()), "use1");
+        assert_eq!(short(&"ap-southeast-2".into()), "aps2");
+    }
+
+    #[test]
+    fn a_name_is_shown_only_if_it_leads_there() {
+        let ip = Ipv4Addr::new(127, 80, 1, 1);
+        let hosts = "127.0.0.1 localhost\n127.80.1.1 web.x  other # c\n127.80.1.2 wrong.x\n";
+        assert!(listed(hosts, "web.x", ip));
+        assert!(listed(hosts, "other", ip));
+        assert!(!listed(hosts, "wrong.x", ip));
+        assert!(!listed(hosts, "c", ip));
+    }
+}

@@ -1,0 +1,203 @@
+//! From messages to observations.
+//!
+//! Only what was said and when it was heard; a report replaces the one before, and how fresh its
+//! samples are is known from the number that it echoes.
+//!
+//! Invariant: an observation is never made up: no report, no entry.
+//!
+//! Not here: judgments (`tanist_core::decide`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tanist_core::model::{
+    HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations, ProxyId, ProxySeen,
+    ShardKey, Taken,
+};
+use tanist_link::wire::{HostReport, ProxyShard};
+
+use crate::archive::Archive;
+use crate::{ControllerConfig, HostConfig};
+
+/// Echo numbers that are remembered: several seconds of them.
+const ECHOES: usize = 256;
+
+/// What the controller has seen, and what it needs to date it.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    pub(crate) seen: Observations,
+    pub(crate) pids: BTreeMap<NodeId, u32>,
+    pub(crate) proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxyShard>>,
+    echo: u64,
+    echoes: VecDeque<(u64, Instant)>,
+}
+
+/// What a message changed.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    /// Shards that have to be looked at again.
+    pub(crate) shards: BTreeSet<ShardKey>,
+}
+
+impl Observer {
+    pub(crate) fn new(config: &ControllerConfig, now: Instant) -> Self {
+        let host = |host: &HostConfig| HostSeen {
+            region: config.region.clone(),
+            zone: host.zone.clone(),
+            address: host.address,
+            at: now,
+            draining: false,
+            memory_bytes: host.memory_bytes,
+        };
+        let hosts = config.hosts.iter().map(|h| (h.host.clone(), host(h))).collect();
+        Self {
+            seen: Observations { hosts, ..Observations::default() },
+            pids: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            echo: 0,
+            echoes: VecDeque::new(),
+        }
+    }
+
+    /// The next number to send to every agent.
+    pub(crate) fn next_echo(&mut self, now: Instant) -> u64 {
+        self.echo += 1;
+        if self.echoes.len() == ECHOES {
+            self.echoes.pop_front();
+        }
+        self.echoes.push_back((self.echo, now));
+        self.echo
+    }
+
+    /// When a number was sent; the distant past for one that is forgotten.
+    fn echoed_at(&self, echo: u64) -> Instant {
+        let found = self.echoes.iter().rev().find(|(number, _)| *number == echo);
+        found.map_or(Instant::ZERO, |(_, at)| *at)
+    }
+
+    pub(crate) fn report(&mut self, report: HostReport, now: Instant) -> Touched {
+        let sampled_after = self.echoed_at(report.echo);
+        let mut touched = Touched::default();
+        if let Some(host) = self.seen.hosts.get_mut(&report.host) {
+            host.at = now;
+        }
+        let mut present = BTreeSet::new();
+        for entry in report.nodes {
+            present.insert(entry.node.clone());
+            match entry.pid {
+                Some(pid) => self.pids.insert(entry.node.clone(), pid),
+                None => self.pids.remove(&entry.node),
+            };
+            touched.shards.insert(ShardKey { group: entry.group, shard: entry.shard });
+            let host = report.host.clone();
+            let seen = NodeSeen { host, at: now, sampled_after, report: entry.report };
+            self.put(entry.node, seen);
+        }
+        // A node that its host does not mention does not exist there.
+        for (node, reports) in &mut self.seen.nodes {
+            for seen in reports.iter_mut() {
+                if seen.host == report.host && !present.contains(node) {
+                    seen.at = now;
+                    seen.report = nothing(&seen.report);
+                }
+            }
+        }
+        touched
+    }
+
+    fn put(&mut self, node: NodeId, seen: NodeSeen) {
+        let reports = self.seen.nodes.entry(node).or_default();
+        match reports.iter_mut().find(|known| known.host == seen.host) {
+            Some(known) => *known = seen,
+            None => reports.push(seen),
+        }
+    }
+
+    /// Makes sure that a node on a host that knows nothing of it is seen as absent there.
+    pub(crate) fn expect(&mut self, node: &NodeId, host: &HostId, now: Instant) {
+        let known = self.seen.node(node, host).is_some();
+        let host_heard = self.seen.hosts.get(host).is_some_and(|seen| seen.at > Instant::ZERO);
+        if !known && host_heard {
+            let report = absent();
+            let sampled_after = Instant::ZERO;
+            self.put(node.clone(), NodeSeen { host: host.clone(), at: now, sampled_after, report });
+        }
+    }
+
+    pub(crate) fn beat(
+        &mut self,
+        proxy: &ProxyId,
+        shards: Vec<ProxyShard>,
+        now: Instant,
+    ) -> Touched {
+        let mut touched = Touched::default();
+        let seen = self.seen.proxies.entry(proxy.clone()).or_default();
+        let mut said = BTreeMap::new();
+        for shard in shards {
+            let known = seen.get(&shard.key).and_then(|before| before.route);
+            let since = match known {
+                Some((rev, since)) if rev == shard.rev => since,
+                Some(_) | None => now,
+            };
+            let route = Some((shard.rev, since));
+            seen.insert(shard.key.clone(), ProxySeen { route, drained: shard.drained, at: now });
+            touched.shards.insert(shard.key.clone());
+            said.insert(shard.key.clone(), shard);
+        }
+        self.proxies.insert(proxy.clone(), said);
+        touched
+    }
+
+    /// Forgets a shard that does not exist any more.
+    pub(crate) fn forget(&mut self, key: &ShardKey, nodes: impl Iterator<Item = NodeId>) {
+        for node in nodes {
+            self.seen.nodes.remove(&node);
+            self.pids.remove(&node);
+        }
+        for shards in self.seen.proxies.values_mut() {
+            shards.remove(key);
+        }
+        self.seen.rev_since.remove(key);
+        self.seen.holds.remove(key);
+        self.seen.last_failover.remove(key);
+    }
+
+    /// Recounts what is in use, after a topology has changed.
+    pub(crate) fn recount(&mut self, archive: &Archive) {
+        let mut taken = Taken::default();
+        let mut promised: BTreeMap<HostId, u64> = BTreeMap::new();
+        for held in archive.specs.values() {
+            taken.endpoints.insert(held.body.endpoints.primary);
+            taken.endpoints.insert(held.body.endpoints.reader);
+        }
+        for held in archive.topologies.values() {
+            let spec = archive.specs.get(&held.body.group);
+            let memory = spec.map_or(0, |spec| spec.body.memory_bytes);
+            for member in held.body.members.values() {
+                taken.engines.insert(member.address);
+                taken.endpoints.insert(member.endpoint);
+                *promised.entry(member.host.clone()).or_default() += memory;
+            }
+        }
+        self.seen.taken = taken;
+        self.seen.promised_bytes = promised;
+    }
+}
+
+fn absent() -> NodeReport {
+    use tanist_core::model::{Process, Rev, Stall};
+    NodeReport {
+        rev: Rev(0),
+        process: Process::Absent,
+        engine: None,
+        silent: std::time::Duration::ZERO,
+        stall: Stall::None,
+        fence: None,
+        applied: None,
+        data: false,
+    }
+}
+
+fn nothing(before: &NodeReport) -> NodeReport {
+    // What the agent answered to a fence stays answered; the process and its data are gone.
+    NodeReport { rev: before.rev, fence: before.fence.clone(), ..absent() }
+}

@@ -1,0 +1,474 @@
+//! The loop itself: take in what happened, look at each shard that it touches, do what follows.
+//!
+//! One look is: decide; if a decision is due, commit it and look again; otherwise send the orders
+//! that are not true yet and publish the route if it changed. Every shard is also looked at on every
+//! tick, so that the rare path is the path that always runs.
+//!
+//! Invariant: one look never waits for a hand; only the store is waited for.
+//!
+//! Not here: answers to the API (`super::calls`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tanist_core::decide::{Commit, Plan, converge, decide, orphans, route};
+use tanist_core::model::{
+    EventKind, Fenced, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, ProxyId, Route,
+    Severity, ShardKey, ShardTopology,
+};
+use tanist_link::api::{
+    ApiError, CreateGroup, EventRecord, FailoverRecord, Fault, GroupStatus, MoveAccepted,
+    MovePrimary, Status, Step,
+};
+use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info, warn};
+
+use crate::archive::Archive;
+use crate::clock::boot_time;
+use crate::error::ControllerError;
+use crate::observe::{Observer, Touched};
+use crate::proxies::Session;
+use crate::requests::Ages;
+use crate::timeline::Timelines;
+use crate::{ControllerConfig, Parts};
+
+/// How often every shard is looked at, whatever happens.
+const TICK: Duration = Duration::from_millis(50);
+/// Inputs that may wait; the senders wait beyond it.
+const INBOX: usize = 4096;
+/// Events that a slow follower may lag behind.
+const NEWS: usize = 1024;
+/// Decisions that one look may commit in a row; more would be a loop.
+const COMMITS_PER_LOOK: usize = 8;
+
+/// A request of the API, with where its answer goes.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Status(Reply<Status>),
+    Group { name: GroupName, reply: Reply<GroupStatus> },
+    Create { asked: CreateGroup, reply: Reply<GroupStatus> },
+    Delete { name: GroupName, reply: Reply<()> },
+    Move { name: GroupName, kind: MoveKind, asked: MovePrimary, reply: Reply<MoveAccepted> },
+    History { name: GroupName, reply: Reply<Vec<FailoverRecord>> },
+    Fault { name: GroupName, node: NodeId, fault: Fault, reply: Reply<()> },
+    Events { after: u64, reply: Reply<Vec<EventRecord>> },
+    Down(Reply<()>),
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Agent(FromAgent),
+    ProxyHello { proxy: ProxyId, session: Session },
+    ProxyBeat { proxy: ProxyId, shards: Vec<ProxyShard> },
+    ProxyGone { proxy: ProxyId, generation: u64 },
+    EndpointFailed { key: ShardKey, address: String, reason: String },
+    Call(Call),
+}
+
+/// How others reach a running controller.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) events: broadcast::Sender<EventRecord>,
+}
+
+/// Everything that the loop owns.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    pub(crate) config: ControllerConfig,
+    pub(crate) archive: Archive,
+    pub(crate) observer: Observer,
+    pub(crate) agents: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
+    pub(crate) proxies: BTreeMap<ProxyId, Session>,
+    pub(crate) plans: BTreeMap<ShardKey, Plan>,
+    pub(crate) was_whole: BTreeSet<ShardKey>,
+    pub(crate) stopping: Option<Stopping>,
+    pub(crate) timelines: Timelines,
+    routes: BTreeMap<ShardKey, Route>,
+    ages: Ages,
+    events: broadcast::Sender<EventRecord>,
+}
+
+/// The orderly end of everything.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    pub(crate) reply: Reply<()>,
+    pub(crate) waiting: BTreeSet<HostId>,
+}
+
+/// Takes the leadership and starts the loop; it ends when everything was asked to stop and has, or
+/// when another controller leads.
+///
+/// # Errors
+/// [`ControllerError`] if the store cannot be read or another controller leads.
+pub async fn run(
+    parts: Parts,
+) -> Result<(Handle, JoinHandle<Result<(), ControllerError>>), ControllerError> {
+    let Parts { config, store, agents } = parts;
+    let archive = Archive::open(store).await?;
+    let now = boot_time();
+    let mut observer = Observer::new(&config, now);
+    observer.recount(&archive);
+    for held in archive.topologies.values() {
+        observer.seen.rev_since.insert(held.body.key(), (held.body.rev, now));
+    }
+    let (inbox, inputs) = mpsc::channel(INBOX);
+    let (events, _) = broadcast::channel(NEWS);
+    let handle = Handle { inbox: inbox.clone(), events: events.clone() };
+    let controller = Controller {
+        config,
+        archive,
+        observer,
+        agents: agents.outboxes,
+        proxies: BTreeMap::new(),
+        plans: BTreeMap::new(),
+        was_whole: BTreeSet::new(),
+        stopping: None,
+        timelines: Timelines::default(),
+        routes: BTreeMap::new(),
+        ages: Ages::default(),
+        events,
+    };
+    info!(term = %controller.archive.term(), "controller leads");
+    let task = tokio::spawn(controller.run(inputs, agents.inbox));
+    Ok((handle, task))
+}
+
+impl Controller {
+    async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut agents: mpsc::Receiver<FromAgent>,
+    ) -> Result<(), ControllerError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut touched = Touched::default();
+            tokio::select! {
+                // In this order: what happened is known before a tick judges.
+                biased;
+                Some(message) = agents.recv() => {
+                    self.take(Input::Agent(message), &mut touched).await?;
+                }
+                Some(input) = inputs.recv() => self.take(input, &mut touched).await?,
+                _ = ticks.tick() => self.tick(&mut touched).await?,
+                else => return Ok(()),
+            }
+            while let Ok(message) = agents.try_recv() {
+                self.take(Input::Agent(message), &mut touched).await?;
+            }
+            if let Some(stopping) = self.stopping.take_if(|stopping| stopping.waiting.is_empty()) {
+                // The one who asked may be gone; everything has stopped all the same.
+                let _ = stopping.reply.send(Ok(()));
+                return Ok(());
+            }
+            if self.stopping.is_none() {
+                for key in touched.shards {
+                    self.look(&key).await?;
+                }
+            }
+        }
+    }
+
+    async fn tick(&mut self, touched: &mut Touched) -> Result<(), ControllerError> {
+        let now = boot_time();
+        let echo = self.observer.next_echo(now);
+        for host in self.agents.keys() {
+            self.tell(host, ToAgent::Echo(echo));
+        }
+        for key in self.ages.expired(&self.archive, now) {
+            self.drop_request(&key).await?;
+        }
+        touched.shards.extend(self.archive.topologies.keys().cloned());
+        Ok(())
+    }
+
+    async fn take(&mut self, input: Input, touched: &mut Touched) -> Result<(), ControllerError> {
+        let now = boot_time();
+        match input {
+            Input::Agent(FromAgent::Report(report)) => {
+                touched.shards.extend(self.observer.report(report, now).shards);
+            }
+            Input::Agent(FromAgent::Note { host, node, name, text }) => {
+                info!(%host, ?node, name, "{text}");
+                let group = node.as_ref().and_then(|node| self.group_of(node));
+                self.announce(group, node, &name, Severity::Warning, text).await?;
+            }
+            Input::Agent(FromAgent::Stopped { host }) => {
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.waiting.remove(&host);
+                }
+            }
+            Input::ProxyHello { proxy, session } => {
+                for route in self.routes.values() {
+                    tell_proxy(&session, ToProxy::Route(Box::new(route.clone())));
+                }
+                self.proxies.insert(proxy, session);
+            }
+            Input::ProxyBeat { proxy, shards } => {
+                touched.shards.extend(self.observer.beat(&proxy, shards, now).shards);
+            }
+            Input::ProxyGone { proxy, generation } => {
+                if let Some(session) = self.proxies.get_mut(&proxy)
+                    && session.generation == generation
+                {
+                    session.up = false;
+                    info!(peer = %proxy, "proxy disconnected");
+                }
+            }
+            Input::EndpointFailed { key, address, reason } => {
+                let text = format!("the endpoint {address} cannot be offered: {reason}");
+                let group = Some(key.group);
+                self.announce(group, None, "EndpointFailed", Severity::Error, text).await?;
+            }
+            Input::Call(call) => self.answer(call, touched).await?,
+        }
+        Ok(())
+    }
+
+    /// Looks at one shard: decides until nothing more is due, then orders and publishes.
+    async fn look(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
+        for _ in 0..COMMITS_PER_LOOK {
+            let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
+            let now = boot_time();
+            for (node, member) in &shard.members {
+                self.observer.expect(node, &member.host, now);
+            }
+            self.note_steps(&spec, &shard, now);
+            let seen = &self.observer.seen;
+            let mut plan = decide(&spec, &shard, seen, &self.config.limits, now);
+            if let Some(request) = plan.hold {
+                let entry = self.observer.seen.holds.entry(key.clone()).or_insert((request, now));
+                if entry.0 != request {
+                    *entry = (request, now);
+                }
+            }
+            let commit = plan.commit.take();
+            self.plans.insert(key.clone(), plan);
+            match commit {
+                Some(commit) => self.commit(key, &spec, &shard, commit, now).await?,
+                None => break,
+            }
+        }
+        self.act(key).await
+    }
+
+    pub(crate) fn shard(&self, key: &ShardKey) -> Option<(GroupSpec, ShardTopology)> {
+        let shard = self.archive.topologies.get(key)?.body.clone();
+        let spec = self.archive.specs.get(&key.group)?.body.clone();
+        Some((spec, shard))
+    }
+
+    async fn commit(
+        &mut self,
+        key: &ShardKey,
+        spec: &GroupSpec,
+        before: &ShardTopology,
+        commit: Commit,
+        now: Instant,
+    ) -> Result<(), ControllerError> {
+        let faults = commit.next.check_after(before);
+        assert!(faults.is_empty(), "a decision that must not be committed: {faults:?}");
+        let vacated = before.primary().is_some() && commit.next.primary().is_none();
+        if let Some(vacancy) = commit.next.vacancy().filter(|_| vacated) {
+            let from = vacancy.prev.as_ref().map(|run| run.node.clone());
+            self.timelines.begin(key, commit.next.epoch, vacancy.cause, from, now);
+            if !vacancy.cause.is_planned() {
+                self.observer.seen.last_failover.insert(key.clone(), now);
+            }
+        }
+        let records: Vec<EventRecord> =
+            commit.events.iter().map(|event| self.archive.record(event)).collect();
+        let written = self.archive.write_topology(commit.next.clone(), &records).await;
+        if let Err(err) = written {
+            return self.survive(err);
+        }
+        let done = boot_time();
+        let next = &commit.next;
+        self.observer.seen.rev_since.insert(key.clone(), (next.rev, done));
+        self.observer.recount(&self.archive);
+        if vacated {
+            self.timelines.note(key, Step::Vacated, done);
+        }
+        for event in &commit.events {
+            if let EventKind::PrimaryChosen { node, .. } = &event.kind {
+                self.timelines.chosen(key, node, done);
+            }
+        }
+        if next.in_sync.len() == usize::from(spec.replicas) && next.primary().is_some() {
+            self.was_whole.insert(key.clone());
+            if self.timelines.has(key, Step::Released) {
+                self.timelines.note(key, Step::Replaced, done);
+                self.end_timeline(key).await?;
+            }
+        }
+        for record in records {
+            self.publish(record);
+        }
+        debug!(group = %key.group, shard = %key.shard, rev = %next.rev, epoch = %next.epoch,
+            "committed");
+        Ok(())
+    }
+
+    /// Goes on after a failed write, unless another controller leads: nothing was decided, and the
+    /// next look decides again.
+    pub(crate) fn survive(&self, err: ControllerError) -> Result<(), ControllerError> {
+        if matches!(err, ControllerError::Deposed) {
+            return Err(err);
+        }
+        error!(err = &err as &dyn std::error::Error, "the store does not take writes");
+        Ok(())
+    }
+
+    /// Sends the orders that are not true yet, and publishes the route if it changed.
+    async fn act(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
+        let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
+        let now = boot_time();
+        let term = self.archive.term();
+        let (seen, limits) = (&self.observer.seen, &self.config.limits);
+        let mut orders = converge(&spec, &shard, seen, limits, term, now);
+        orders.extend(orphans(&shard, seen, term));
+        let empty = Plan::default();
+        let plan = self.plans.get(key).unwrap_or(&empty);
+        let route = route(&spec, &shard, seen, limits, plan, now);
+        for (host, order) in orders {
+            debug!(%host, node = %order.node, action = order.action.name(), rev = %order.rev, "order");
+            self.tell(&host, ToAgent::Order(Box::new(order)));
+        }
+        if self.routes.get(key) != Some(&route) {
+            for session in self.proxies.values().filter(|session| session.up) {
+                tell_proxy(session, ToProxy::Route(Box::new(route.clone())));
+            }
+            self.routes.insert(key.clone(), route);
+        }
+        self.note_steps(&spec, &shard, now);
+        if self.timelines.has(key, Step::Released) && !spec.deleting {
+            self.keep_timeline(key, spec.replicas, &shard).await?;
+        }
+        if spec.deleting && self.is_gone(&shard) {
+            self.forget(&key.group).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tell(&self, host: &HostId, message: ToAgent) {
+        let Some(outbox) = self.agents.get(host) else { return };
+        // A full queue is an agent that does not keep up; orders are derived anew at every look.
+        if outbox.try_send(message).is_err() {
+            warn!(%host, "an agent does not take messages");
+        }
+    }
+
+    /// Notes the steps of a failover that have become true.
+    fn note_steps(&mut self, spec: &GroupSpec, shard: &ShardTopology, now: Instant) {
+        let key = shard.key();
+        let Some(open) = self.timelines.get(&key) else { return };
+        let epoch = open.epoch;
+        if let Some(prev) = shard.vacancy().and_then(|vacancy| vacancy.prev.as_ref())
+            && let Some(member) = shard.members.get(&prev.node)
+            && let Some(seen) = self.observer.seen.node(&prev.node, &member.host)
+            && let Some(fence) = &seen.report.fence
+            && fence.rev == shard.rev
+            && matches!(fence.state, Fenced::Dead | Fenced::Frozen { .. })
+        {
+            self.timelines.note(&key, Step::Fenced, now);
+        }
+        if shard.primary().is_some() && self.is_promoted(shard) {
+            self.timelines.note(&key, Step::Promoted, now);
+        }
+        let said = self.observer.proxies.values().filter_map(|shards| shards.get(&key));
+        if said.filter_map(|shard| shard.released).any(|released| released >= epoch) {
+            self.timelines.note(&key, Step::Released, now);
+        }
+        let whole = shard.in_sync.len() == usize::from(spec.replicas);
+        if whole && self.timelines.has(&key, Step::Released) {
+            self.timelines.note(&key, Step::Replaced, now);
+        }
+    }
+
+    /// Stores the record of a failover whose clients are served again.
+    async fn keep_timeline(
+        &mut self,
+        key: &ShardKey,
+        replicas: u8,
+        shard: &ShardTopology,
+    ) -> Result<(), ControllerError> {
+        if shard.in_sync.len() == usize::from(replicas) {
+            self.timelines.note(key, Step::Replaced, boot_time());
+            return self.end_timeline(key).await;
+        }
+        Ok(())
+    }
+
+    async fn end_timeline(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
+        let Some(record) = self.timelines.end(key) else { return Ok(()) };
+        match self.archive.write_failover(&record).await {
+            Ok(()) => Ok(()),
+            Err(err) => self.survive(err),
+        }
+    }
+
+    /// Stores and publishes something that no decision led to.
+    pub(crate) async fn announce(
+        &mut self,
+        group: Option<GroupName>,
+        node: Option<NodeId>,
+        name: &str,
+        severity: Severity,
+        text: String,
+    ) -> Result<(), ControllerError> {
+        let record = self.archive.note(group, node, name, severity, text);
+        if let Err(err) = self.archive.write_events(std::slice::from_ref(&record)).await {
+            self.survive(err)?;
+        }
+        self.publish(record);
+        Ok(())
+    }
+
+    pub(crate) fn publish(&self, record: EventRecord) {
+        // Nobody may be following.
+        let _ = self.events.send(record);
+    }
+
+    async fn forget(&mut self, group: &GroupName) -> Result<(), ControllerError> {
+        let shards: Vec<ShardTopology> = self
+            .archive
+            .topologies
+            .values()
+            .filter(|held| held.body.group == *group)
+            .map(|held| held.body.clone())
+            .collect();
+        if !shards.iter().all(|shard| self.is_gone(shard)) {
+            return Ok(());
+        }
+        if let Err(err) = self.archive.forget(group).await {
+            return self.survive(err);
+        }
+        for shard in shards {
+            let key = shard.key();
+            self.observer.forget(&key, shard.members.into_keys());
+            self.plans.remove(&key);
+            self.routes.remove(&key);
+            self.was_whole.remove(&key);
+            self.timelines.end(&key);
+            for session in self.proxies.values().filter(|session| session.up) {
+                tell_proxy(session, ToProxy::Gone(key.clone()));
+            }
+        }
+        self.observer.recount(&self.archive);
+        Ok(())
+    }
+}
+
+fn tell_proxy(session: &Session, message: ToProxy) {
+    if let Err(err) = session.sender.send(&message) {
+        debug!(err = &err as &dyn std::error::Error, "a proxy does not take messages");
+    }
+}

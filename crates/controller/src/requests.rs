@@ -1,0 +1,110 @@
+//! Requests to move a primaryship: taken in as changes of the spec, and dropped when they grow old.
+//!
+//! Invariant: a request that could not be carried out for a while never surprises anybody later.
+//!
+//! Not here: whether one can be carried out (`tanist_core::decide`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tanist_core::model::{
+    GroupName, GroupSpec, Instant, MoveKind, MoveRequest, NodeId, RequestId, ShardId, ShardKey,
+    ShardTopology,
+};
+use tanist_link::api::{ApiError, MovePrimary};
+
+use crate::archive::Archive;
+
+/// How long a request may wait.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// When each pending request was first seen.
+#[derive(Debug, Default)]
+pub(crate) struct Ages {
+    since: BTreeMap<ShardKey, (RequestId, Instant)>,
+}
+
+impl Ages {
+    /// The requests that have waited for too long.
+    pub(crate) fn expired(&mut self, archive: &Archive, now: Instant) -> Vec<ShardKey> {
+        let mut old = Vec::new();
+        for held in archive.topologies.values() {
+            let key = held.body.key();
+            let Some(request) = pending(archive, &held.body) else {
+                self.since.remove(&key);
+                continue;
+            };
+            let entry = self.since.entry(key.clone()).or_insert((request.id, now));
+            if entry.0 != request.id {
+                *entry = (request.id, now);
+            }
+            // A vacancy that serves the request is beyond recall.
+            if now.since(entry.1) > PATIENCE && held.body.primary().is_some() {
+                old.push(key);
+            }
+        }
+        old
+    }
+}
+
+/// The request of a shard that has not been carried out.
+pub(crate) fn pending<'a>(archive: &'a Archive, shard: &ShardTopology) -> Option<&'a MoveRequest> {
+    let spec = &archive.specs.get(&shard.group)?.body;
+    spec.requests.get(&shard.shard).filter(|request| request.id > shard.request_done)
+}
+
+/// The spec with a new request.
+pub(crate) fn add(
+    archive: &Archive,
+    group: &GroupName,
+    kind: MoveKind,
+    asked: &MovePrimary,
+) -> Result<(GroupSpec, ShardId, RequestId), ApiError> {
+    let spec = known(archive, group)?;
+    let shard = match &asked.shard {
+        Some(shard) => shard.clone(),
+        None => spec.shards.keys().next().cloned().unwrap_or_else(|| ShardId::new("0001")),
+    };
+    let key = ShardKey { group: group.clone(), shard: shard.clone() };
+    let Some(topology) = archive.topologies.get(&key).map(|held| &held.body) else {
+        let message = format!("the group {group} has no shard {shard}");
+        return Err(ApiError::new("T411", message, "see tanist status"));
+    };
+    if let Some(other) = pending(archive, topology) {
+        let message = format!("{group}: request {} is still being carried out", other.id);
+        return Err(ApiError::new("T412", message, "wait for it: tanist status"));
+    }
+    if let Some(node) = &asked.to {
+        check_heir(topology, node)?;
+    }
+    let before = spec.requests.get(&shard).map_or(RequestId(0), |request| request.id);
+    let id = before.max(topology.request_done).next();
+    let request = MoveRequest { id, kind, to: asked.to.clone(), accept_loss: asked.accept_loss };
+    let mut spec = spec.clone();
+    spec.requests.insert(shard.clone(), request);
+    Ok((spec, shard, id))
+}
+
+fn check_heir(topology: &ShardTopology, node: &NodeId) -> Result<(), ApiError> {
+    if topology.primary().is_some_and(|run| run.node == *node) {
+        let message = format!("{node} is the primary already");
+        return Err(ApiError::new("T413", message, "nothing to do"));
+    }
+    if topology.members.contains_key(node) {
+        return Ok(());
+    }
+    let message = format!("{} has no node {node}", topology.group);
+    Err(ApiError::new("T414", message, "see tanist status"))
+}
+
+/// A group's spec.
+pub(crate) fn known<'a>(
+    archive: &'a Archive,
+    group: &GroupName,
+) -> Result<&'a GroupSpec, ApiError> {
+    let held = archive.specs.get(group).filter(|held| !held.body.deleting);
+    held.map(|held| &held.body).ok_or_else(|| {
+        let message = format!("there is no group {group}");
+        ApiError::new("T410", message, "tanist status lists the groups")
+    })
+}

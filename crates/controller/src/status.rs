@@ -1,0 +1,252 @@
+//! What there is, for people and programs: computed from the three states at the moment of asking.
+//!
+//! Invariant: every node that is shown as running is a process that its agent reported.
+//!
+//! Not here: how it is printed (`tanist`).
+
+use tanist_core::decide::Plan;
+use tanist_core::model::{
+    Cause, EngineSeen, Instant, Member, NodeId, NodeReport, Process, RoleSeen,
+    Severity, ShardTopology, Stall,
+};
+use tanist_link::api::{
+    EndpointStatus, GroupStatus, HostStatus, NodeStatus, ProxyStatus, ShardStatus, Status,
+};
+
+use crate::reconciler::Controller;
+
+impl Controller {
+    pub(crate) fn status(&self, now: Instant) -> Status {
+        let limit = self.config.limits.host;
+        let host = |config: &crate::HostConfig| HostStatus {
+            host: config.host.clone(),
+            zone: config.zone.clone(),
+            address: config.address,
+            up: self
+                .observer
+                .seen
+                .hosts
+                .get(&config.host)
+                .is_some_and(|seen| now.since(seen.at) <= limit),
+        };
+        let hosts_file = self.config.names.hosts();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            region: self.config.region.to_string(),
+            hosts: self.config.hosts.iter().map(host).collect(),
+            groups: self
+                .archive
+                .specs
+                .keys()
+                .filter_map(|name| self.group_status(name, &hosts_file))
+                .collect(),
+            proxies: self.proxy_status(),
+            notes: self.config.notes.clone(),
+        }
+    }
+
+    fn proxy_status(&self) -> Vec<ProxyStatus> {
+        let of = |(proxy, session): (&tanist_core::model::ProxyId, &crate::proxies::Session)| {
+            let said = self.observer.proxies.get(proxy);
+            let clients = said.map_or(0, |shards| shards.values().map(|shard| shard.clients).sum());
+            ProxyStatus { proxy: proxy.to_string(), pid: session.pid, up: session.up, clients }
+        };
+        self.proxies.iter().map(of).collect()
+    }
+
+    pub(crate) fn group_status(
+        &self,
+        name: &tanist_core::model::GroupName,
+        hosts_file: &str,
+    ) -> Option<GroupStatus> {
+        let spec = &self.archive.specs.get(name)?.body;
+        let names = &self.config.names;
+        let port = spec.endpoints.port;
+        let shards: Vec<ShardStatus> = self
+            .archive
+            .topologies
+            .values()
+            .filter(|held| held.body.group == *name)
+            .map(|held| self.shard_status(spec, &held.body, hosts_file))
+            .collect();
+        let topologies = self.archive.topologies.values().filter(|held| held.body.group == *name);
+        let word =
+            topologies.map(|held| self.word(spec, &held.body)).max().unwrap_or(Word::Available);
+        let word = if spec.deleting { Word::Deleting } else { word };
+        let primary = names.endpoint(hosts_file, names.primary(spec), spec.endpoints.primary, port);
+        let reader = names.endpoint(hosts_file, names.reader(spec), spec.endpoints.reader, port);
+        Some(GroupStatus {
+            name: name.clone(),
+            status: word.text().to_owned(),
+            engine: spec.engine,
+            durability: spec.durability,
+            memory_bytes: spec.memory_bytes,
+            primary_endpoint: primary,
+            reader_endpoint: reader,
+            shards,
+        })
+    }
+
+    fn word(&self, spec: &tanist_core::model::GroupSpec, shard: &ShardTopology) -> Word {
+        let plan = self.plans.get(&shard.key());
+        if let Some(vacancy) = shard.vacancy() {
+            return match vacancy.cause {
+                Cause::Created => Word::Creating,
+                Cause::Deleted => Word::Deleting,
+                Cause::PrimaryDown
+                | Cause::PrimarySilent
+                | Cause::HostLost
+                | Cause::Failover
+                | Cause::Switchover => Word::Unavailable,
+            };
+        }
+        let whole = shard.in_sync.len() == usize::from(spec.replicas);
+        let first = !whole && !self.was_whole.contains(&shard.key());
+        let serious = |plan: &Plan| {
+            plan.problems.iter().any(|problem| problem.kind.severity() == Severity::Error)
+        };
+        if plan.is_some_and(serious) {
+            Word::Unavailable
+        } else if first {
+            Word::Creating
+        } else if whole {
+            Word::Available
+        } else {
+            Word::Degraded
+        }
+    }
+
+    fn shard_status(
+        &self,
+        spec: &tanist_core::model::GroupSpec,
+        shard: &ShardTopology,
+        hosts_file: &str,
+    ) -> ShardStatus {
+        let key = shard.key();
+        let plan = self.plans.get(&key);
+        let proxies = || {
+            self.observer
+                .proxies
+                .iter()
+                .filter(|(proxy, _)| self.proxies.get(*proxy).is_some_and(|session| session.up))
+        };
+        let leader = shard.primary().and_then(|run| self.engine(shard, &run.node));
+        let nodes = shard.members.iter().map(|(node, member)| {
+            let name = self.config.names.node(spec, node);
+            let port = spec.endpoints.port;
+            let endpoint = self.config.names.endpoint(hosts_file, name, member.endpoint, port);
+            self.node_status(shard, node, member, endpoint, leader)
+        });
+        ShardStatus {
+            shard: shard.shard.clone(),
+            epoch: shard.epoch,
+            rev: shard.rev,
+            primary: shard
+                .primary()
+                .filter(|_| self.is_promoted(shard))
+                .map(|run| run.node.clone()),
+            request_done: shard.request_done,
+            nodes: nodes.collect(),
+            problems: plan.map(|plan| plan.problems.clone()).unwrap_or_default(),
+            waits: plan.map(|plan| plan.waits.clone()).unwrap_or_default(),
+            released: proxies().map(|(_, said)| said.get(&key)?.released).min().flatten(),
+            held: proxies().filter_map(|(_, said)| said.get(&key)).map(|shard| shard.held).sum(),
+        }
+    }
+
+    fn node_status(
+        &self,
+        shard: &ShardTopology,
+        node: &NodeId,
+        member: &Member,
+        endpoint: EndpointStatus,
+        leader: Option<&EngineSeen>,
+    ) -> NodeStatus {
+        let report = self.observer.seen.node(node, &member.host).map(|seen| &seen.report);
+        let engine = report.and_then(NodeReport::engine);
+        let is_primary = shard.primary().is_some_and(|run| run.node == *node);
+        let in_sync = member.attach.as_ref().is_some_and(|tag| shard.in_sync.contains(tag));
+        let lag_bytes = leader
+            .filter(|_| !is_primary)
+            .zip(engine)
+            .map(|(leader, engine)| leader.offset.0.saturating_sub(engine.offset.0));
+        NodeStatus {
+            node: node.clone(),
+            host: member.host.clone(),
+            zone: member.zone.clone(),
+            endpoint,
+            role: self.role(shard, member, report, is_primary).to_owned(),
+            in_sync: in_sync || (is_primary && self.is_promoted(shard)),
+            pid: self.observer.pids.get(node).copied(),
+            offset: engine.map(|engine| engine.offset),
+            lag_bytes,
+            memory_bytes: engine.map(|engine| engine.memory_bytes),
+        }
+    }
+
+    fn role(
+        &self,
+        shard: &ShardTopology,
+        member: &Member,
+        report: Option<&NodeReport>,
+        is_primary: bool,
+    ) -> &'static str {
+        let Some(report) = report else { return "unknown" };
+        if member.leaving {
+            return "leaving";
+        }
+        match &report.process {
+            Process::Unknown => return "unknown",
+            Process::Absent | Process::Failed(_) => return "down",
+            Process::Running(None) => return "starting",
+            Process::Running(Some(_)) => {}
+        }
+        if report.stall != Stall::None && report.silent >= self.config.limits.stopped {
+            return "silent";
+        }
+        match report.engine().map(|engine| &engine.role) {
+            None => "starting",
+            Some(RoleSeen::Primary { .. }) if is_primary && self.is_promoted(shard) => "primary",
+            Some(RoleSeen::Replica { syncing: true, .. }) => "syncing",
+            Some(RoleSeen::Replica { link_up: true, .. }) => "replica",
+            Some(RoleSeen::Primary { .. } | RoleSeen::Replica { .. }) => "frozen",
+        }
+    }
+
+    fn engine(&self, shard: &ShardTopology, node: &NodeId) -> Option<&EngineSeen> {
+        let member = shard.members.get(node)?;
+        self.observer.seen.node(node, &member.host)?.report.engine()
+    }
+
+    /// The recorded primary's agent has confirmed the promotion of this epoch.
+    pub(crate) fn is_promoted(&self, shard: &ShardTopology) -> bool {
+        let Some(run) = shard.primary() else { return false };
+        let Some(member) = shard.members.get(&run.node) else { return false };
+        let seen = self.observer.seen.node(&run.node, &member.host);
+        seen.and_then(|seen| seen.report.applied.as_ref()).is_some_and(|applied| {
+            applied.primary && applied.epoch == shard.epoch && applied.run == run.id
+        })
+    }
+}
+
+/// A group's status in one word; the later, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Available,
+    Degraded,
+    Creating,
+    Unavailable,
+    Deleting,
+}
+
+impl Word {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Degraded => "degraded",
+            Self::Creating => "creating",
+            Self::Unavailable => "unavailable",
+            Self::Deleting => "deleting",
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! From a decided topology to orders: what each hand has to make true, now.
+//!
+//! No choice is left here. Orders are derived from what was decided and what was seen, at every
+//! tick, until the reports say that they are true; so a lost order is sent again and a late one is
+//! refused by its revision.
+//!
+//! Invariant: no order follows from a topology that is not committed.
+//!
+//! Not here: the decisions (`super::decide`), the refusal of old orders (`crate::guard`).
+
+use std::collections::BTreeSet;
+
+use super::{View, elect};
+use crate::model::{
+    Action, Cause, DataOnStart, Fenced, GroupSpec, HostId, Instant, Limits, Member, NodeId,
+    NodeReport, Observations, Offset, Order, Primaryship, Process, RoleSeen, Run, ShardTopology,
+    Term, Vacancy,
+};
+
+/// The orders that the shard's topology asks for and that are not yet true, with their hosts.
+pub fn converge(
+    asked: &GroupSpec,
+    decided: &ShardTopology,
+    seen: &Observations,
+    limits: &Limits,
+    term: Term,
+    now: Instant,
+) -> Vec<(HostId, Order)> {
+    let view = View { asked, decided, seen, limits, now };
+    let mut orders = Vec::new();
+    let mut copying = copying_hosts(seen);
+    for (node, member) in &decided.members {
+        let Some(report) = view.report(node).map(|seen| &seen.report) else { continue };
+        let action = if member.leaving {
+            remove(report)
+        } else {
+            match &decided.primaryship {
+                Primaryship::Vacant(vacancy) => while_vacant(&view, vacancy, node, member, report),
+                Primaryship::Serving(primary) if primary.node == *node => {
+                    lead(&view, primary, report)
+                }
+                Primaryship::Serving(primary) => {
+                    follow(&view, primary, member, report, &mut copying)
+                }
+            }
+        };
+        if let Some(action) = action {
+            orders.push((member.host.clone(), order(decided, term, node, action)));
+        }
+    }
+    orders
+}
+
+/// Orders to remove what is left of nodes on hosts that they are not placed on any more.
+pub fn orphans(decided: &ShardTopology, seen: &Observations, term: Term) -> Vec<(HostId, Order)> {
+    let mut orders = Vec::new();
+    for (node, member) in &decided.members {
+        for stray in seen.nodes.get(node).into_iter().flatten() {
+            if stray.host != member.host && remove(&stray.report).is_some() {
+                orders.push((stray.host.clone(), order(decided, term, node, Action::Remove)));
+            }
+        }
+    }
+    orders
+}
+
+fn order(decided: &ShardTopology, term: Term, node: &NodeId, action: Action) -> Order {
+    Order {
+        term,
+        epoch: decided.epoch,
+        rev: decided.rev,
+        group: decided.group.clone(),
+        shard: decided.shard.clone(),
+        node: node.clone(),
+        action,
+    }
+}
+
+fn remove(report: &NodeReport) -> Option<Action> {
+    let there = report.data || matches!(report.process, Process::Running(_));
+    there.then_some(Action::Remove)
+}
+
+fn start(view: &View<'_>, member: &Member, data: DataOnStart) -> Option<Action> {
+    Some(Action::Start {
+        engine: view.asked.engine,
+        address: member.address,
+        memory_bytes: view.asked.memory_bytes,
+        data,
+    })
+}
+
+fn while_vacant(
+    view: &View<'_>,
+    vacancy: &Vacancy,
+    node: &NodeId,
+    member: &Member,
+    report: &NodeReport,
+) -> Option<Action> {
+    if vacancy.cause == Cause::Deleted {
+        return remove(report);
+    }
+    let running = matches!(report.process, Process::Running(_));
+    if !running && may_load(view, vacancy, node) {
+        return start(view, member, DataOnStart::Load);
+    }
+    let settled = match view.answer(node) {
+        Some(Fenced::Dead) => !running,
+        Some(Fenced::Frozen { run, .. }) => report.run() == Some(run),
+        Some(Fenced::Unusable { .. }) | None => false,
+    };
+    if settled {
+        return None;
+    }
+    let was_primary = vacancy.prev.as_ref().is_some_and(|prev| prev.node == *node);
+    if was_primary || !vacancy.cause.is_planned() {
+        return Some(Action::Fence { was_primary, drain_to: None });
+    }
+    // Planned: first the old primary stops, then the others may take in its last bytes.
+    let prev = vacancy.prev.as_ref()?;
+    let drain_to: Option<Offset> = match view.answer(&prev.node)? {
+        Fenced::Frozen { run, offset, .. } if *run == prev.id => Some(*offset),
+        Fenced::Frozen { .. } | Fenced::Dead | Fenced::Unusable { .. } => None,
+    };
+    Some(Action::Fence { was_primary, drain_to })
+}
+
+/// The node's disk may be loaded: the group is new, or its disk is the best copy there is.
+fn may_load(view: &View<'_>, vacancy: &Vacancy, node: &NodeId) -> bool {
+    let Some(prev) = &vacancy.prev else { return true };
+    let wanted = elect::accepted_node(view) == Some(node);
+    wanted || (prev.node == *node && elect::needs_disk(view))
+}
+
+fn lead(view: &View<'_>, primary: &Run, report: &NodeReport) -> Option<Action> {
+    if report.run() != Some(&primary.id) {
+        return None;
+    }
+    let run = primary.id.clone();
+    let replicas = view.decided.attachments();
+    let lanes = view.decided.lanes.clone();
+    if !view.promoted(primary) {
+        return Some(Action::Promote { run, replicas, lanes });
+    }
+    let seqs: BTreeSet<u64> = replicas.iter().map(|tag| tag.seq).collect();
+    let applied = report.applied.as_ref()?;
+    let done = applied.seqs == seqs && applied.lanes == lanes;
+    (!done).then_some(Action::Admit { run, replicas, lanes })
+}
+
+fn follow(
+    view: &View<'_>,
+    primary: &Run,
+    member: &Member,
+    report: &NodeReport,
+    copying: &mut BTreeSet<HostId>,
+) -> Option<Action> {
+    let id = match &report.process {
+        Process::Absent | Process::Failed(_) => return start(view, member, DataOnStart::SetAside),
+        Process::Unknown | Process::Running(None) => return None,
+        Process::Running(Some(id)) => id,
+    };
+    let tag = member.attach.as_ref().filter(|tag| tag.run.id == *id);
+    let Some(tag) = tag else {
+        // A run without an attachment is nobody's replica; if it believes to be primary, stop it.
+        let stray = report.engine().is_some_and(|e| matches!(e.role, RoleSeen::Primary { .. }));
+        return stray.then_some(Action::Fence { was_primary: true, drain_to: None });
+    };
+    let lanes = view.decided.lanes.clone();
+    let applied = report.applied.as_ref().filter(|applied| {
+        applied.run == *id && !applied.primary && applied.epoch == view.decided.epoch
+    });
+    let attached = applied.is_some_and(|applied| applied.seqs.contains(&tag.seq));
+    if attached && applied.is_some_and(|applied| applied.lanes == lanes) {
+        return None;
+    }
+    // The primary has to know the attachment first: a refused replica tries again only in a second.
+    let known = view.report(&primary.node)?.report.applied.as_ref().is_some_and(|leader| {
+        leader.primary && leader.run == primary.id && leader.seqs.contains(&tag.seq)
+    });
+    if !known || !view.promoted(primary) {
+        return None;
+    }
+    // One full copy at a time per host: several at once starve each other and the primary.
+    if !attached && !copying.insert(member.host.clone()) {
+        return None;
+    }
+    Some(Action::Follow {
+        tag: tag.clone(),
+        primary: view.member(&primary.node)?.address,
+        base: view.decided.lineage.base.clone(),
+        lanes,
+    })
+}
+
+/// Hosts on which a node is receiving a full copy.
+fn copying_hosts(seen: &Observations) -> BTreeSet<HostId> {
+    let nodes = seen.nodes.values().flatten();
+    let copying = nodes.filter(|node| {
+        let role = node.report.engine().map(|engine| &engine.role);
+        matches!(role, Some(RoleSeen::Replica { syncing: true, .. }))
+    });
+    copying.map(|node| node.host.clone()).collect()
+}

@@ -1,0 +1,232 @@
+//! The second of a failover's two commits: who is primary now.
+//!
+//! With writes acknowledged by *every* in-sync member, any single one of them that answers the fence
+//! holds every acknowledged write, and the old primary, frozen and answering, does by itself. Among
+//! those the longest history wins. If all that memory is gone, the recorded primary's disk is next;
+//! if that is gone too, the vacancy stays, named, until the operator accepts a loss.
+//!
+//! Invariant: nobody is chosen whose claim to every acknowledged write is a guess, unless an
+//! operator said so.
+//!
+//! Not here: what an answer is worth (`super::fence`).
+
+use std::collections::BTreeSet;
+
+use super::fence::Frozen;
+use super::{Draft, View};
+use crate::model::{
+    Cause, Durability, EventKind, Lineage, NodeId, Origin, Primaryship, Run, Tag, Vacancy, WaitKind,
+};
+
+/// Proposes the heir if there is one.
+pub(super) fn elect(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
+    if vacancy.cause == Cause::Deleted {
+        return;
+    }
+    if view.asked.deleting {
+        draft.next.primaryship =
+            Primaryship::Vacant(Vacancy { cause: Cause::Deleted, ..vacancy.clone() });
+        draft.next.epoch = view.decided.epoch.next();
+        return draft.event(EventKind::GroupDeleted);
+    }
+    if let Some(heir) = accepted(view) {
+        draft.event(EventKind::LossAccepted { node: heir.run.node.clone() });
+        return commit(view, vacancy, &heir, &[], draft);
+    }
+    let Some(prev) = &vacancy.prev else { return elect_first(view, vacancy, draft) };
+    if let Some(frozen) = view.frozen(&prev.node).filter(|frozen| frozen.run == *prev) {
+        return elect_beside(view, vacancy, &frozen, draft);
+    }
+    if still_answering(view, prev) {
+        return draft.wait(WaitKind::FenceAnswers, "reachable members have not answered");
+    }
+    if view.decided.durability == Durability::Async && !old_primary_stopped(view, prev) {
+        return draft.wait(WaitKind::Lease, format!("{} may still accept writes", prev.node));
+    }
+    let answers = answers(view);
+    let may_move = view.asked.automatic_failover || vacancy.request.is_some();
+    if let Some(best) = best(&answers).filter(|_| may_move) {
+        return commit(view, vacancy, best, &answers, draft);
+    }
+    recover(view, vacancy, prev, draft);
+}
+
+/// The attachments whose runs may take over: all have every acknowledged write (`sync`), or may lack
+/// some that only the primary had (`async`).
+fn electorate(view: &View<'_>) -> BTreeSet<Tag> {
+    match view.decided.durability {
+        Durability::Sync => view.decided.in_sync.clone(),
+        Durability::Async => view.decided.attachments(),
+    }
+}
+
+fn answers(view: &View<'_>) -> Vec<Frozen> {
+    electorate(view).iter().filter_map(|tag| view.frozen_member(tag)).collect()
+}
+
+/// The longest history; the lowest node id among equals, so that the choice can be foretold.
+fn best(answers: &[Frozen]) -> Option<&Frozen> {
+    answers.iter().rev().max_by_key(|frozen| frozen.offset)
+}
+
+/// Members that can be reached have not answered yet, and it is early enough to wait for them.
+fn still_answering(view: &View<'_>, prev: &Run) -> bool {
+    let waited = match view.seen.rev_since.get(&view.decided.key()) {
+        Some((rev, since)) if *rev == view.decided.rev => view.now.since(*since),
+        Some(_) | None => return true,
+    };
+    let electorate = electorate(view);
+    let mut nodes = electorate.iter().map(|tag| &tag.run.node).chain([&prev.node]);
+    waited < view.limits.answers && !nodes.all(|node| view.answer_settled(node))
+}
+
+/// The old primary's permission to accept writes is over (`async`): it is fenced, it is dead, or it
+/// could not have been renewed since the vacancy was committed and has run out.
+fn old_primary_stopped(view: &View<'_>, prev: &Run) -> bool {
+    if view.memory_lost(prev) {
+        return true;
+    }
+    let Some((rev, since)) = view.seen.rev_since.get(&view.decided.key()) else { return false };
+    let over = view.limits.lease + view.limits.lease_margin;
+    *rev == view.decided.rev && view.now.since(*since) >= over
+}
+
+/// The old primary is frozen and answers: its data is the most there is, so the heir is whoever has
+/// all of it, or the old primary once more.
+fn elect_beside(view: &View<'_>, vacancy: &Vacancy, prev: &Frozen, draft: &mut Draft) {
+    let complete: Vec<Frozen> =
+        answers(view).into_iter().filter(|frozen| frozen.offset == prev.offset).collect();
+    let asked_for = vacancy.heir.as_ref();
+    let heir = match asked_for {
+        Some(node) => complete.iter().find(|frozen| frozen.run.node == *node),
+        None => complete.first(),
+    };
+    if let Some(heir) = heir {
+        let mut equals = complete.clone();
+        equals.push(prev.clone());
+        return commit(view, vacancy, heir, &equals, draft);
+    }
+    let since = view.seen.rev_since.get(&view.decided.key());
+    let waited = since.map_or(view.limits.drain, |(_, since)| view.now.since(*since));
+    let patience = if vacancy.cause.is_planned() { view.limits.drain } else { view.limits.answers };
+    if waited < patience && !complete_all_settled(view) {
+        return draft.wait(WaitKind::Drain, "the heir is receiving the old primary's last bytes");
+    }
+    commit(view, vacancy, complete.first().unwrap_or(prev), &complete, draft);
+}
+
+fn complete_all_settled(view: &View<'_>) -> bool {
+    electorate(view).iter().all(|tag| view.answer_settled(&tag.run.node))
+}
+
+/// A new group: the first node, once it runs; whichever does after a while.
+fn elect_first(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
+    let since = view.seen.rev_since.get(&view.decided.key());
+    let waited = since.map_or(view.limits.busy, |(_, since)| view.now.since(*since));
+    let first = view.decided.members.keys().next();
+    let heir = view.decided.members.keys().find_map(|node| {
+        let in_turn = Some(node) == first || waited >= view.limits.drain;
+        view.frozen(node).filter(|_| in_turn)
+    });
+    match heir {
+        Some(heir) => commit(view, vacancy, &heir, &[], draft),
+        None => draft.wait(WaitKind::Candidate, "no engine of the new group runs yet"),
+    }
+}
+
+/// Nobody's memory holds every acknowledged write: the recorded primary's disk, or nothing.
+fn recover(view: &View<'_>, vacancy: &Vacancy, prev: &Run, draft: &mut Draft) {
+    if !needs_disk(view) {
+        let missing: Vec<String> = electorate(view)
+            .iter()
+            .filter(|tag| !view.memory_lost(&tag.run))
+            .map(|tag| tag.run.node.to_string())
+            .collect();
+        let names = if missing.is_empty() { prev.node.to_string() } else { missing.join(", ") };
+        return draft.wait(WaitKind::Candidate, format!("{names} may hold acknowledged writes"));
+    }
+    let Some(loaded) = view.frozen(&prev.node).filter(|frozen| frozen.run != *prev) else {
+        return draft.wait(WaitKind::DiskRecovery, format!("{} has to load its disk", prev.node));
+    };
+    let possible_loss = match loaded.origin {
+        Origin::CleanStop => "it was stopped in order: nothing is missing",
+        Origin::Crash => "writes of the last second before the crash may be missing",
+        Origin::Empty => {
+            let detail = format!("{} came back without its data", prev.node);
+            return draft.wait(WaitKind::Candidate, detail);
+        }
+    };
+    draft.event(EventKind::RecoveredFromDisk {
+        node: loaded.run.node.clone(),
+        possible_loss: possible_loss.to_owned(),
+    });
+    commit(view, vacancy, &loaded, &[], draft);
+}
+
+/// Whether every memory that could hold all acknowledged writes is known to be lost, so that the
+/// recorded primary's disk is the best that there is.
+pub(super) fn needs_disk(view: &View<'_>) -> bool {
+    let Some(Vacancy { prev: Some(prev), .. }) = view.decided.vacancy() else { return false };
+    let may_move = view.asked.automatic_failover;
+    let electorate_lost = electorate(view).iter().all(|tag| view.memory_lost(&tag.run));
+    view.memory_lost(prev) && (electorate_lost || !may_move)
+}
+
+/// The heir for whom the operator accepted the loss.
+fn accepted(view: &View<'_>) -> Option<Frozen> {
+    let request = view.request().filter(|request| request.accept_loss)?;
+    view.frozen(request.to.as_ref()?)
+}
+
+/// The node whose data has to be loaded because the operator wants it in spite of a loss.
+pub(super) fn accepted_node<'a>(view: &View<'a>) -> Option<&'a NodeId> {
+    view.request().filter(|request| request.accept_loss)?.to.as_ref()
+}
+
+fn commit(
+    view: &View<'_>,
+    vacancy: &Vacancy,
+    heir: &Frozen,
+    answers: &[Frozen],
+    draft: &mut Draft,
+) {
+    let next = &mut draft.next;
+    next.primaryship = Primaryship::Serving(heir.run.clone());
+    next.lineage = Lineage { base: Some((heir.replid.clone(), heir.offset)), replid: None };
+    next.in_sync.clear();
+    next.pending = None;
+    let accepted = view.request().filter(|r| r.accept_loss).map(|r| r.id);
+    if let Some(id) = vacancy.request.max(accepted) {
+        next.request_done = next.request_done.max(id);
+    }
+    let equals =
+        |run: &Run| answers.iter().any(|frozen| frozen.run == *run && frozen.offset == heir.offset);
+    let runs: Vec<(NodeId, Option<Run>)> = next
+        .members
+        .keys()
+        .map(|node| {
+            let id = view.report(node).and_then(|seen| seen.report.run()).cloned();
+            (node.clone(), id.map(|id| Run { node: node.clone(), id }))
+        })
+        .collect();
+    for (node, run) in runs {
+        let follows = run.filter(|run| *run != heir.run && node != heir.run.node);
+        let tag = follows.map(|run| next.next_tag(run));
+        if let Some(tag) = &tag
+            && equals(&tag.run)
+        {
+            next.in_sync.insert(tag.clone());
+        }
+        if let Some(member) = next.members.get_mut(&node) {
+            member.attach = if member.leaving { None } else { tag };
+        }
+    }
+    let attached = next.attachments();
+    next.in_sync.retain(|tag| attached.contains(tag));
+    let in_sync = next.in_sync.iter().map(|tag| tag.run.node.clone()).collect();
+    draft.event(EventKind::PrimaryChosen {
+        node: heir.run.node.clone(),
+        offset: heir.offset,
+        in_sync,
+    });
+}

@@ -1,0 +1,86 @@
+//! Answers to the fence: what each member is now that nobody is primary.
+//!
+//! An answer counts for the vacancy's revision alone, and only of a run that the topology knows and
+//! whose history is the epoch's. Everything else ("loading", a new process, another history) is not
+//! a low offset but no answer at all: counting it as one loses acknowledged writes.
+//!
+//! Invariant: an answer is never inferred; it was given by an agent that had the vacancy's revision
+//! on its disk first.
+//!
+//! Not here: what to make of the answers (`super::elect`).
+
+use super::{Verdict, View};
+use crate::model::{Fenced, NodeId, Offset, Origin, ReplId, Run, RunId, Tag};
+
+/// A frozen run that is what the topology thinks it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frozen {
+    pub(super) run: Run,
+    pub(super) replid: ReplId,
+    pub(super) before: Option<(ReplId, Offset)>,
+    pub(super) offset: Offset,
+    pub(super) origin: Origin,
+}
+
+impl View<'_> {
+    /// The member's answer to the fence of this vacancy.
+    pub(super) fn answer(&self, node: &NodeId) -> Option<&Fenced> {
+        let fence = self.report(node)?.report.fence.as_ref()?;
+        (fence.rev == self.decided.rev).then_some(&fence.state)
+    }
+
+    /// The member's answer, if it is frozen and nothing has happened to its process since.
+    pub(super) fn frozen(&self, node: &NodeId) -> Option<Frozen> {
+        let Some(Fenced::Frozen { run, replid, before, offset, origin }) = self.answer(node) else {
+            return None;
+        };
+        let run = Run { node: node.clone(), id: run.clone() };
+        // A process that died after it answered cannot be promoted.
+        if self.run_gone(&run) || self.verdict(node) == Verdict::HostLost {
+            return None;
+        }
+        Some(Frozen {
+            run,
+            replid: replid.clone(),
+            before: before.clone(),
+            offset: *offset,
+            origin: *origin,
+        })
+    }
+
+    /// The answer of an attachment's own run, in the epoch's history.
+    pub(super) fn frozen_member(&self, tag: &Tag) -> Option<Frozen> {
+        let frozen = self.frozen(&tag.run.node)?;
+        (frozen.run == tag.run && self.in_lineage(&frozen)).then_some(frozen)
+    }
+
+    fn in_lineage(&self, frozen: &Frozen) -> bool {
+        let lineage = &self.decided.lineage;
+        if lineage.replid.as_ref() == Some(&frozen.replid) {
+            return true;
+        }
+        let Some((base, left_at)) = &lineage.base else { return false };
+        let continued =
+            frozen.before.as_ref().is_some_and(|(id, from)| id == base && from.0 == left_at.0 + 1);
+        continued || frozen.replid == *base
+    }
+
+    /// The member has answered in a way that will not change by waiting, or cannot be asked.
+    pub(super) fn answer_settled(&self, node: &NodeId) -> bool {
+        match self.answer(node) {
+            Some(Fenced::Dead | Fenced::Frozen { .. }) => true,
+            Some(Fenced::Unusable { .. }) | None => !self.reachable(node),
+        }
+    }
+
+    /// What the run had in memory is known to be lost.
+    pub(super) fn memory_lost(&self, run: &Run) -> bool {
+        let other = |id: &RunId| *id != run.id;
+        match self.answer(&run.node) {
+            Some(Fenced::Dead) => true,
+            Some(Fenced::Frozen { run: id, .. }) => other(id) || self.run_gone(run),
+            Some(Fenced::Unusable { run: Some(id) }) => other(id) || self.run_gone(run),
+            Some(Fenced::Unusable { run: None }) | None => false,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Keeping the number of nodes right: replace those whose host is gone, add and remove as asked.
+//!
+//! A process that died is restarted in place by an order, without a decision. What is decided here
+//! is only membership: which nodes exist and where they are placed.
+//!
+//! Invariant: the primary is never moved or removed by healing.
+//!
+//! Not here: the choice of a host (`super::placement`).
+
+use super::{Draft, Verdict, View, placement};
+use crate::model::{EventKind, NodeId, Run, WaitKind};
+
+/// Proposes changes of membership.
+pub(super) fn heal(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    drop_left(view, draft);
+    replace_lost(view, primary, draft);
+    let present = draft.next.members.values().filter(|member| !member.leaving).count();
+    let wanted = view.asked.nodes_per_shard();
+    if present < wanted {
+        add(view, draft);
+    } else if present > wanted {
+        release(primary, draft);
+    }
+}
+
+/// Forgets members that were told to leave and have.
+fn drop_left(view: &View<'_>, draft: &mut Draft) {
+    for (node, member) in &view.decided.members {
+        let gone = view
+            .report(node)
+            .is_some_and(|seen| view.verdict(node) == Verdict::Gone && !seen.report.data);
+        if member.leaving && gone {
+            draft.next.members.remove(node);
+        }
+    }
+}
+
+/// Places members elsewhere whose host has been silent for long.
+fn replace_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    for (node, member) in &view.decided.members {
+        if *node == primary.node || member.leaving {
+            continue;
+        }
+        let host = view.seen.hosts.get(&member.host);
+        let lost = host.is_some_and(|host| view.now.since(host.at) > view.limits.replace);
+        if !lost {
+            continue;
+        }
+        let Some(site) = placement::site(view, &draft.next, Some(node)) else {
+            draft.wait(WaitKind::Room, format!("no other host has room for {node}"));
+            continue;
+        };
+        if let Some(old) = &member.attach {
+            draft.expel(old, "its host is gone");
+        }
+        let moved = placement::member(site, Some(member.endpoint));
+        draft.event(EventKind::NodePlaced { node: node.clone(), zone: moved.zone.to_string() });
+        draft.next.members.insert(node.clone(), moved);
+    }
+}
+
+fn add(view: &View<'_>, draft: &mut Draft) {
+    let Some(node) = free_name(view, draft) else { return };
+    let Some(site) = placement::site(view, &draft.next, None) else {
+        return draft.wait(WaitKind::Room, format!("no host has room for {node}"));
+    };
+    let member = placement::member(site, None);
+    draft.event(EventKind::NodePlaced { node: node.clone(), zone: member.zone.to_string() });
+    draft.next.members.insert(node, member);
+}
+
+/// The lowest ordinal that no member has.
+fn free_name(view: &View<'_>, draft: &Draft) -> Option<NodeId> {
+    let shard = &view.decided.shard;
+    (1..=999)
+        .map(|ordinal| view.asked.node_id(shard, ordinal))
+        .find(|node| !draft.next.members.contains_key(node))
+}
+
+/// Lets the highest-numbered replica go.
+fn release(primary: &Run, draft: &mut Draft) {
+    let candidate = draft
+        .next
+        .members
+        .iter()
+        .rev()
+        .find(|(node, member)| **node != primary.node && !member.leaving)
+        .map(|(node, member)| (node.clone(), member.attach.clone()));
+    let Some((node, attach)) = candidate else { return };
+    if let Some(tag) = attach {
+        draft.expel(&tag, "it was asked to leave");
+    }
+    if let Some(member) = draft.next.members.get_mut(&node) {
+        member.leaving = true;
+        member.attach = None;
+    }
+}

@@ -1,0 +1,175 @@
+//! The in-sync set: who must have a write before it is acknowledged, and hence who may take over.
+//!
+//! Leaving is one commit, at once: the others hold everything. Joining goes through `pending`: first
+//! every proxy waits for the newcomer too, then the newcomer has to reach a position that the
+//! primary had *after* that; only then is it a quorum by itself.
+//!
+//! Invariant: at every commit each member of S holds every acknowledged write.
+//!
+//! Not here: proof of a single write (`crate::gate::proven`).
+
+use super::{Draft, Verdict, View};
+use crate::model::{EventKind, Instant, ProxyId, ReplicaSeen, RoleSeen, Run, Tag, WaitKind};
+
+/// Shrinks, attaches, admits proxies and grows, in one proposal.
+pub(super) fn maintain(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    shrink(view, primary, draft);
+    attach(view, primary, draft);
+    lanes(view, draft);
+    if view.promoted(primary) {
+        grow(view, primary, draft);
+    }
+}
+
+fn shrink(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    for tag in view.decided.required() {
+        if let Some(reason) = lost(view, primary, &tag) {
+            draft.expel(&tag, &reason);
+        }
+    }
+}
+
+/// Why writes must not wait for this attachment any longer.
+fn lost(view: &View<'_>, primary: &Run, tag: &Tag) -> Option<String> {
+    if view.run_gone(&tag.run) {
+        return Some("its process is gone".to_owned());
+    }
+    match view.verdict(&tag.run.node) {
+        Verdict::HostLost => return Some("its host is not heard from".to_owned()),
+        Verdict::Hung | Verdict::Slow => return Some("it does not answer".to_owned()),
+        Verdict::Gone => return Some("its process is gone".to_owned()),
+        Verdict::Alive | Verdict::Unknown => {}
+    }
+    let behind = as_primary_sees(view, primary, tag)?.behind;
+    (behind >= view.limits.behind).then(|| format!("behind for {behind:?}"))
+}
+
+fn as_primary_sees<'a>(view: &View<'a>, primary: &Run, tag: &Tag) -> Option<&'a ReplicaSeen> {
+    let RoleSeen::Primary { replicas } = &view.engine_of(primary)?.role else { return None };
+    let wire = tag.to_string();
+    replicas.iter().find(|replica| replica.tag == wire)
+}
+
+/// Gives every running replica an attachment of its own; an old one never serves a new process.
+fn attach(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    for (node, member) in &view.decided.members {
+        if *node == primary.node || member.leaving {
+            continue;
+        }
+        let Some(id) = view.report(node).and_then(|seen| seen.report.run()) else { continue };
+        if member.attach.as_ref().is_some_and(|tag| tag.run.id == *id) {
+            continue;
+        }
+        if let Some(old) = &member.attach {
+            draft.expel(old, "its process was replaced");
+        }
+        let tag = draft.next.next_tag(Run { node: node.clone(), id: id.clone() });
+        if let Some(member) = draft.next.members.get_mut(node) {
+            member.attach = Some(tag);
+        }
+        draft.event(EventKind::ReplicaAttached { node: node.clone() });
+    }
+}
+
+/// Lets proxies in that have registered, and cuts those that are silent while the set has to grow.
+fn lanes(view: &View<'_>, draft: &mut Draft) {
+    let key = view.decided.key();
+    for (proxy, shards) in &view.seen.proxies {
+        let Some(seen) = shards.get(&key) else { continue };
+        let silent = view.now.since(seen.at) > view.limits.proxy;
+        let admitted = view.decided.lanes.contains(proxy);
+        if !silent && !admitted {
+            draft.next.lanes.insert(proxy.clone());
+            draft.event(EventKind::ProxyAdmitted { proxy: proxy.to_string() });
+        }
+    }
+    if view.decided.pending.is_none() {
+        return;
+    }
+    for proxy in &view.decided.lanes {
+        if route_of(view, proxy).is_none_or(|(_, silent)| silent) {
+            draft.next.lanes.remove(proxy);
+            draft.event(EventKind::ProxyCut { proxy: proxy.to_string() });
+        }
+    }
+}
+
+/// Since when a proxy works by the current revision (if it does), and whether it is silent.
+fn route_of(view: &View<'_>, proxy: &ProxyId) -> Option<(Option<Instant>, bool)> {
+    let seen = view.seen.proxies.get(proxy)?.get(&view.decided.key())?;
+    let current = seen.route.filter(|(rev, _)| *rev >= view.decided.rev).map(|(_, at)| at);
+    Some((current, view.now.since(seen.at) > view.limits.proxy))
+}
+
+fn grow(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    match &view.decided.pending {
+        Some(tag) if draft.next.pending.is_some() => complete(view, primary, tag, draft),
+        Some(_) => {}
+        None => begin(view, primary, draft),
+    }
+}
+
+/// Makes writes wait for one more attachment that is up to date, as far as can be seen.
+fn begin(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    let Some(leader) = view.engine_of(primary) else { return };
+    // In order of attachment: whoever was told to follow first joins first.
+    let mut learners: Vec<&Tag> =
+        draft.next.members.values().filter_map(|m| m.attach.as_ref()).collect();
+    learners.sort_by_key(|tag| tag.seq);
+    learners.retain(|tag| !draft.next.in_sync.contains(tag));
+    let Some(tag) = learners.iter().copied().find(|tag| follows(view, primary, tag)) else {
+        if !learners.is_empty() {
+            draft.wait(WaitKind::CatchUp, format!("{} replicas not caught up", learners.len()));
+        }
+        return;
+    };
+    let tag = tag.clone();
+    draft.next.lineage.replid = Some(leader.replid.clone());
+    draft.next.pending = Some(tag);
+}
+
+/// The attachment is up, in the primary's history, and not far behind.
+fn follows(view: &View<'_>, primary: &Run, tag: &Tag) -> bool {
+    let (Some(leader), Some(replica)) = (view.engine_of(primary), view.engine_of(&tag.run)) else {
+        return false;
+    };
+    let linked = matches!(replica.role, RoleSeen::Replica { link_up: true, syncing: false, .. });
+    let by_tag = as_primary_sees(view, primary, tag)
+        .is_some_and(|seen| seen.online && seen.behind < view.limits.behind / 2);
+    let told = view.report(&tag.run.node).and_then(|seen| seen.report.applied.as_ref());
+    let told = told.is_some_and(|applied| !applied.primary && applied.seqs.contains(&tag.seq));
+    linked
+        && by_tag
+        && told
+        && replica.replid == leader.replid
+        && view.verdict(&tag.run.node) == Verdict::Alive
+}
+
+/// Ends the growth: the attachment has everything that was acknowledged without it.
+fn complete(view: &View<'_>, primary: &Run, tag: &Tag, draft: &mut Draft) {
+    let mut all_since = Instant::ZERO;
+    for proxy in &view.decided.lanes {
+        match route_of(view, proxy) {
+            Some((Some(since), false)) => all_since = all_since.max(since),
+            Some(_) | None => {
+                return draft
+                    .wait(WaitKind::ProxyRoutes, format!("{proxy} works by an older route"));
+            }
+        }
+    }
+    // The position must have been read after the last proxy began to wait for the newcomer.
+    let sampled = view.report(&primary.node).map(|seen| seen.sampled_after);
+    if sampled.is_none_or(|sampled| sampled < all_since) {
+        return draft.wait(WaitKind::CatchUp, "the primary's position is older than the routes");
+    }
+    let (Some(leader), Some(replica)) = (view.engine_of(primary), view.engine_of(&tag.run)) else {
+        return draft.wait(WaitKind::CatchUp, format!("{tag} is not seen"));
+    };
+    let caught_up = follows(view, primary, tag) && replica.offset >= leader.offset;
+    if !caught_up {
+        return draft.wait(WaitKind::CatchUp, format!("{tag} is at {}", replica.offset));
+    }
+    draft.next.in_sync.insert(tag.clone());
+    draft.next.pending = None;
+    draft.event(EventKind::ReplicaInSync { node: tag.run.node.clone() });
+}

@@ -1,0 +1,148 @@
+//! Which host a node is placed on: another zone before another host before the emptiest host.
+//!
+//! Invariant: two nodes of a shard share a zone only if no other allowed zone has room.
+//!
+//! Not here: when a node has to be placed (`super::heal`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::View;
+use crate::model::{
+    Cause, Epoch, GroupSpec, HostId, HostSeen, Instant, Limits, Lineage, Member, NodeId,
+    Observations, Primaryship, RequestId, Rev, ShardId, ShardTopology, Vacancy, Wait, WaitKind,
+    Zone,
+};
+
+/// The first port that engines get on their host.
+const FIRST_PORT: u16 = 31_000;
+/// The last one: below the usual range of ephemeral ports.
+const LAST_PORT: u16 = 32_700;
+/// Endpoints get addresses of this /16.
+const ENDPOINT_NET: [u8; 2] = [127, 80];
+
+/// A place for a node.
+pub(super) struct Site {
+    host: HostId,
+    zone: Zone,
+    address: SocketAddr,
+    endpoint: Ipv4Addr,
+}
+
+pub(super) fn member(site: Site, endpoint: Option<Ipv4Addr>) -> Member {
+    Member {
+        host: site.host,
+        zone: site.zone,
+        address: site.address,
+        endpoint: endpoint.unwrap_or(site.endpoint),
+        attach: None,
+        leaving: false,
+    }
+}
+
+/// The best place for one more node of the shard, or for `moving` to move to.
+pub(super) fn site(
+    view: &View<'_>,
+    shard: &ShardTopology,
+    moving: Option<&NodeId>,
+) -> Option<Site> {
+    let others = shard.members.iter().filter(|(node, _)| Some(*node) != moving);
+    let others: Vec<&Member> = others.map(|(_, member)| member).collect();
+    let avoid = moving.and_then(|node| shard.members.get(node)).map(|member| &member.host);
+    choose(view.asked, view.seen, view.limits, view.now, &others, avoid)
+}
+
+fn choose(
+    asked: &GroupSpec,
+    seen: &Observations,
+    limits: &Limits,
+    now: Instant,
+    others: &[&Member],
+    avoid: Option<&HostId>,
+) -> Option<Site> {
+    let usable = |id: &HostId, host: &HostSeen| {
+        let promised = seen.promised_bytes.get(id).copied().unwrap_or(0);
+        let zone_allowed = asked.zones.is_empty() || asked.zones.contains(&host.zone);
+        host.region == asked.region
+            && zone_allowed
+            && !host.draining
+            && now.since(host.at) <= limits.host
+            && Some(id) != avoid
+            && promised.saturating_add(asked.memory_bytes) <= host.memory_bytes
+    };
+    let in_zone = |zone: &Zone| others.iter().filter(|member| member.zone == *zone).count();
+    let on_host = |id: &HostId| others.iter().filter(|member| member.host == *id).count();
+    let (id, host) =
+        seen.hosts.iter().filter(|(id, host)| usable(id, host)).min_by_key(|(id, host)| {
+            let promised = seen.promised_bytes.get(*id).copied().unwrap_or(0);
+            (in_zone(&host.zone), on_host(id), promised, (*id).clone())
+        })?;
+    let address = free_port(seen, others, host.address)?;
+    let endpoint = free_endpoint(seen, others)?;
+    Some(Site { host: id.clone(), zone: host.zone.clone(), address, endpoint })
+}
+
+fn free_port(seen: &Observations, others: &[&Member], host: Ipv4Addr) -> Option<SocketAddr> {
+    (FIRST_PORT..=LAST_PORT).map(|port| SocketAddr::from((host, port))).find(|address| {
+        !seen.taken.engines.contains(address)
+            && !others.iter().any(|member| member.address == *address)
+    })
+}
+
+fn free_endpoint(seen: &Observations, others: &[&Member]) -> Option<Ipv4Addr> {
+    endpoints().find(|ip| {
+        !seen.taken.endpoints.contains(ip) && !others.iter().any(|member| member.endpoint == *ip)
+    })
+}
+
+/// Every address that an endpoint may get, in the order in which they are handed out.
+fn endpoints() -> impl Iterator<Item = Ipv4Addr> {
+    let [a, b] = ENDPOINT_NET;
+    (1..=254).flat_map(move |c| (1..=254).map(move |d| Ipv4Addr::new(a, b, c, d)))
+}
+
+/// Free endpoint addresses for a new group: the primary's and the reader's.
+pub fn free_endpoints(seen: &Observations) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let mut free = endpoints().filter(|ip| !seen.taken.endpoints.contains(ip));
+    Some((free.next()?, free.next()?))
+}
+
+/// The first topology of a new group's shard: nobody is primary, every node has a place.
+///
+/// # Errors
+/// The [`Wait`] that names what is missing when a node finds no host with room.
+pub fn found(
+    asked: &GroupSpec,
+    shard: &ShardId,
+    seen: &Observations,
+    limits: &Limits,
+    now: Instant,
+) -> Result<ShardTopology, Wait> {
+    let mut members: BTreeMap<NodeId, Member> = BTreeMap::new();
+    for ordinal in 1..=asked.nodes_per_shard() {
+        let others: Vec<&Member> = members.values().collect();
+        let Some(site) = choose(asked, seen, limits, now, &others, None) else {
+            let detail = format!("no host has room for node {ordinal} of {}", asked.name);
+            return Err(Wait { kind: WaitKind::Room, detail });
+        };
+        members.insert(asked.node_id(shard, ordinal), member(site, None));
+    }
+    let cause = Cause::Created;
+    let vacancy = Vacancy { prev: None, cause, request: None, heir: None };
+    Ok(ShardTopology {
+        group: asked.name.clone(),
+        shard: shard.clone(),
+        rev: Rev(1),
+        epoch: Epoch(1),
+        durability: asked.durability,
+        slots: asked.shards.get(shard).cloned().unwrap_or_default(),
+        primaryship: Primaryship::Vacant(vacancy),
+        in_sync: BTreeSet::new(),
+        pending: None,
+        lineage: Lineage::default(),
+        members,
+        lanes: BTreeSet::new(),
+        next_seq: 1,
+        request_done: RequestId(0),
+    })
+}

@@ -1,0 +1,38 @@
+//! The nouns: every word of the glossary as a type, shared by all roles.
+//!
+//! Three kinds of state that never mix: [`GroupSpec`] (asked), [`ShardTopology`] (decided) and
+//! [`Observations`] (seen). Stored and sent types are plain data with serde; stored ones are wrapped
+//! in [`stored::Stored`], which carries a format version.
+//!
+//! Invariant: a noun never decides; it only answers questions about itself.
+//!
+//! Not here: what follows from the nouns (`crate::decide`).
+
+mod event;
+mod ids;
+mod limits;
+mod observation;
+mod order;
+mod problem;
+mod route;
+mod spec;
+pub mod stored;
+mod time;
+mod topology;
+
+pub use event::{Cause, Event, EventKind, Severity};
+pub use ids::{
+    Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
+    RunId, ShardId, ShardKey, Term, Zone,
+};
+pub use limits::Limits;
+pub use observation::{
+    Applied, EngineSeen, FenceAnswer, Fenced, Health, HostSeen, NodeReport, NodeSeen, Observations,
+    Origin, Process, ProxySeen, ReplicaSeen, RoleSeen, Stall, Taken,
+};
+pub use order::{Action, DataOnStart, Order};
+pub use problem::{Problem, ProblemKind, Wait, WaitKind};
+pub use route::{NodeRoute, Route, RouteState};
+pub use spec::{Durability, EngineKind, GroupEndpoints, GroupSpec, MoveKind, MoveRequest};
+pub use time::Instant;
+pub use topology::{Lineage, Member, Primaryship, Run, ShardTopology, SlotRange, Tag, Vacancy};

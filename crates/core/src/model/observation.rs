@@ -1,0 +1,302 @@
+//! What was seen: reports of agents and proxies, with the time from which they may be trusted.
+//!
+//! An observation says nothing about now, only about then; whoever judges asks how old it is.
+//! `sampled_after` is a lower bound on when a sample was taken, on the observer's own clock: the
+//! agent echoes the last number that the controller sent it, and the controller knows when that was.
+//!
+//! Invariant: an observation is never stored and never decides anything by itself.
+//!
+//! Not here: what follows from it (`crate::decide::diagnose`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Epoch, HostId, Instant, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev, RunId,
+    ShardKey, Zone,
+};
+
+/// Whether a node's process exists, as its supervisor knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Process {
+    /// Nobody has looked yet.
+    Unknown,
+    /// No process of the node exists on its host.
+    Absent,
+    /// It could not be started; why, in words for the operator.
+    Failed(String),
+    /// A process exists; its run id once the engine has said it.
+    Running(Option<RunId>),
+}
+
+/// Where the data of an engine came from when its process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The process started without data.
+    Empty,
+    /// It loaded what its node's disk held after an orderly stop.
+    CleanStop,
+    /// It loaded what its node's disk held after a crash: the last second may be missing.
+    Crash,
+}
+
+/// Why an engine has not answered for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stall {
+    /// It answers.
+    None,
+    /// Its process is stopped (state T).
+    Stopped,
+    /// It sleeps or waits for a device and makes no progress (state S or D).
+    Stalled,
+    /// It uses a processor: one long command, most likely.
+    Busy,
+    /// It could run but gets no processor.
+    Starved,
+}
+
+/// What the engine's answer to the probe's write said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It takes writes.
+    Writable,
+    /// It is a replica and refuses writes, as it should.
+    ReadOnly,
+    /// It is loading its data.
+    Loading,
+    /// It refuses writes: a snapshot or the append-only file failed (MISCONF).
+    Misconf,
+    /// It refuses writes: too few replicas (NOREPLICAS).
+    NoReplicas,
+    /// It refuses writes: out of memory (OOM).
+    OutOfMemory,
+    /// It runs a script that does not end (BUSY).
+    BusyScript,
+    /// It answered something else.
+    Odd,
+}
+
+/// One attachment as the primary's ROLE shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaSeen {
+    /// The tag's wire form, announced as the replica's address.
+    pub tag: String,
+    /// Its link is up and it has received its first copy.
+    pub online: bool,
+    /// The offset that it acknowledged.
+    pub acked: Offset,
+    /// How long the primary has been ahead of it.
+    pub behind: Duration,
+}
+
+/// The engine's role as it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleSeen {
+    /// It takes writes.
+    Primary {
+        /// Every attachment that it lets in, online or not.
+        replicas: Vec<ReplicaSeen>,
+    },
+    /// It follows somebody, or a fence.
+    Replica {
+        /// Its link to whom it follows is up.
+        link_up: bool,
+        /// It is receiving a full copy.
+        syncing: bool,
+        /// Whom it follows; `None` for the fence.
+        of: Option<SocketAddr>,
+    },
+}
+
+/// What an engine said to the last probe that it answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineSeen {
+    /// Its process.
+    pub run: RunId,
+    /// Its role.
+    pub role: RoleSeen,
+    /// Its history.
+    pub replid: ReplId,
+    /// Its position in that history.
+    pub offset: Offset,
+    /// Whether it takes writes, or why not.
+    pub health: Health,
+    /// Memory that its data uses, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// A member's state after it stopped taking part in the old epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fenced {
+    /// Its process does not exist.
+    Dead,
+    /// It follows the fence; this is all that it will ever have of the old epoch.
+    Frozen {
+        /// Its process.
+        run: RunId,
+        /// Its history.
+        replid: ReplId,
+        /// The history that it continued, and the offset from which it left it.
+        before: Option<(ReplId, Offset)>,
+        /// Its position.
+        offset: Offset,
+        /// What its process started with.
+        origin: Origin,
+    },
+    /// It is frozen or dead to the old epoch, but what it holds cannot be compared: it was loading
+    /// or receiving a full copy, or does not answer.
+    Unusable {
+        /// Its process, if it told.
+        run: Option<RunId>,
+    },
+}
+
+/// An agent's answer to a fence order, given after it wrote `rev` to its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceAnswer {
+    /// The revision of the order: an answer holds for that vacancy alone.
+    pub rev: Rev,
+    /// What the member is now.
+    pub state: Fenced,
+}
+
+/// The last order that an agent has made true for a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its revision.
+    pub rev: Rev,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The run that it was applied to.
+    pub run: RunId,
+    /// It made the run primary (true) or a replica by attachment `seq` (false).
+    pub primary: bool,
+    /// The attachments that the primary lets in, or the one that the replica uses.
+    pub seqs: BTreeSet<u64>,
+    /// The proxies that have a lane user.
+    pub lanes: BTreeSet<ProxyId>,
+}
+
+/// What an agent reports about one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The highest revision that the agent has accepted for the node's shard.
+    pub rev: Rev,
+    /// Whether its process exists.
+    pub process: Process,
+    /// The last answered probe of that process.
+    pub engine: Option<EngineSeen>,
+    /// How long it has not answered.
+    pub silent: Duration,
+    /// Why.
+    pub stall: Stall,
+    /// The last answer to a fence order.
+    pub fence: Option<FenceAnswer>,
+    /// The last order made true.
+    pub applied: Option<Applied>,
+    /// The node's data directory exists (it may have to be removed).
+    pub data: bool,
+}
+
+/// A node as the controller knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// The host that reported it.
+    pub host: HostId,
+    /// When the report arrived.
+    pub at: Instant,
+    /// The sample was taken after this.
+    pub sampled_after: Instant,
+    /// What was reported.
+    pub report: NodeReport,
+}
+
+/// A host as the controller knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSeen {
+    /// Its region.
+    pub region: Region,
+    /// Its zone.
+    pub zone: Zone,
+    /// Where its engines listen.
+    pub address: Ipv4Addr,
+    /// When its agent was last heard.
+    pub at: Instant,
+    /// No new nodes, and those that it has are to leave.
+    pub draining: bool,
+    /// Memory that its nodes may use, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// A proxy as the controller knows it, for one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProxySeen {
+    /// The route that it works by, and when the controller first heard so.
+    pub route: Option<(Rev, Instant)>,
+    /// The request for which nothing of its clients is in flight any more.
+    pub drained: Option<RequestId>,
+    /// When it was last heard.
+    pub at: Instant,
+}
+
+/// Addresses that are in use or promised.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// Engine addresses.
+    pub engines: BTreeSet<SocketAddr>,
+    /// Endpoint addresses.
+    pub endpoints: BTreeSet<Ipv4Addr>,
+}
+
+/// Everything that the controller has seen about one region.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observations {
+    /// Hosts by id.
+    pub hosts: BTreeMap<HostId, HostSeen>,
+    /// Nodes by id; more than one report while a node that was placed elsewhere still exists on the
+    /// host that it left.
+    pub nodes: BTreeMap<NodeId, Vec<NodeSeen>>,
+    /// Proxies by id, each with what it says about each shard.
+    pub proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxySeen>>,
+    /// When the controller first saw the current revision of each shard.
+    pub rev_since: BTreeMap<ShardKey, (Rev, Instant)>,
+    /// Since when the proxies of a shard are asked to hold, and for which request.
+    pub holds: BTreeMap<ShardKey, (RequestId, Instant)>,
+    /// The last failover of each shard that nobody asked for.
+    pub last_failover: BTreeMap<ShardKey, Instant>,
+    /// Memory already promised on each host, in bytes.
+    pub promised_bytes: BTreeMap<HostId, u64>,
+    /// Addresses in use.
+    pub taken: Taken,
+}
+
+impl Observations {
+    /// The node's report, if there is one and it comes from the host that the node is placed on.
+    pub fn node(&self, node: &NodeId, host: &HostId) -> Option<&NodeSeen> {
+        self.nodes.get(node)?.iter().find(|seen| seen.host == *host)
+    }
+}
+
+impl NodeReport {
+    /// The run id of the node's process, if one exists and has said it.
+    pub fn run(&self) -> Option<&RunId> {
+        match &self.process {
+            Process::Running(run) => run.as_ref(),
+            Process::Unknown | Process::Absent | Process::Failed(_) => None,
+        }
+    }
+
+    /// The last probe's answer, if it is of the process that runs now.
+    pub fn engine(&self) -> Option<&EngineSeen> {
+        self.engine.as_ref().filter(|engine| self.run() == Some(&engine.run))
+    }
+}

@@ -1,0 +1,136 @@
+//! What was asked: a replication group as its owner described it.
+//!
+//! Only the API, the CLI and Terraform write it. A manual failover is a change of the spec too, so
+//! that it takes the very path of a crash.
+//!
+//! Invariant: nothing in here is a progress or a fact; the spec of a group that does not exist yet
+//! looks like that of one that does.
+//!
+//! Not here: where nodes are placed and who is primary (`super::ShardTopology`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{GroupName, NodeId, Region, RequestId, ShardId, SlotRange, Zone};
+
+/// Which engine's binary runs the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// `redis-server`, 7.0 or newer.
+    Redis,
+    /// `valkey-server`, 8.0 or newer.
+    Valkey,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redis => "redis",
+            Self::Valkey => "valkey",
+        })
+    }
+}
+
+/// What an acknowledged write means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Acknowledged when every member of the in-sync set has it.
+    Sync,
+    /// Acknowledged when the primary has it.
+    Async,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+        })
+    }
+}
+
+/// How a primaryship is asked to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MoveKind {
+    /// Planned: proxies hold and drain first, clients see nothing.
+    Switchover,
+    /// As after a crash: nobody is asked to drain.
+    Failover,
+}
+
+/// An operator's request to move a shard's primaryship.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveRequest {
+    /// Its number; done when the topology's `request_done` reaches it.
+    pub id: RequestId,
+    /// Planned or as after a crash.
+    pub kind: MoveKind,
+    /// The heir asked for; `None` lets Tanist choose.
+    pub to: Option<NodeId>,
+    /// The operator accepts the loss that was named to them.
+    pub accept_loss: bool,
+}
+
+/// The loopback addresses that a group's clients dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupEndpoints {
+    /// Always leads to the primary.
+    pub primary: Ipv4Addr,
+    /// Leads to a replica.
+    pub reader: Ipv4Addr,
+    /// The port of both, and of the node endpoints.
+    pub port: u16,
+}
+
+/// A replication group as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSpec {
+    /// Its name.
+    pub name: GroupName,
+    /// The region that its hosts are in.
+    pub region: Region,
+    /// Which engine runs it.
+    pub engine: EngineKind,
+    /// Its shards and the slots that each owns; one shard with all slots unless in cluster mode.
+    pub shards: BTreeMap<ShardId, Vec<SlotRange>>,
+    /// Replicas of each shard, beside the primary.
+    pub replicas: u8,
+    /// Zones to spread over; empty means every zone of the region.
+    pub zones: Vec<Zone>,
+    /// Whether a lost primary is replaced without a person.
+    pub automatic_failover: bool,
+    /// What an acknowledged write means.
+    pub durability: Durability,
+    /// In-sync replicas below which writes are refused: 0 or 1.
+    pub min_in_sync: u8,
+    /// The engines' `maxmemory`, in bytes.
+    pub memory_bytes: u64,
+    /// Where clients dial.
+    pub endpoints: GroupEndpoints,
+    /// Requests to move primaryships, by shard.
+    pub requests: BTreeMap<ShardId, MoveRequest>,
+    /// The owner wants it gone.
+    pub deleting: bool,
+}
+
+impl GroupSpec {
+    /// Nodes of each shard: the primary and its replicas.
+    pub fn nodes_per_shard(&self) -> usize {
+        usize::from(self.replicas) + 1
+    }
+
+    /// The name of the `ordinal`-th node (from 1) of a shard, in AWS's form.
+    pub fn node_id(&self, shard: &ShardId, ordinal: usize) -> NodeId {
+        if self.shards.len() == 1 {
+            NodeId::new(format!("{}-{ordinal:03}", self.name))
+        } else {
+            NodeId::new(format!("{}-{shard}-{ordinal:03}", self.name))
+        }
+    }
+}

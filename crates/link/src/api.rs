@@ -1,0 +1,303 @@
+//! The local API: what the CLI and the console ask, and what they are answered.
+//!
+//! JSON over the link's HTTP, under `/v1`. Described for people in `docs/local-api.md`.
+//!
+//! Invariant: a field keeps its meaning within `/v1`; what is computed (status words) is computed
+//! here and nowhere stored.
+//!
+//! Not here: the handlers (`tanist-controller`), the AWS dialects.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use tanist_core::model::{
+    Cause, Durability, EngineKind, Epoch, GroupName, HostId, NodeId, Offset, Problem, RequestId,
+    Rev, Severity, ShardId, Wait, Zone,
+};
+
+/// An error as an answer: what happened, why, and what to do now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// A stable code: `T4xx` the request, `T2xx` refused for safety, `T5xx` Tanist's side.
+    pub code: String,
+    /// What happened and why.
+    pub message: String,
+    /// What to do now.
+    pub remedy: String,
+}
+
+impl ApiError {
+    /// An error with its code, message and remedy.
+    pub fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// `POST /v1/groups`: create a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateGroup {
+    /// Its name.
+    pub name: String,
+    /// The engine.
+    pub engine: EngineKind,
+    /// Replicas beside the primary, 0 to 5.
+    pub replicas: u8,
+    /// Zones to use; empty for all.
+    #[serde(default)]
+    pub zones: Vec<String>,
+    /// What an acknowledged write means; `sync` with replicas and automatic failover if left out.
+    #[serde(default)]
+    pub durability: Option<Durability>,
+    /// Replicas that must be in sync for writes: 0 or 1.
+    #[serde(default)]
+    pub min_in_sync: u8,
+    /// Replace a lost primary without a person.
+    #[serde(default = "yes")]
+    pub automatic_failover: bool,
+    /// The engines' memory limit, in bytes; 0 for the default.
+    #[serde(default)]
+    pub memory_bytes: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST /v1/groups/{group}/failover` and `.../switchover`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MovePrimary {
+    /// Which shard; the only one if left out.
+    #[serde(default)]
+    pub shard: Option<ShardId>,
+    /// The heir; the best one if left out.
+    #[serde(default)]
+    pub to: Option<NodeId>,
+    /// Go on although acknowledged writes may be lost (failover only).
+    #[serde(default)]
+    pub accept_loss: bool,
+}
+
+/// The answer: the request to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveAccepted {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Done when the shard's `request_done` reaches it.
+    pub request: RequestId,
+}
+
+/// `POST /v1/groups/{group}/nodes/{node}/fault`: what drills do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP.
+    Freeze,
+    /// SIGCONT.
+    Thaw,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The release.
+    pub version: String,
+    /// The region.
+    pub region: String,
+    /// Hosts.
+    pub hosts: Vec<HostStatus>,
+    /// Groups.
+    pub groups: Vec<GroupStatus>,
+    /// Proxies.
+    pub proxies: Vec<ProxyStatus>,
+    /// Things that concern the whole installation, such as what `sync` promises on one machine.
+    pub notes: Vec<String>,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its id.
+    pub host: HostId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Where its engines listen.
+    pub address: Ipv4Addr,
+    /// Its agent was heard within the host limit.
+    pub up: bool,
+}
+
+/// A proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyStatus {
+    /// Its id.
+    pub proxy: String,
+    /// Its process.
+    pub pid: u32,
+    /// It is connected to the controller.
+    pub up: bool,
+    /// Clients connected to its endpoints.
+    pub clients: u64,
+}
+
+/// An address that clients dial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// The name, if it resolves on this host to the address; otherwise the address.
+    pub host: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for EndpointStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: GroupName,
+    /// `creating`, `available`, `modifying`, `degraded`, `unavailable` or `deleting`.
+    pub status: String,
+    /// Its engine.
+    pub engine: EngineKind,
+    /// What an acknowledged write means.
+    pub durability: Durability,
+    /// Memory limit of each node, in bytes.
+    pub memory_bytes: u64,
+    /// The primary endpoint.
+    pub primary_endpoint: EndpointStatus,
+    /// The reader endpoint.
+    pub reader_endpoint: EndpointStatus,
+    /// Its shards.
+    pub shards: Vec<ShardStatus>,
+}
+
+/// A shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// Its id.
+    pub shard: ShardId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its topology's revision.
+    pub rev: Rev,
+    /// The primary, once it is promoted.
+    pub primary: Option<NodeId>,
+    /// The highest operator's request that was carried out.
+    pub request_done: RequestId,
+    /// Its nodes.
+    pub nodes: Vec<NodeStatus>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is waited for.
+    pub waits: Vec<Wait>,
+    /// The highest epoch whose primary has answered a client through each proxy, at least.
+    pub released: Option<Epoch>,
+    /// Requests held by the proxies now.
+    pub held: u64,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Where it is placed.
+    pub host: HostId,
+    /// That host's zone.
+    pub zone: Zone,
+    /// Its node endpoint.
+    pub endpoint: EndpointStatus,
+    /// `primary`, `replica`, `syncing`, `starting`, `frozen`, `silent`, `down` or `leaving`.
+    pub role: String,
+    /// It has every acknowledged write.
+    pub in_sync: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its position.
+    pub offset: Option<Offset>,
+    /// Bytes behind the primary.
+    pub lag_bytes: Option<u64>,
+    /// Memory that its data uses, in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// `GET /v1/events` and the stream `GET /v1/events/follow`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Grows with every event.
+    pub id: u64,
+    /// Wall-clock time, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The group that it concerns.
+    pub group: Option<GroupName>,
+    /// The node that it concerns.
+    pub node: Option<NodeId>,
+    /// The epoch in which it happened.
+    pub epoch: Option<Epoch>,
+    /// The event's name, one word.
+    pub name: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// It as a sentence.
+    pub text: String,
+}
+
+/// A step of a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// The problem was seen, or the request taken up.
+    Detected,
+    /// The vacancy was committed.
+    Vacated,
+    /// The old primary is fenced, or nobody needs it to be.
+    Fenced,
+    /// The heir was committed.
+    Chosen,
+    /// The heir confirmed its promotion.
+    Promoted,
+    /// A proxy released a client's request to the heir.
+    Released,
+    /// The shard has all its replicas in sync again.
+    Replaced,
+}
+
+/// `GET /v1/groups/{group}/history`: one failover or switchover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverRecord {
+    /// The group.
+    pub group: GroupName,
+    /// The shard.
+    pub shard: ShardId,
+    /// The epoch that it began.
+    pub epoch: Epoch,
+    /// Why.
+    pub cause: Cause,
+    /// The primary before.
+    pub from: Option<NodeId>,
+    /// The primary after.
+    pub to: Option<NodeId>,
+    /// Wall-clock time of the detection, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Steps and their times since the detection, in microseconds.
+    pub steps: Vec<(Step, u64)>,
+}

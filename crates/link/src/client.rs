@@ -1,0 +1,156 @@
+//! Talking to a role on its unix socket.
+//!
+//! One connection per request or conversation: a unix socket costs nothing to open, and a broken
+//! connection then concerns nobody else.
+//!
+//! Invariant: an answer is either the type that was asked for or an error with the peer's own words.
+//!
+//! Not here: retries.
+
+use std::path::{Path, PathBuf};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::ApiError;
+use crate::duplex::{Duplex, Receiver, receiver};
+use crate::{LinkError, duplex};
+
+/// A role's address.
+#[derive(Debug, Clone)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// The role that listens on `path`; nothing is dialled yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `GET`s a JSON document.
+    ///
+    /// # Errors
+    /// [`LinkError::Refused`] with the peer's own error, or what went wrong below it.
+    pub async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, LinkError> {
+        self.request(Method::GET, uri, Body::empty()).await
+    }
+
+    /// `POST`s a JSON document and reads the answer.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        uri: &str,
+        body: &B,
+    ) -> Result<T, LinkError> {
+        let json = serde_json::to_vec(body)
+            .map_err(|source| LinkError::Message { path: self.path.clone(), source })?;
+        self.request(Method::POST, uri, Body::from(json)).await
+    }
+
+    /// `DELETE`s a resource and reads the answer.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn delete<T: DeserializeOwned>(&self, uri: &str) -> Result<T, LinkError> {
+        self.request(Method::DELETE, uri, Body::empty()).await
+    }
+
+    /// `GET`s a stream of JSON lines.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn follow<T: DeserializeOwned>(&self, uri: &str) -> Result<Receiver<T>, LinkError> {
+        let response = self.send(Method::GET, uri, Body::empty()).await?;
+        let response = self.accepted(response).await?;
+        Ok(receiver(&self.path, Body::new(response.into_body())))
+    }
+
+    /// Opens a conversation.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn open<Out, In>(&self, uri: &str) -> Result<Duplex<Out, In>, LinkError> {
+        let (sender, body) = duplex::outgoing(&self.path);
+        let response = self.send(Method::POST, uri, body).await?;
+        let response = self.accepted(response).await?;
+        Ok(Duplex { sender, receiver: receiver(&self.path, Body::new(response.into_body())) })
+    }
+
+    async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        uri: &str,
+        body: Body,
+    ) -> Result<T, LinkError> {
+        let response = self.send(method, uri, body).await?;
+        let response = self.accepted(response).await?;
+        let bytes = self.whole(response).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| LinkError::Message { path: self.path.clone(), source })
+    }
+
+    /// Turns an answer that is not a success into the peer's own error.
+    async fn accepted(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<Response<Incoming>, LinkError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = self.whole(response).await?;
+        let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| unexplained(status, &bytes));
+        Err(LinkError::Refused(error))
+    }
+
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, LinkError> {
+        let limited = Limited::new(response.into_body(), duplex::LINE_LIMIT);
+        let too_large =
+            |_| LinkError::TooLarge { path: self.path.clone(), limit: duplex::LINE_LIMIT };
+        Ok(limited.collect().await.map_err(too_large)?.to_bytes())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        uri: &str,
+        body: Body,
+    ) -> Result<Response<Incoming>, LinkError> {
+        let stream = UnixStream::connect(&self.path)
+            .await
+            .map_err(|source| LinkError::Connect { path: self.path.clone(), source })?;
+        let http = |source| LinkError::Http { path: self.path.clone(), source };
+        let (mut requests, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .map_err(http)?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://tanist{uri}"))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|source| LinkError::Request { path: self.path.clone(), source })?;
+        requests.send_request(request).await.map_err(http)
+    }
+}
+
+fn unexplained(status: StatusCode, body: &[u8]) -> ApiError {
+    let text = String::from_utf8_lossy(body.get(..body.len().min(200)).unwrap_or_default());
+    ApiError::new("T500", format!("the peer answered {status}: {text}"), "see the log of the role")
+}

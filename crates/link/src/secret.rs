@@ -1,0 +1,138 @@
+//! The installation's secret, and the passwords that follow from it.
+//!
+//! Every password between Tanist's own parts and the engines is derived (HMAC-SHA-256) from one
+//! secret and a label such as `lane/web/0001/7/proxy-1`, so none is stored, sent in an order or
+//! written to a log, and each expires with the thing that its label names.
+//!
+//! Invariant: neither the secret nor a derived password appears in `Debug` output.
+//!
+//! Not here: passwords of clients.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+/// Bytes of the secret.
+const LENGTH: usize = 32;
+
+/// The installation's secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret([u8; LENGTH]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Why the secret could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file could not be read, made or written.
+    #[error("using the secret file {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("the secret file {path} does not hold {LENGTH} bytes; restore it from a copy")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Secret {
+    /// Reads the secret from `path`, or makes one there (mode 0600) if the file does not exist.
+    ///
+    /// # Errors
+    /// [`SecretError`] if the file cannot be used or holds something else.
+    pub fn load_or_create(path: &Path) -> Result<Self, SecretError> {
+        let file = |source| SecretError::File { path: path.to_owned(), source };
+        match std::fs::read(path) {
+            Ok(bytes) => match <[u8; LENGTH]>::try_from(bytes.as_slice()) {
+                Ok(secret) => Ok(Self(secret)),
+                Err(_) => Err(SecretError::Damaged { path: path.to_owned() }),
+            },
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                let mut secret = [0; LENGTH];
+                std::fs::File::open("/dev/urandom")
+                    .and_then(|mut random| random.read_exact(&mut secret))
+                    .map_err(file)?;
+                // Complete or absent: a crash must not leave half a secret behind.
+                let draft = path.with_extension("new");
+                let mut out = std::fs::OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&draft)
+                    .map_err(file)?;
+                out.write_all(&secret).and_then(|()| out.sync_all()).map_err(file)?;
+                std::fs::rename(&draft, path).map_err(file)?;
+                Ok(Self(secret))
+            }
+            Err(err) => Err(file(err)),
+        }
+    }
+
+    /// A secret from its bytes.
+    pub fn from_bytes(bytes: [u8; LENGTH]) -> Self {
+        Self(bytes)
+    }
+
+    /// The password for `label`: 64 hexadecimal digits.
+    pub fn password(&self, label: &str) -> String {
+        // HMAC takes keys of every length, so this cannot fail; an empty key would be no secret.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
+        mac.update(label.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    }
+
+    /// The SHA-256 of the password for `label`, as ACL files and `ACL SETUSER #...` take it.
+    pub fn password_hash(&self, label: &str) -> String {
+        hex::encode(Sha256::digest(self.password(label).as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_survives_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let first = Secret::load_or_create(&path).unwrap();
+        assert_eq!(Secret::load_or_create(&path).unwrap(), first);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(format!("{first:?}"), "Secret(..)");
+    }
+
+    #[test]
+    fn a_damaged_secret_is_refused_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, b"short").unwrap();
+        assert!(matches!(Secret::load_or_create(&path), Err(SecretError::Damaged { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn labels_give_unrelated_passwords() {
+        let secret = Secret::from_bytes([7; LENGTH]);
+        assert_eq!(secret.password("a"), secret.password("a"));
+        assert_ne!(secret.password("a"), secret.password("b"));
+        assert_eq!(secret.password("a").len(), 64);
+        // echo -n "$password" | sha256sum is what the engine compares with.
+        assert_ne!(secret.password_hash("a"), secret.password("a"));
+    }
+}

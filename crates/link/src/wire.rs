@@ -1,0 +1,277 @@
+//! What the roles say to each other.
+//!
+//! Unknown fields are ignored and new ones have defaults, so that roles of neighbouring releases
+//! understand each other; an unknown variant ends the conversation.
+//!
+//! Invariant: no message carries a password; whoever needs one derives it ([`crate::Secret`]) from
+//! the labels named here.
+//!
+//! Not here: orders and routes themselves (`tanist_core::model`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tanist_core::model::{
+    Epoch, GroupName, HostId, NodeId, NodeReport, Order, ProxyId, RequestId, Rev, Route, ShardId,
+    ShardKey, Tag,
+};
+
+use crate::api::Fault;
+
+/// The user by which agents administer engines.
+pub const ADMIN_USER: &str = "tanist";
+
+/// The label of the agent's password at a node's engine.
+pub fn admin_label(node: &NodeId) -> String {
+    format!("admin/{node}")
+}
+
+/// The user by which a proxy uses an engine during an epoch.
+pub fn lane_user(epoch: Epoch, proxy: &ProxyId) -> String {
+    format!("lane-{epoch}-{proxy}")
+}
+
+/// The label of that user's password.
+pub fn lane_label(group: &GroupName, shard: &ShardId, epoch: Epoch, proxy: &ProxyId) -> String {
+    format!("lane/{group}/{shard}/{epoch}/{proxy}")
+}
+
+/// The user by which an attachment authenticates at the primary: its wire form.
+pub fn replica_user(tag: &Tag) -> String {
+    tag.to_string()
+}
+
+/// The label of that user's password.
+pub fn replica_label(group: &GroupName, shard: &ShardId, tag: &Tag) -> String {
+    format!("replica/{group}/{shard}/{tag}")
+}
+
+/// From a proxy to the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FromProxy {
+    /// The first message.
+    Hello {
+        /// Who it is; stable across restarts.
+        proxy: ProxyId,
+        /// Its process.
+        pid: u32,
+    },
+    /// What it works by: on every change at once, and every 200 ms.
+    Beat {
+        /// Every shard that it has a route for.
+        shards: Vec<ProxyShard>,
+    },
+    /// An endpoint could not be offered.
+    EndpointFailed {
+        /// The shard.
+        key: ShardKey,
+        /// The address and port.
+        address: String,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// A proxy's state for one shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyShard {
+    /// The shard.
+    pub key: ShardKey,
+    /// The revision of the route that it works by: every release from now on obeys it.
+    pub rev: Rev,
+    /// The request for which nothing of any client is in flight.
+    pub drained: Option<RequestId>,
+    /// The highest epoch whose primary has answered a client's request.
+    pub released: Option<Epoch>,
+    /// Requests that it holds now.
+    pub held: u64,
+    /// Clients connected now.
+    pub clients: u64,
+    /// Writes that it answered with `-UNCERTAIN`, since it started.
+    pub uncertain: u64,
+}
+
+/// From the controller to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToProxy {
+    /// Work by this route, if it is not older than the known one.
+    Route(Box<Route>),
+    /// The shard does not exist any more: close its endpoints.
+    Gone(ShardKey),
+    /// End: close every endpoint and exit.
+    Exit,
+}
+
+/// From the controller to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToAgent {
+    /// Make this true.
+    Order(Box<Order>),
+    /// Say this number in every report whose samples were all taken after hearing it.
+    Echo(u64),
+    /// Do this to a node's process (drills).
+    Inject {
+        /// The node.
+        node: NodeId,
+        /// What.
+        fault: Fault,
+    },
+    /// Stop every engine of the host in order (each saves and says what it had), then end.
+    StopAll,
+}
+
+/// From an agent to the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FromAgent {
+    /// Everything about every node on the host; sent when something changed and at every probe.
+    Report(HostReport),
+    /// Something that a person should know (a tail set aside, an engine's end, a failed start).
+    Note {
+        /// The host.
+        host: HostId,
+        /// The node that it concerns.
+        node: Option<NodeId>,
+        /// A stable word for it, such as `DivergentTailSaved`.
+        name: String,
+        /// In words.
+        text: String,
+    },
+    /// Every engine of the host has ended, as asked by `StopAll`.
+    Stopped {
+        /// The host.
+        host: HostId,
+    },
+}
+
+/// What an agent knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// The host.
+    pub host: HostId,
+    /// The last number heard before the oldest sample in this report was taken.
+    pub echo: u64,
+    /// Its nodes.
+    pub nodes: Vec<NodeEntry>,
+}
+
+/// One node in a host's report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEntry {
+    /// The group that it belongs to.
+    pub group: GroupName,
+    /// The shard.
+    pub shard: ShardId,
+    /// The node.
+    pub node: NodeId,
+    /// Its process's number, for people and drills.
+    pub pid: Option<u32>,
+    /// What is reported.
+    pub report: NodeReport,
+}
+
+/// A process, named so that its number's next owner is never mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessKey {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub started: u64,
+}
+
+/// From an agent to its host's supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToSupervisor {
+    /// Start an engine; answered by `Running` or `NotStarted`.
+    Start {
+        /// The node.
+        node: NodeId,
+        /// The engine's binary.
+        program: PathBuf,
+        /// Its configuration file, the only argument.
+        config: PathBuf,
+        /// Where it runs.
+        dir: PathBuf,
+    },
+    /// Send a signal; a process that has gone meanwhile is not an error.
+    Signal {
+        /// The node.
+        node: NodeId,
+        /// The process that is meant; no other gets the signal.
+        process: ProcessKey,
+        /// Which.
+        signal: Signal,
+    },
+    /// Bind a port of this address without listening on it, for as long as the supervisor lives;
+    /// answered by `FenceBound`.
+    BindFence {
+        /// The host's address.
+        address: std::net::Ipv4Addr,
+    },
+    /// End; engines live on.
+    Exit,
+}
+
+/// A signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM: the engine saves and exits.
+    Terminate,
+    /// SIGSTOP (drills).
+    Stop,
+    /// SIGCONT (drills).
+    Continue,
+}
+
+/// From a supervisor to an agent. On connecting, it first says `Running` for every process that it
+/// has and `FenceBound` for every port, then `Listed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FromSupervisor {
+    /// The node's process exists.
+    Running {
+        /// The node.
+        node: NodeId,
+        /// Its process.
+        process: ProcessKey,
+    },
+    /// Everything that existed on connecting has been said.
+    Listed,
+    /// The node's process could not be started.
+    NotStarted {
+        /// The node.
+        node: NodeId,
+        /// Why, in words for the operator.
+        reason: String,
+    },
+    /// The node's process has ended.
+    Exited {
+        /// The node.
+        node: NodeId,
+        /// The process.
+        process: ProcessKey,
+        /// How, in words, if known.
+        status: String,
+    },
+    /// The port is bound.
+    FenceBound {
+        /// The host's address.
+        address: std::net::Ipv4Addr,
+        /// The port.
+        port: u16,
+    },
+    /// The port could not be bound.
+    FenceFailed {
+        /// The host's address.
+        address: std::net::Ipv4Addr,
+        /// Why, in words.
+        reason: String,
+    },
+}

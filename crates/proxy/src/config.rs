@@ -1,0 +1,57 @@
+//! What the binary tells the proxy at its start, and how the proxy can fail.
+//!
+//! Everything else comes from the controller, so that a proxy needs no configuration file.
+//!
+//! Invariant: every bound on memory that a client can cause is a field here.
+//!
+//! Not here: routes (`crate::shard`).
+
+use std::path::PathBuf;
+
+use tanist_core::model::ProxyId;
+use tanist_link::Secret;
+
+/// What a proxy is started with.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// Who it is; stable across restarts.
+    pub id: ProxyId,
+    /// The controller's unix socket.
+    pub controller: PathBuf,
+    /// The installation's secret, from which lane passwords are derived.
+    pub secret: Secret,
+    /// What clients may use at most.
+    pub limits: ProxyLimits,
+}
+
+/// What clients may use at most.
+#[derive(Debug, Clone)]
+pub struct ProxyLimits {
+    /// Clients at the same time; one more is told so and closed.
+    pub max_clients: usize,
+    /// Bytes of parsed requests that one client may have waiting.
+    pub pending_bytes: usize,
+    /// Bytes of a transaction's queued commands that are kept for the next primary.
+    pub transaction_bytes: usize,
+    /// Bytes of replies that may wait for one client or for one proof.
+    pub output_bytes: usize,
+}
+
+impl Default for ProxyLimits {
+    fn default() -> Self {
+        Self {
+            max_clients: 10_000,
+            pending_bytes: 1 << 20,
+            transaction_bytes: 64 << 10,
+            output_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Why a proxy ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The controller's socket cannot be that of a controller.
+    #[error("the controller's socket path is empty")]
+    NoController,
+}
