@@ -12,6 +12,11 @@
 
 mod agent;
 mod error;
+mod guards;
+mod layout;
+mod record;
+mod acl;
+mod conf;
 mod supervisor;
 
 pub use agent::{AgentConfig, Engines, run};

@@ -36,6 +36,7 @@ pub fn routes(handle: Handle) -> Router {
     let api = Api { handle, generations: Arc::default() };
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/names", get(names))
         .route("/v1/groups", post(create))
         .route("/v1/groups/{group}", get(group).delete(delete))
         .route("/v1/groups/{group}/failover", post(failover))
@@ -102,6 +103,10 @@ fn group_name(text: &str) -> Result<GroupName, Refusal> {
 
 async fn status(State(api): State<Api>) -> Response {
     ask(&api, Call::Status).await.into_response()
+}
+
+async fn names(State(api): State<Api>) -> Response {
+    ask(&api, Call::Names).await.into_response()
 }
 
 async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {

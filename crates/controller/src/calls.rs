@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use tanist_core::model::{
     Cause, GroupName, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
 };
-use tanist_link::api::{ApiError, CreateGroup, Fault, GroupStatus, MoveAccepted, MovePrimary};
+use tanist_link::api::{
+    ApiError, CreateGroup, EndpointName, Fault, GroupStatus, MoveAccepted, MovePrimary,
+};
 use tanist_link::wire::{ToAgent, ToProxy};
 
 use crate::clock::boot_time;
@@ -28,6 +30,9 @@ impl Controller {
         match call {
             Call::Status(reply) => {
                 let _ = reply.send(Ok(self.status(boot_time())));
+            }
+            Call::Names(reply) => {
+                let _ = reply.send(Ok(self.names()));
             }
             Call::Group { name, reply } => {
                 let _ = reply.send(self.group(&name));
@@ -65,6 +70,24 @@ impl Controller {
             let message = format!("there is no group {name}");
             ApiError::new("T410", message, "tanist status lists the groups")
         })
+    }
+
+    /// Every endpoint's name and address.
+    fn names(&self) -> Vec<EndpointName> {
+        let names = &self.config.names;
+        let mut all = Vec::new();
+        for held in self.archive.specs.values() {
+            let spec = &held.body;
+            let endpoints = &spec.endpoints;
+            all.push(EndpointName { name: names.primary(spec), address: endpoints.primary });
+            all.push(EndpointName { name: names.reader(spec), address: endpoints.reader });
+            let shards = self.archive.topologies.values().filter(|h| h.body.group == spec.name);
+            for (node, member) in shards.flat_map(|held| &held.body.members) {
+                let name = names.node(spec, node);
+                all.push(EndpointName { name, address: member.endpoint });
+            }
+        }
+        all
     }
 
     async fn history(

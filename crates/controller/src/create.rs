@@ -67,8 +67,11 @@ fn check(
         return Err(ApiError::new("T404", message, "lower --replicas"));
     }
     let zones = zones(asked, config)?;
-    let memory_bytes =
+    let wanted =
         if asked.memory_bytes == 0 { config.default_memory_bytes } else { asked.memory_bytes };
+    // More than any host has is not refused but capped; the answer says what it became.
+    let largest = config.hosts.iter().map(|host| host.memory_bytes).max().unwrap_or(0);
+    let memory_bytes = wanted.min(largest);
     if memory_bytes < MIN_MEMORY {
         let message = format!("{memory_bytes} bytes of memory are too few: at least {MIN_MEMORY}");
         return Err(ApiError::new("T406", message, "raise --memory"));

@@ -34,7 +34,7 @@ use tokio::sync::mpsc;
 pub use api::routes;
 pub use clock::{boot_time, wall_ms};
 pub use error::ControllerError;
-pub use names::{Names, hosts_block};
+pub use names::Names;
 pub use reconciler::{Handle, run};
 
 /// A host that the controller may use.
@@ -59,6 +59,8 @@ pub struct ControllerConfig {
     pub hosts: Vec<HostConfig>,
     /// Deadlines.
     pub limits: Limits,
+    /// The first two bytes of every endpoint's address.
+    pub network: [u8; 2],
     /// The port of every endpoint.
     pub port: u16,
     /// The memory limit of a node whose creator named none, in bytes.

@@ -7,7 +7,6 @@
 //!
 //! Not here: a DNS server.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -79,18 +78,6 @@ fn listed(hosts: &str, name: &str, address: Ipv4Addr) -> bool {
         let mut words = line.split_whitespace();
         words.next().is_some_and(|ip| ip == address.to_string()) && words.any(|word| word == name)
     })
-}
-
-/// The lines of `/etc/hosts` for these names and addresses, between marks that name the
-/// installation, so that they can be replaced and removed.
-pub fn hosts_block(names: &[(String, Ipv4Addr)], installation: &str) -> String {
-    let mut block = format!("# tanist {installation} begin\n");
-    for (name, address) in names {
-        // Writing to a String cannot fail.
-        let _ = writeln!(block, "{address} {name}");
-    }
-    let _ = writeln!(block, "# tanist {installation} end");
-    block
 }
 
 #[cfg(test)]

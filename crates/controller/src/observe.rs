@@ -49,8 +49,9 @@ impl Observer {
             memory_bytes: host.memory_bytes,
         };
         let hosts = config.hosts.iter().map(|h| (h.host.clone(), host(h))).collect();
+        let taken = Taken { network: config.network, ..Taken::default() };
         Self {
-            seen: Observations { hosts, ..Observations::default() },
+            seen: Observations { hosts, taken, ..Observations::default() },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             echo: 0,
@@ -163,7 +164,7 @@ impl Observer {
 
     /// Recounts what is in use, after a topology has changed.
     pub(crate) fn recount(&mut self, archive: &Archive) {
-        let mut taken = Taken::default();
+        let mut taken = Taken { network: self.seen.taken.network, ..Taken::default() };
         let mut promised: BTreeMap<HostId, u64> = BTreeMap::new();
         for held in archive.specs.values() {
             taken.endpoints.insert(held.body.endpoints.primary);

@@ -17,8 +17,8 @@ use tanist_core::model::{
     Severity, ShardKey, ShardTopology,
 };
 use tanist_link::api::{
-    ApiError, CreateGroup, EventRecord, FailoverRecord, Fault, GroupStatus, MoveAccepted,
-    MovePrimary, Status, Step,
+    ApiError, CreateGroup, EndpointName, EventRecord, FailoverRecord, Fault, GroupStatus,
+    MoveAccepted, MovePrimary, Status, Step,
 };
 use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -48,6 +48,7 @@ const COMMITS_PER_LOOK: usize = 8;
 #[derive(Debug)]
 pub(crate) enum Call {
     Status(Reply<Status>),
+    Names(Reply<Vec<EndpointName>>),
     Group { name: GroupName, reply: Reply<GroupStatus> },
     Create { asked: CreateGroup, reply: Reply<GroupStatus> },
     Delete { name: GroupName, reply: Reply<()> },

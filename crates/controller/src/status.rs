@@ -6,8 +6,8 @@
 
 use tanist_core::decide::Plan;
 use tanist_core::model::{
-    Cause, EngineSeen, Instant, Member, NodeId, NodeReport, Process, RoleSeen,
-    Severity, ShardTopology, Stall,
+    Cause, EngineSeen, Instant, Member, NodeId, NodeReport, Process, RoleSeen, Severity,
+    ShardTopology, Stall,
 };
 use tanist_link::api::{
     EndpointStatus, GroupStatus, HostStatus, NodeStatus, ProxyStatus, ShardStatus, Status,

@@ -45,6 +45,7 @@ impl Timelines {
             from,
             to: None,
             at_ms: wall_ms(),
+            detected: now,
             steps: vec![(Step::Detected, 0)],
         };
         self.open.insert(key.clone(), Open { started: now, record });

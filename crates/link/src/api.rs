@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    Cause, Durability, EngineKind, Epoch, GroupName, HostId, NodeId, Offset, Problem, RequestId,
+    Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset, Problem, RequestId,
     Rev, Severity, ShardId, Wait, Zone,
 };
 
@@ -169,6 +169,15 @@ impl fmt::Display for EndpointStatus {
     }
 }
 
+/// `GET /v1/names`: a name that should lead to an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointName {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub address: Ipv4Addr,
+}
+
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
@@ -298,6 +307,8 @@ pub struct FailoverRecord {
     pub to: Option<NodeId>,
     /// Wall-clock time of the detection, in milliseconds since 1970.
     pub at_ms: u64,
+    /// The detection on the controller's boot-time clock, for those who share it.
+    pub detected: Instant,
     /// Steps and their times since the detection, in microseconds.
     pub steps: Vec<(Step, u64)>,
 }

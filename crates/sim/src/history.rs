@@ -76,7 +76,12 @@ impl Logs {
     /// Whether what is held at `pos` includes the write.
     pub(crate) fn holds(&self, pos: Pos, write: WriteId) -> bool {
         let places = self.places(write);
-        !places.is_empty() && self.chain(pos).any(|part| covers(part, places))
+        !places.is_empty() && self.chain(pos).any(|part| holds(part, places))
+    }
+
+    /// Whether what is held at `pos` includes `log` up to `off`.
+    pub(crate) fn covers(&self, pos: Pos, log: LogId, off: u64) -> bool {
+        self.chain(pos).any(|part| part.log == log && part.off >= off)
     }
 
     /// The position and those at which its ancestors were left.
@@ -99,7 +104,7 @@ impl Logs {
     }
 }
 
-fn covers(part: Pos, places: &[Pos]) -> bool {
+fn holds(part: Pos, places: &[Pos]) -> bool {
     places.iter().any(|place| place.log == part.log && place.off <= part.off)
 }
 

@@ -4,11 +4,24 @@
 
 use tanist_store::{AnyStore, Options, SqliteStore};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
-async fn open() -> (TempDir, AnyStore) {
+/// Closes the store before its directory is removed.
+struct Guard {
+    store: SqliteStore,
+    _home: TempDir,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        tokio::task::block_in_place(|| Handle::current().block_on(self.store.close()));
+    }
+}
+
+async fn open() -> (Guard, AnyStore) {
     let home = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(home.path().join("store"), Options::default()).await.unwrap();
-    (home, AnyStore::from(store))
+    (Guard { store: store.clone(), _home: home }, AnyStore::from(store))
 }
 
 tanist_store::conformance!(open);

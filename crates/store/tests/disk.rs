@@ -14,12 +14,15 @@ fn quiet() -> Options {
     Options { copy_every: None, ..Options::default() }
 }
 
+fn pair(n: usize) -> Txn {
+    let value = vec![n as u8; 20_000];
+    Txn::new().put(format!("{n:05}/a"), value.clone()).put(format!("{n:05}/b"), value)
+}
+
 /// Writes pairs until the store refuses one; answers how many it took, and its error.
 async fn fill(store: &SqliteStore, from: usize) -> (usize, StoreError) {
     for n in from.. {
-        let value = vec![n as u8; 20_000];
-        let txn =
-            Txn::new().put(format!("{n:05}/a"), value.clone()).put(format!("{n:05}/b"), value);
+        let txn = pair(n);
         if let Err(error) = store.txn(txn).await {
             return (n, error);
         }
@@ -85,10 +88,15 @@ fn after_a_failed_write_the_store_settles_and_goes_on() {
 #[ignore = "started by a test above in a process of its own"]
 async fn the_process_with_a_limit_on_file_sizes() {
     let store = SqliteStore::open(dir().join("store"), quiet()).await.unwrap();
+    for n in 0..5 {
+        store.txn(pair(n)).await.unwrap();
+    }
+    // Neither the log nor the database can grow, so the store cannot settle either.
     let before = getrlimit(Resource::Fsize);
-    let limit = Rlimit { current: Some(1 << 20), maximum: before.maximum };
+    let limit = Rlimit { current: Some(48 << 10), maximum: before.maximum };
     setrlimit(Resource::Fsize, limit).unwrap();
-    let (pairs, error) = fill(&store, 0).await;
+    let (pairs, error) = fill(&store, 5).await;
+    assert_eq!(pairs, 5);
     // The frame that failed may have been the one that commits.
     assert!(error.outcome_unknown(), "{error:?}");
     assert!(store.status().unsettled);

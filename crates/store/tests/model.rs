@@ -22,13 +22,15 @@ struct Entry {
     version: u64,
 }
 
+type Changed = (String, Option<Vec<u8>>);
+
 #[derive(Debug)]
 struct Model {
     keys: BTreeMap<String, Entry>,
     revision: u64,
     oldest: u64,
     /// By revision: what each changed key became.
-    history: BTreeMap<u64, Vec<(String, Option<Vec<u8>>)>>,
+    history: BTreeMap<u64, Vec<Changed>>,
 }
 
 impl Model {
@@ -193,8 +195,12 @@ async fn run(steps: Vec<Step>) {
     store.close().await;
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_store_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {

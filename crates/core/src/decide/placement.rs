@@ -18,8 +18,6 @@ use crate::model::{
 const FIRST_PORT: u16 = 31_000;
 /// The last one: below the usual range of ephemeral ports.
 const LAST_PORT: u16 = 32_700;
-/// Endpoints get addresses of this /16.
-const ENDPOINT_NET: [u8; 2] = [127, 80];
 
 /// A place for a node.
 pub(super) struct Site {
@@ -90,20 +88,20 @@ fn free_port(seen: &Observations, others: &[&Member], host: Ipv4Addr) -> Option<
 }
 
 fn free_endpoint(seen: &Observations, others: &[&Member]) -> Option<Ipv4Addr> {
-    endpoints().find(|ip| {
+    endpoints(seen).find(|ip| {
         !seen.taken.endpoints.contains(ip) && !others.iter().any(|member| member.endpoint == *ip)
     })
 }
 
 /// Every address that an endpoint may get, in the order in which they are handed out.
-fn endpoints() -> impl Iterator<Item = Ipv4Addr> {
-    let [a, b] = ENDPOINT_NET;
+fn endpoints(seen: &Observations) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    let [a, b] = seen.taken.network;
     (1..=254).flat_map(move |c| (1..=254).map(move |d| Ipv4Addr::new(a, b, c, d)))
 }
 
 /// Free endpoint addresses for a new group: the primary's and the reader's.
 pub fn free_endpoints(seen: &Observations) -> Option<(Ipv4Addr, Ipv4Addr)> {
-    let mut free = endpoints().filter(|ip| !seen.taken.endpoints.contains(ip));
+    let mut free = endpoints(seen).filter(|ip| !seen.taken.endpoints.contains(ip));
     Some((free.next()?, free.next()?))
 }
 

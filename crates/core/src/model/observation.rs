@@ -249,12 +249,20 @@ pub struct ProxySeen {
 }
 
 /// Addresses that are in use or promised.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
+    /// The first two bytes of every endpoint's address.
+    pub network: [u8; 2],
     /// Engine addresses.
     pub engines: BTreeSet<SocketAddr>,
     /// Endpoint addresses.
     pub endpoints: BTreeSet<Ipv4Addr>,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { network: [127, 80], engines: BTreeSet::new(), endpoints: BTreeSet::new() }
+    }
 }
 
 /// Everything that the controller has seen about one region.

@@ -63,8 +63,8 @@ pub(super) fn open_untouched(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-/// Checks the whole database. `older` is answered for a format before the newest one, whose tables
-/// are then not compared.
+/// Checks the whole database. The tables of a format before the newest one are not compared with
+/// anything; their rows are.
 pub(super) fn verify(
     conn: &Connection,
     place: &Place,

@@ -149,7 +149,8 @@ impl std::fmt::Debug for SqliteStore {
 
 impl SqliteStore {
     /// Opens the store in the directory `path`, or makes one. Must be called within a tokio
-    /// runtime with time enabled, which then ends the leases.
+    /// runtime with time enabled, which then ends the leases. (A test that pauses tokio's time has
+    /// to know that tokio moves it on whenever a task waits for the store's threads.)
     ///
     /// # Errors
     /// `InUse`, `Damaged`, `Newer`, `Files`, or that SQLite failed.

@@ -1,0 +1,85 @@
+//! The engine's configuration file.
+//!
+//! Invariant: an engine that reads it is a replica of nobody, read-only and closed to everyone but
+//! its agent; no password is in it, only a hash.
+//!
+//! Not here: users and roles that are given later, by orders (`crate::acl`, `crate::node`).
+
+use std::net::SocketAddr;
+
+use tanist_link::wire::ADMIN_USER;
+
+/// Announced as the replica's address until an attachment gives a name.
+pub(crate) const UNATTACHED: &str = "unattached";
+
+/// What differs from node to node.
+#[derive(Debug)]
+pub(crate) struct Conf<'a> {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Where it points before it is given a role; nobody listens there.
+    pub(crate) fence: SocketAddr,
+    /// `maxmemory`, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// SHA-256 of the agent's password.
+    pub(crate) admin_hash: &'a str,
+}
+
+/// The same for every node. Each line is understood by Redis 7.0 and Valkey 8.0 and later.
+const COMMON: &str = "\
+protected-mode no
+tcp-keepalive 60
+daemonize no
+logfile \"\"
+
+# It never listens to anybody who can reach its port: users decide.
+enable-debug-command no
+enable-module-command no
+enable-protected-configs no
+sanitize-dump-payload yes
+
+# A frozen node has to answer INFO, and must never take a write that was not replicated to it.
+replica-serve-stale-data yes
+replica-read-only yes
+
+# Kept for ever: a primary whose backlog expires changes its history, and every replica would need a
+# full copy after the next failover.
+repl-backlog-size 64mb
+repl-backlog-ttl 0
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+# A replica keeps its old data until the new copy has arrived completely.
+repl-diskless-load disabled
+
+dir data
+appendonly yes
+appendfsync everysec
+aof-use-rdb-preamble yes
+save \"\"
+
+maxmemory-policy volatile-lru
+client-output-buffer-limit replica 256mb 128mb 60
+# A reply may be as large as the largest value (512 MB); a connection that leaves more than that
+# unread, or much for a minute (MONITOR, tracking), would take the data's memory.
+client-output-buffer-limit normal 1gb 256mb 60
+";
+
+/// The text of the file.
+pub(crate) fn render(conf: &Conf<'_>) -> String {
+    let Conf { address, fence, memory_bytes, admin_hash } = conf;
+    format!(
+        "# Written by Tanist at every start; changes are lost.\n\
+         bind {ip}\n\
+         port {port}\n\
+         replicaof {fence_ip} {fence_port}\n\
+         replica-announce-ip \"{UNATTACHED}\"\n\
+         maxmemory {memory_bytes}\n\
+         user default off sanitize-payload resetchannels -@all\n\
+         user {ADMIN_USER} on #{admin_hash} ~* &* +@all\n\
+         \n{COMMON}",
+        ip = address.ip(),
+        port = address.port(),
+        fence_ip = fence.ip(),
+        fence_port = fence.port(),
+    )
+}

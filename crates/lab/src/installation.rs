@@ -1,0 +1,307 @@
+//! An installation of one test, driven through the command line.
+//!
+//! Invariant: when it is dropped, no process of it is left and its directory is gone.
+//!
+//! Not here: what the installation should do.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tanist_link::api::{EndpointStatus, GroupStatus, NodeStatus, ShardStatus, Status};
+use tanist_resp::Connection;
+
+use crate::Network;
+use crate::processes::{engines_of, kill};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a waiting test looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A running installation.
+#[derive(Debug)]
+pub struct Installation {
+    dir: tempfile::TempDir,
+    network: Network,
+    dev: Option<Child>,
+    path: Option<std::ffi::OsString>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Ran {
+    fn new(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The output, of a command that has to succeed.
+    ///
+    /// # Panics
+    /// If it failed.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self.out
+    }
+}
+
+/// The binary under test, built beside the test's own.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_else(|err| panic!("this test's own path: {err}"));
+    let target = own.ancestors().find(|dir| dir.join("tanist").is_file());
+    let target = target.unwrap_or_else(|| {
+        panic!("the tanist binary is not built beside {}: cargo build -p tanist", own.display())
+    });
+    target.join("tanist")
+}
+
+impl Installation {
+    /// A directory and a network; nothing runs yet.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub fn empty() -> Self {
+        let dir = tempfile::Builder::new().prefix("tanist-lab-").tempdir();
+        let dir = dir.unwrap_or_else(|err| panic!("making a directory: {err}"));
+        Self { dir, network: Network::take(), dev: None, path: None }
+    }
+
+    /// A running one.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start() -> Self {
+        let mut installation = Self::empty();
+        installation.dev();
+        installation
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Uses another `PATH` for what is started from now on.
+    pub fn with_path(&mut self, path: impl Into<std::ffi::OsString>) {
+        self.path = Some(path.into());
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.stdin(Stdio::null()).env("TANIST_DATA_DIR", self.dir()).env("NO_COLOR", "1");
+        if let Some(path) = &self.path {
+            command.env("PATH", path);
+        }
+        command
+    }
+
+    /// Runs a command of the binary.
+    ///
+    /// # Panics
+    /// If the binary cannot be started.
+    pub fn tanist(&self, args: &[&str]) -> Ran {
+        let output = self.command().args(args).output();
+        Ran::new(&output.unwrap_or_else(|err| panic!("running tanist: {err}")))
+    }
+
+    /// Starts `tanist dev` and waits until it answers and its proxy is connected.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn dev(&mut self) {
+        let log = std::fs::File::options().append(true).create(true).open(self.dir().join("out"));
+        let log = log.unwrap_or_else(|err| panic!("the log: {err}"));
+        let errors = log.try_clone().unwrap_or_else(|err| panic!("the log: {err}"));
+        let number = self.network.number().to_string();
+        let child = self
+            .command()
+            .args(["dev", "--network", number.as_str()])
+            .stdout(log)
+            .stderr(errors)
+            .spawn();
+        self.dev = Some(child.unwrap_or_else(|err| panic!("starting tanist dev: {err}")));
+        self.wait("tanist dev answers", |installation| {
+            let status = installation.try_status()?;
+            status.proxies.iter().any(|proxy| proxy.up).then_some(())
+        });
+    }
+
+    /// Runs `tanist dev` expecting that it ends by itself.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn dev_fails(&self) -> Ran {
+        let number = self.network.number().to_string();
+        self.tanist(&["dev", "--network", number.as_str()])
+    }
+
+    /// SIGKILLs `tanist dev`; everything else lives on.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill_dev(&mut self) {
+        let Some(mut dev) = self.dev.take() else { panic!("tanist dev does not run") };
+        dev.kill().and_then(|()| dev.wait()).unwrap_or_else(|err| panic!("killing dev: {err}"));
+    }
+
+    /// Waits for `tanist dev` to end by itself.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn dev_ended(&mut self) -> i32 {
+        let Some(mut dev) = self.dev.take() else { panic!("tanist dev does not run") };
+        let status = dev.wait().unwrap_or_else(|err| panic!("waiting for dev: {err}"));
+        status.code().unwrap_or(-1)
+    }
+
+    /// SIGKILLs every process of the installation, engines too.
+    ///
+    /// # Panics
+    /// If they do not end.
+    pub fn kill_everything(&mut self) {
+        if let Some(mut dev) = self.dev.take() {
+            // It may have ended already.
+            let _ = dev.kill();
+            let _ = dev.wait();
+        }
+        let started = Instant::now();
+        loop {
+            let left = engines_of(self.dir());
+            if left.is_empty() {
+                return;
+            }
+            left.iter().for_each(|pid| kill(*pid));
+            assert!(started.elapsed() < PATIENCE, "processes that cannot be killed: {left:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// The status, if the installation answers.
+    pub fn try_status(&self) -> Option<Status> {
+        let ran = self.tanist(&["status", "-o", "json"]);
+        serde_json::from_str(&ran.out).ok()
+    }
+
+    /// A group's status.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn group(&self, name: &str) -> GroupStatus {
+        let status =
+            self.try_status().unwrap_or_else(|| panic!("the installation does not answer"));
+        let group = status.groups.into_iter().find(|group| group.name.as_str() == name);
+        group.unwrap_or_else(|| panic!("there is no group {name}"))
+    }
+
+    /// A group's only shard.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn shard(&self, name: &str) -> ShardStatus {
+        let shard = self.group(name).shards.into_iter().next();
+        shard.unwrap_or_else(|| panic!("{name} has no shard"))
+    }
+
+    /// The primary of a group.
+    ///
+    /// # Panics
+    /// If nobody is.
+    pub fn primary(&self, name: &str) -> NodeStatus {
+        let shard = self.shard(name);
+        let primary = shard.nodes.into_iter().find(|node| node.role == "primary");
+        primary.unwrap_or_else(|| panic!("{name} has no primary"))
+    }
+
+    /// Creates a group and waits until it is available.
+    ///
+    /// # Panics
+    /// If it does not become so.
+    pub fn create(&self, name: &str, args: &[&str]) -> GroupStatus {
+        let mut all = vec!["create", name, "--memory", "64mb"];
+        all.extend(args);
+        self.tanist(&all).ok();
+        self.group(name)
+    }
+
+    /// Waits until a group is available.
+    ///
+    /// # Panics
+    /// If it does not become so.
+    pub fn available(&self, name: &str) -> GroupStatus {
+        self.wait(&format!("{name} is available"), |installation| {
+            let status = installation.try_status()?;
+            status.groups.into_iter().find(|g| g.name.as_str() == name && g.status == "available")
+        })
+    }
+
+    /// Waits until `look` finds something.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            if started.elapsed() > PATIENCE {
+                panic!("waited in vain until {what}\n{}", self.what_it_says());
+            }
+            // waits: the command line that a test drives the installation by has no events.
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Everything that helps to understand a failed test.
+    pub fn what_it_says(&self) -> String {
+        let mut said = self.tanist(&["status"]).out;
+        said.push_str(&self.tanist(&["events"]).out);
+        for name in ["out", "dev.log", "proxy.log", "supervise.log"] {
+            let text = std::fs::read_to_string(self.dir().join(name)).unwrap_or_default();
+            let tail: Vec<&str> = text.lines().rev().take(40).collect();
+            said.push_str(&format!("--- {name}\n"));
+            for line in tail.iter().rev() {
+                said.push_str(line);
+                said.push('\n');
+            }
+        }
+        said
+    }
+
+    /// A connection to an endpoint.
+    ///
+    /// # Panics
+    /// If nobody answers there.
+    pub async fn connect(&self, endpoint: &EndpointStatus) -> Connection {
+        let address = SocketAddr::from((endpoint.address, endpoint.port));
+        let connection = Connection::connect(address, Duration::from_secs(5)).await;
+        connection.unwrap_or_else(|err| panic!("connecting to {address}: {err}"))
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("TANIST_LAB_KEEP").is_some() {
+            let kept = tempfile::Builder::new().prefix("tanist-kept-").tempdir().map(|d| d.keep());
+            if let Ok(kept) = kept {
+                // Only for a person who asked for it; the test has failed already.
+                let _ = Command::new("cp").arg("-a").arg(self.dir()).arg(kept).status();
+            }
+        }
+        self.kill_everything();
+    }
+}

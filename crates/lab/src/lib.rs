@@ -1,0 +1,17 @@
+//! The test kit: real installations with real engines, and ways to break them.
+//!
+//! A test gets an installation of its own, in its own directory and its own loopback network, driven
+//! through the same command line as a person's. Whatever a test starts ends with it.
+//!
+//! Invariant: nothing here fakes an engine, a store or a client; a tool that is missing fails the
+//! test by name.
+//!
+//! Not here: the claims (`tests/`).
+
+mod installation;
+mod network;
+mod processes;
+
+pub use installation::{Installation, Ran};
+pub use network::Network;
+pub use processes::{alive, engines_of, kill, signal};

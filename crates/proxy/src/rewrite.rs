@@ -1,0 +1,228 @@
+//! Answers in which an engine names itself or its neighbours, in terms of node endpoints.
+//!
+//! A client that reads `INFO` or `ROLE` dials what it finds there, and only endpoints lead anywhere:
+//! engines are reached by lanes alone, and a replica announces a tag in place of its address.
+//!
+//! Invariant: no answer names an engine's address or a tag; every other byte stays as it was.
+//!
+//! Not here: which replies are such answers (`crate::session`).
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::{Bytes, BytesMut};
+use tanist_core::model::Route;
+use tanist_resp::{Encoder, Value, Version};
+
+/// The endpoint of whatever an engine calls `host` and `port`.
+fn endpoint(route: &Route, host: &str, port: u16) -> (String, u16) {
+    let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+    // A tag of an attachment that is over still begins with its node's name.
+    let node = host.rsplitn(3, '.').nth(2);
+    let found = route.nodes.iter().find(|known| {
+        known.tag.as_deref() == Some(host)
+            || address == Some(known.address)
+            || node == Some(known.node.as_str())
+    });
+    // Whoever is not known is led to where every client may go.
+    let ip = found.map_or(route.endpoints.reader, |known| known.endpoint);
+    (ip.to_string(), route.endpoints.port)
+}
+
+/// Rewrites the text of an `INFO` answer, in either of its wire forms.
+pub(crate) fn info(raw: &Bytes, route: &Route) -> Bytes {
+    let Some(header) = raw.iter().position(|byte| *byte == b'\n').map(|at| at + 1) else {
+        return raw.clone();
+    };
+    let body = raw.get(header..raw.len().saturating_sub(2)).unwrap_or_default();
+    // INFO is ASCII but for module sections; a text that is not UTF-8 has lines all the same.
+    if !contains(body, b"slave") && !contains(body, b"master_host:") {
+        return raw.clone();
+    }
+    let mut text = BytesMut::with_capacity(body.len() + 64);
+    let mut master = None;
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        rewrite_line(&mut text, line, body, route, &mut master);
+    }
+    let mut out = BytesMut::with_capacity(text.len() + 16);
+    let kind = raw.first().copied().unwrap_or(b'$');
+    out.extend_from_slice(format!("{}{}\r\n", char::from(kind), text.len()).as_bytes());
+    out.extend_from_slice(&text);
+    out.extend_from_slice(b"\r\n");
+    out.freeze()
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part == word)
+}
+
+fn rewrite_line(
+    out: &mut BytesMut,
+    line: &[u8],
+    body: &[u8],
+    route: &Route,
+    master: &mut Option<u16>,
+) {
+    let text = std::str::from_utf8(line).unwrap_or_default();
+    if let Some(host) = text.strip_prefix("master_host:") {
+        let (ip, port) = endpoint(route, host.trim_end(), master_port(body));
+        *master = Some(port);
+        out.extend_from_slice(format!("master_host:{ip}\r\n").as_bytes());
+    } else if let (true, Some(port)) = (text.starts_with("master_port:"), *master) {
+        out.extend_from_slice(format!("master_port:{port}\r\n").as_bytes());
+    } else if let Some(rewritten) = replica_line(text, route) {
+        out.extend_from_slice(rewritten.as_bytes());
+    } else {
+        out.extend_from_slice(line);
+    }
+}
+
+fn master_port(body: &[u8]) -> u16 {
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().find_map(|line| line.strip_prefix("master_port:"));
+    line.and_then(|port| port.trim_end().parse().ok()).unwrap_or_default()
+}
+
+/// `slave0:ip=...,port=...,` and the rest.
+fn replica_line(line: &str, route: &Route) -> Option<String> {
+    let (name, value) = line.split_once(":ip=")?;
+    let number = name.strip_prefix("slave")?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (host, rest) = value.split_once(",port=")?;
+    let (port, rest) = rest.split_once(',')?;
+    let (ip, port) = endpoint(route, host, port.parse().ok()?);
+    Some(format!("{name}:ip={ip},port={port},{rest}"))
+}
+
+/// Rewrites a `ROLE` answer.
+pub(crate) fn role(raw: &Bytes, route: &Route, version: Version) -> Bytes {
+    let Ok(mut value) = Value::decode(raw) else { return raw.clone() };
+    let Value::Array(fields) = &mut value else { return raw.clone() };
+    match fields.as_mut_slice() {
+        [Value::Bulk(role), _, Value::Array(replicas)] if role.as_ref() == b"master" => {
+            for replica in replicas {
+                if let Value::Array(replica) = replica
+                    && let [host, port, _] = replica.as_mut_slice()
+                {
+                    rename(host, port, route);
+                }
+            }
+        }
+        [Value::Bulk(role), host, port, ..] if role.as_ref() == b"slave" => {
+            rename(host, port, route);
+        }
+        _ => return raw.clone(),
+    }
+    let mut out = BytesMut::with_capacity(raw.len() + 32);
+    Encoder::new(version).value(&mut out, &value);
+    out.freeze()
+}
+
+fn rename(host: &mut Value, port: &mut Value, route: &Route) {
+    let known = port.as_int().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
+    let (ip, number) = endpoint(route, host.as_str().unwrap_or_default(), known);
+    *host = Value::Bulk(ip.into());
+    *port = match port {
+        Value::Integer(_) => Value::Integer(i64::from(number)),
+        _ => Value::Bulk(number.to_string().into()),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tanist_core::model::{
+        Durability, Epoch, GroupEndpoints, NodeRoute, Rev, RouteState,
+    };
+
+    use super::*;
+
+    fn route() -> Route {
+        let node = |name: &str, port, last, tag: Option<&str>| NodeRoute {
+            node: name.into(),
+            zone: "a".into(),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            endpoint: Ipv4Addr::new(127, 9, 9, last),
+            tag: tag.map(str::to_owned),
+            lane: Some(Epoch(1)),
+            readable: true,
+        };
+        Route {
+            group: "web".into(),
+            shard: "0001".into(),
+            rev: Rev(1),
+            epoch: Epoch(1),
+            durability: Durability::Async,
+            endpoints: GroupEndpoints {
+                primary: Ipv4Addr::new(127, 9, 9, 200),
+                reader: Ipv4Addr::new(127, 9, 9, 201),
+                port: 6379,
+            },
+            state: RouteState::Vacant,
+            nodes: vec![
+                node("web-001", 7001, 1, None),
+                node("web-002", 7002, 2, Some("web-002.0123abcd.7")),
+            ],
+        }
+    }
+
+    fn bulk(text: &str) -> Bytes {
+        format!("${}\r\n{text}\r\n", text.len()).into()
+    }
+
+    #[test]
+    fn a_primary_names_its_replicas_by_their_endpoints() {
+        let text = |ip: &str, old: &str, odd: &str| {
+            format!(
+                "# Replication\r\nrole:master\r\nconnected_slaves:3\r\n\
+                 slave0:ip={ip},state=online,offset=10,lag=0\r\n\
+                 slave1:ip={old},state=online,offset=9,lag=1\r\n\
+                 slave2:ip={odd},state=online,offset=9,lag=1\r\n\
+                 slave_expires_tracked_keys:0\r\nmaster_replid:ab\r\n"
+            )
+        };
+        let before =
+            text("web-002.0123abcd.7,port=7002", "web-001.ffffffff.3,port=1", "10.0.0.9,port=7");
+        let after =
+            text("127.9.9.2,port=6379", "127.9.9.1,port=6379", "127.9.9.201,port=6379");
+        assert_eq!(info(&bulk(&before), &route()), bulk(&after));
+        let verbatim = Bytes::from(format!("={}\r\ntxt:{before}\r\n", before.len() + 4));
+        let expected = Bytes::from(format!("={}\r\ntxt:{after}\r\n", after.len() + 4));
+        assert_eq!(info(&verbatim, &route()), expected);
+    }
+
+    #[test]
+    fn a_replica_names_its_primary_by_its_endpoint() {
+        let before = "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:7001\r\nx:1\r\n";
+        let after = "role:slave\r\nmaster_host:127.9.9.1\r\nmaster_port:6379\r\nx:1\r\n";
+        assert_eq!(info(&bulk(before), &route()), bulk(after));
+    }
+
+    #[test]
+    fn other_sections_stay_as_they_are() {
+        let text = bulk("# Server\r\nredis_version:7.0.15\r\ntcp_port:7001\r\n");
+        assert_eq!(info(&text, &route()), text);
+        assert_eq!(info(&Bytes::from_static(b"$0\r\n\r\n"), &route()), "$0\r\n\r\n");
+    }
+
+    #[test]
+    fn role_names_endpoints_in_both_roles() {
+        let primary = Bytes::from_static(
+            b"*3\r\n$6\r\nmaster\r\n:5\r\n*1\r\n*3\r\n$18\r\nweb-002.0123abcd.7\r\n$4\r\n7002\r\n\
+              $1\r\n5\r\n",
+        );
+        assert_eq!(
+            role(&primary, &route(), Version::Resp2),
+            "*3\r\n$6\r\nmaster\r\n:5\r\n*1\r\n*3\r\n$9\r\n127.9.9.2\r\n$4\r\n6379\r\n$1\r\n5\r\n"
+        );
+        let replica = Bytes::from_static(
+            b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:7001\r\n$9\r\nconnected\r\n:5\r\n",
+        );
+        assert_eq!(
+            role(&replica, &route(), Version::Resp2),
+            "*5\r\n$5\r\nslave\r\n$9\r\n127.9.9.1\r\n:6379\r\n$9\r\nconnected\r\n:5\r\n"
+        );
+    }
+}

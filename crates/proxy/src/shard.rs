@@ -1,0 +1,535 @@
+//! What a proxy knows about one shard, shared by all its clients.
+//!
+//! One thread runs all clients, so nothing here is locked, and a route that has been learned binds
+//! every reply that is released afterwards.
+//!
+//! Invariant: a lane to the primary is used only in the epoch that named it, and a node is taken
+//! for a replica only if the epoch of its lane is known to have another primary or none.
+//!
+//! Not here: sockets (`crate::client`, `crate::endpoint`), the rules themselves
+//! (`tanist_core::gate`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use rand::RngExt;
+use tanist_core::gate::{Gate, Learned, Pass};
+use tanist_core::model::{
+    Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey,
+};
+use tanist_link::Secret;
+use tanist_link::wire::{ProxyShard, lane_label, lane_user};
+use tanist_resp::Command;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::ProxyLimits;
+
+/// Connections to engines of one shard that are being opened at the same time: an engine that has
+/// just become primary meets all clients at once, and its accept queue is short.
+const CONNECTING: usize = 64;
+
+/// Who this proxy is, and what it may use.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) proxy: ProxyId,
+    pub(crate) secret: Secret,
+    pub(crate) limits: ProxyLimits,
+    /// Clients connected to any endpoint.
+    pub(crate) clients: Cell<usize>,
+    /// Something that the controller wants to know at once has changed.
+    pub(crate) news: Notify,
+}
+
+/// What an endpoint leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum EndpointKind {
+    /// The primary, whoever it is.
+    Primary,
+    /// A replica.
+    Reader,
+    /// This node, whatever its role.
+    Node(NodeId),
+}
+
+/// One engine during one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub(crate) node: NodeId,
+    pub(crate) address: SocketAddr,
+    pub(crate) epoch: Epoch,
+    /// It is the primary of that epoch.
+    pub(crate) primary: bool,
+}
+
+/// Clients' upstreams per node; one counts for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct LaneUse {
+    loads: Rc<RefCell<BTreeMap<NodeId, usize>>>,
+    node: NodeId,
+}
+
+impl Drop for LaneUse {
+    fn drop(&mut self) {
+        if let Some(load) = self.loads.borrow_mut().get_mut(&self.node) {
+            *load = load.saturating_sub(1);
+        }
+    }
+}
+
+/// Numbers that clients add to.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) clients: Cell<u64>,
+    pub(crate) held: Cell<u64>,
+    /// Clients with something in flight to the primary that is not parked there.
+    pub(crate) busy: Cell<u64>,
+    pub(crate) uncertain: Cell<u64>,
+    pub(crate) released: Cell<Option<Epoch>>,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) key: ShardKey,
+    pub(crate) identity: Rc<Identity>,
+    pub(crate) counters: Counters,
+    /// Changes with everything that a client has to react to.
+    pub(crate) generation: Cell<u64>,
+    /// The shard does not exist any more.
+    pub(crate) gone: Cell<bool>,
+    /// A lane was found broken.
+    pub(crate) broken: Notify,
+    pub(crate) connecting: Arc<Semaphore>,
+    known: RefCell<Known>,
+    loads: Rc<RefCell<BTreeMap<NodeId, usize>>>,
+    /// Lanes that do not answer; somebody probes each.
+    down: RefCell<BTreeMap<Lane, bool>>,
+    wakers: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    gate: Gate,
+    route: Option<Rc<Route>>,
+    /// The last primary that a route named.
+    served: Option<(Epoch, NodeId)>,
+}
+
+impl Shard {
+    pub(crate) fn new(key: ShardKey, identity: Rc<Identity>) -> Self {
+        Self {
+            key,
+            identity,
+            counters: Counters::default(),
+            generation: Cell::new(1),
+            gone: Cell::new(false),
+            broken: Notify::new(),
+            connecting: Arc::new(Semaphore::new(CONNECTING)),
+            known: RefCell::default(),
+            loads: Rc::default(),
+            down: RefCell::default(),
+            wakers: RefCell::default(),
+            free: RefCell::default(),
+        }
+    }
+
+    /// Takes in a route; whether it changed anything.
+    pub(crate) fn learn(&self, route: Route) -> bool {
+        {
+            let mut known = self.known.borrow_mut();
+            let learned = known.gate.learn(&route);
+            // The very first route says where to listen, even if it says nothing else.
+            if learned == Learned::Stale && known.route.is_some() {
+                return false;
+            }
+            if let (RouteState::Serving { primary, .. }, true) =
+                (&route.state, learned != Learned::Stale)
+            {
+                known.served = Some((route.epoch, primary.clone()));
+            }
+            known.route = Some(Rc::new(route));
+        }
+        let valid = |lane: &Lane| self.is_valid(lane);
+        self.down.borrow_mut().retain(|lane, _| valid(lane));
+        self.changed();
+        true
+    }
+
+    /// The shard is gone: clients end.
+    pub(crate) fn end(&self) {
+        self.gone.set(true);
+        self.changed();
+    }
+
+    /// Wakes every client, and the conversation with the controller.
+    pub(crate) fn changed(&self) {
+        self.generation.set(self.generation.get() + 1);
+        for waker in self.wakers.borrow().iter().flatten() {
+            waker.wake_by_ref();
+        }
+        self.identity.news.notify_one();
+    }
+
+    /// A place for a client's waker.
+    pub(crate) fn enroll(&self) -> usize {
+        if let Some(place) = self.free.borrow_mut().pop() {
+            return place;
+        }
+        let mut wakers = self.wakers.borrow_mut();
+        wakers.push(None);
+        wakers.len() - 1
+    }
+
+    /// Keeps a client's waker.
+    pub(crate) fn keep_waker(&self, place: usize, waker: &Waker) {
+        if let Some(kept) = self.wakers.borrow_mut().get_mut(place)
+            && !kept.as_ref().is_some_and(|kept| kept.will_wake(waker))
+        {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// Gives the place back.
+    pub(crate) fn leave(&self, place: usize) {
+        if let Some(kept) = self.wakers.borrow_mut().get_mut(place) {
+            *kept = None;
+            self.free.borrow_mut().push(place);
+        }
+    }
+
+    /// The route, once there is one.
+    pub(crate) fn route(&self) -> Option<Rc<Route>> {
+        self.known.borrow().route.clone()
+    }
+
+    /// The epoch whose replies may be released.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.known.borrow().gate.epoch()
+    }
+
+    /// Looks at the gate.
+    pub(crate) fn with_gate<T>(&self, look: impl FnOnce(&Gate) -> T) -> T {
+        look(&self.known.borrow().gate)
+    }
+
+    /// Whether an acknowledged write must be proven.
+    pub(crate) fn is_sync(&self) -> bool {
+        let known = self.known.borrow();
+        known.route.as_ref().is_some_and(|route| route.durability == Durability::Sync)
+    }
+
+    /// Whether enough members are in sync for writes.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.known.borrow().gate.writable()
+    }
+
+    /// Whether requests may be forwarded on a lane that is connected.
+    pub(crate) fn may_forward(&self, lane: &Lane) -> bool {
+        !lane.primary || self.known.borrow().gate.pass() == Pass::Forward(lane.epoch)
+    }
+
+    /// Whether replies of a lane may still be released.
+    pub(crate) fn is_valid(&self, lane: &Lane) -> bool {
+        let known = self.known.borrow();
+        if lane.primary {
+            return known.gate.may_release(lane.epoch);
+        }
+        let Some(route) = &known.route else { return false };
+        let Some(node) = route.nodes.iter().find(|node| node.node == lane.node) else {
+            return false;
+        };
+        // A controller that has just started may not know yet who has which lane.
+        let same_epoch = match node.lane {
+            Some(epoch) => epoch == lane.epoch,
+            None => route.epoch <= lane.epoch,
+        };
+        same_epoch && node.address == lane.address && known.is_replica(node, lane.epoch)
+    }
+
+    /// Where an endpoint leads now; `None` means hold.
+    pub(crate) fn goal(&self, kind: &EndpointKind, avoid: Option<&NodeId>) -> Option<Lane> {
+        let known = self.known.borrow();
+        let route = known.route.as_ref()?;
+        match kind {
+            EndpointKind::Primary => known.primary(),
+            EndpointKind::Node(name) => {
+                if known.serving() == Some(name) {
+                    return known.primary();
+                }
+                let node = route.nodes.iter().find(|node| node.node == *name)?;
+                known.replica(node)
+            }
+            EndpointKind::Reader => {
+                let usable = |node: &&NodeRoute| node.readable && Some(&node.node) != avoid;
+                let lanes = route.nodes.iter().filter(usable).filter_map(|node| {
+                    let lane = known.replica(node)?;
+                    (!self.is_down(&lane)).then_some(lane)
+                });
+                let loads = self.loads.borrow();
+                let load = |lane: &Lane| {
+                    let load = loads.get(&lane.node).copied().unwrap_or_default();
+                    // Replicas with the same load take turns.
+                    (load, rand::rng().random::<u32>())
+                };
+                lanes.min_by_key(load).or_else(|| known.primary())
+            }
+        }
+    }
+
+    /// Whether an idle reader should move: it uses a node that is not to be read from while there
+    /// is one that is.
+    pub(crate) fn is_better_elsewhere(&self, lane: &Lane) -> bool {
+        let Some(route) = self.route() else { return false };
+        let readable =
+            |name: &NodeId| route.nodes.iter().any(|node| node.node == *name && node.readable);
+        !readable(&lane.node)
+            && self.goal(&EndpointKind::Reader, Some(&lane.node)).is_some_and(|goal| !goal.primary)
+    }
+
+    /// Counts an upstream of a node.
+    pub(crate) fn use_lane(&self, lane: &Lane) -> LaneUse {
+        *self.loads.borrow_mut().entry(lane.node.clone()).or_default() += 1;
+        LaneUse { loads: Rc::clone(&self.loads), node: lane.node.clone() }
+    }
+
+    /// The request that authenticates on a lane.
+    pub(crate) fn credentials(&self, lane: &Lane) -> Command {
+        let Identity { proxy, secret, .. } = &*self.identity;
+        let label = lane_label(&self.key.group, &self.key.shard, lane.epoch, proxy);
+        Command::new("AUTH").arg(lane_user(lane.epoch, proxy)).arg(secret.password(&label))
+    }
+
+    /// Whether a lane is known not to work.
+    pub(crate) fn is_down(&self, lane: &Lane) -> bool {
+        self.down.borrow().contains_key(lane)
+    }
+
+    /// A lane does not work: everybody waits until a probe says otherwise.
+    pub(crate) fn mark_down(&self, lane: &Lane) {
+        if self.is_valid(lane) && !self.is_down(lane) {
+            self.down.borrow_mut().insert(lane.clone(), false);
+            self.broken.notify_one();
+            self.changed();
+        }
+    }
+
+    /// A lane works again.
+    pub(crate) fn mark_up(&self, lane: &Lane) {
+        self.down.borrow_mut().remove(lane);
+        self.changed();
+    }
+
+    /// The lanes that nobody probes yet; from now on somebody does.
+    pub(crate) fn take_broken(&self) -> Vec<Lane> {
+        let mut down = self.down.borrow_mut();
+        let fresh = down.iter_mut().filter(|(_, probed)| !**probed);
+        fresh
+            .map(|(lane, probed)| {
+                *probed = true;
+                lane.clone()
+            })
+            .collect()
+    }
+
+    /// A reply of the primary of this epoch goes to a client.
+    pub(crate) fn note_released(&self, epoch: Epoch) {
+        if self.counters.released.get() < Some(epoch) {
+            self.counters.released.set(Some(epoch));
+            self.identity.news.notify_one();
+        }
+    }
+
+    /// Counts a write whose outcome is not known.
+    pub(crate) fn note_uncertain(&self) {
+        self.counters.uncertain.set(self.counters.uncertain.get() + 1);
+    }
+
+    /// A client became busy, or is not any more.
+    pub(crate) fn note_busy(&self, busy: bool) {
+        let count = self.counters.busy.get();
+        let count = if busy { count + 1 } else { count.saturating_sub(1) };
+        self.counters.busy.set(count);
+        if count == 0 && self.with_gate(|gate| gate.hold().is_some()) {
+            self.identity.news.notify_one();
+        }
+    }
+
+    /// What the controller is told.
+    pub(crate) fn report(&self) -> ProxyShard {
+        let counters = &self.counters;
+        let known = self.known.borrow();
+        let drained = known.gate.hold().filter(|_| counters.busy.get() == 0);
+        ProxyShard {
+            key: self.key.clone(),
+            rev: known.gate.rev(),
+            drained,
+            released: counters.released.get(),
+            held: counters.held.get(),
+            clients: counters.clients.get(),
+            uncertain: counters.uncertain.get(),
+        }
+    }
+
+    /// The answer to a write whose outcome is not known.
+    pub(crate) fn uncertain(&self, lane: Epoch) -> Bytes {
+        let now = self.epoch();
+        crate::text::uncertain(lane, (now > lane).then_some(now))
+    }
+}
+
+impl Known {
+    /// Who serves in the gate's epoch.
+    fn serving(&self) -> Option<&NodeId> {
+        let (epoch, node) = self.served.as_ref()?;
+        (*epoch == self.gate.epoch()).then_some(node)
+    }
+
+    fn primary(&self) -> Option<Lane> {
+        let Pass::Forward(epoch) = self.gate.pass() else { return None };
+        let name = self.serving()?;
+        let node = self.route.as_ref()?.nodes.iter().find(|node| node.node == *name)?;
+        Some(Lane { node: node.node.clone(), address: node.address, epoch, primary: true })
+    }
+
+    fn replica(&self, node: &NodeRoute) -> Option<Lane> {
+        let epoch = node.lane?;
+        self.is_replica(node, epoch).then(|| Lane {
+            node: node.node.clone(),
+            address: node.address,
+            epoch,
+            primary: false,
+        })
+    }
+
+    /// Whether a node is certainly no primary for the lanes of `epoch`: a fence may be under way,
+    /// and a write that slips through there would be acknowledged without being kept.
+    fn is_replica(&self, node: &NodeRoute, epoch: Epoch) -> bool {
+        match &self.served {
+            Some((served, primary)) if *served == epoch => node.node != *primary,
+            _ => epoch == self.gate.epoch() || node.readable,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+
+    use tanist_core::model::{GroupEndpoints, RequestId, Rev};
+
+    use super::*;
+
+    pub(crate) fn identity() -> Rc<Identity> {
+        Rc::new(Identity {
+            proxy: "p1".into(),
+            secret: Secret::from_bytes([7; 32]),
+            limits: ProxyLimits::default(),
+            clients: Cell::new(0),
+            news: Notify::new(),
+        })
+    }
+
+    pub(crate) fn shard() -> Shard {
+        Shard::new(ShardKey { group: "web".into(), shard: "0001".into() }, identity())
+    }
+
+    pub(crate) fn serving(primary: &str, required: &[&str], hold: Option<u64>) -> RouteState {
+        RouteState::Serving {
+            primary: primary.into(),
+            required: required.iter().map(|tag| (*tag).to_owned()).collect::<BTreeSet<_>>(),
+            writable: true,
+            hold: hold.map(RequestId),
+        }
+    }
+
+    pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
+        let primary = match &state {
+            RouteState::Serving { primary, .. } => primary.to_string(),
+            RouteState::Vacant => String::new(),
+        };
+        let node = |name: &str, last| NodeRoute {
+            node: name.into(),
+            zone: "a".into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 7000 + u16::from(last))),
+            endpoint: Ipv4Addr::new(127, 9, 9, last),
+            tag: None,
+            lane: Some(Epoch(epoch)),
+            readable: name != primary && !primary.is_empty(),
+        };
+        Route {
+            group: "web".into(),
+            shard: "0001".into(),
+            rev: Rev(rev),
+            epoch: Epoch(epoch),
+            durability: Durability::Async,
+            endpoints: GroupEndpoints {
+                primary: Ipv4Addr::new(127, 9, 9, 200),
+                reader: Ipv4Addr::new(127, 9, 9, 201),
+                port: 6379,
+            },
+            state,
+            nodes: vec![node("n1", 1), node("n2", 2), node("n3", 3)],
+        }
+    }
+
+    #[test]
+    fn the_primary_endpoint_leads_to_the_primary_or_nowhere() {
+        let shard = shard();
+        assert_eq!(shard.goal(&EndpointKind::Primary, None), None);
+        shard.learn(route(1, 1, serving("n1", &[], None)));
+        let lane = shard.goal(&EndpointKind::Primary, None).unwrap();
+        assert_eq!((lane.node.as_str(), lane.epoch, lane.primary), ("n1", Epoch(1), true));
+        shard.learn(route(1, 1, serving("n1", &[], Some(3))));
+        assert_eq!(shard.goal(&EndpointKind::Primary, None), None);
+        assert!(shard.is_valid(&lane) && !shard.may_forward(&lane));
+        shard.learn(route(2, 2, RouteState::Vacant));
+        assert!(!shard.is_valid(&lane));
+    }
+
+    #[test]
+    fn a_reader_prefers_the_replica_with_fewer_clients_and_falls_back_to_the_primary() {
+        let shard = shard();
+        shard.learn(route(1, 1, serving("n1", &[], None)));
+        let first = shard.goal(&EndpointKind::Reader, None).unwrap();
+        let held = shard.use_lane(&first);
+        let second = shard.goal(&EndpointKind::Reader, None).unwrap();
+        assert!(!first.primary && !second.primary);
+        assert_ne!(first.node, second.node);
+        drop(held);
+        shard.mark_down(&first);
+        shard.mark_down(&second);
+        assert!(shard.goal(&EndpointKind::Reader, None).unwrap().primary);
+    }
+
+    #[test]
+    fn a_former_primary_is_no_replica_before_it_has_a_new_lane() {
+        let shard = shard();
+        shard.learn(route(1, 1, serving("n1", &[], None)));
+        let mut vacant = route(2, 2, RouteState::Vacant);
+        for node in &mut vacant.nodes {
+            node.lane = Some(Epoch(1));
+        }
+        shard.learn(vacant);
+        assert_eq!(shard.goal(&EndpointKind::Node("n1".into()), None), None);
+        let other = shard.goal(&EndpointKind::Node("n2".into()), None).unwrap();
+        assert_eq!((other.epoch, other.primary), (Epoch(1), false));
+    }
+
+    #[test]
+    fn a_shard_is_drained_when_no_client_is_busy() {
+        let shard = shard();
+        shard.learn(route(1, 1, serving("n1", &[], None)));
+        shard.note_busy(true);
+        shard.learn(route(1, 1, serving("n1", &[], Some(9))));
+        assert_eq!(shard.report().drained, None);
+        shard.note_busy(false);
+        assert_eq!(shard.report().drained, Some(RequestId(9)));
+    }
+}

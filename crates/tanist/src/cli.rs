@@ -1,0 +1,290 @@
+//! The command line.
+//!
+//! Invariant: `dev`, `env` and `down` with `--data-dir` keep their meaning for ever.
+//!
+//! Not here: what the commands do (`super::commands`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tanist_core::model::{Durability, EngineKind};
+
+/// Replication groups of real Redis and Valkey engines that stay writable.
+#[derive(Debug, Parser)]
+#[command(name = "tanist", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Where the installation keeps everything [default: ~/.local/share/tanist/dev].
+    #[arg(long, global = true, env = "TANIST_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What to print.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// No colours.
+    #[arg(long, global = true, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_color: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this host, in the foreground; engines outlive it.
+    Dev(DevArgs),
+    /// Print what another terminal needs: eval "$(tanist env)".
+    Env,
+    /// End everything, engines too; the data stays.
+    Down,
+    /// Create a replication group and wait until it is available.
+    Create(CreateArgs),
+    /// Delete a replication group and its data.
+    Delete {
+        /// The group.
+        group: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Do not wait until it is gone.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Show groups, nodes, problems.
+    Status {
+        /// Only this group.
+        group: Option<String>,
+    },
+    /// The status and the latest events, live.
+    Watch {
+        /// Only this group.
+        group: Option<String>,
+    },
+    /// Move the primaryship as after a crash.
+    Failover(MoveArgs),
+    /// Move the primaryship without any client noticing.
+    Switchover(MoveArgs),
+    /// Break something under load and report what clients noticed.
+    Drill(DrillArgs),
+    /// What happened.
+    Events {
+        /// Only this group.
+        group: Option<String>,
+        /// Go on showing what happens.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// The failovers of a group and how long each step took.
+    History {
+        /// The group.
+        group: String,
+    },
+    /// redis-cli at a group's primary endpoint.
+    Cli {
+        /// The group.
+        group: String,
+        /// Use the reader endpoint.
+        #[arg(long)]
+        reader: bool,
+        /// The command; a prompt if left out.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check this host and the installation for what often goes wrong.
+    Doctor,
+    /// Create, break and repair a group on a throw-away installation, and report.
+    Demo(DemoArgs),
+    /// Run a host's supervisor (started by `dev`).
+    #[command(hide = true)]
+    Supervise,
+    /// Run a host's proxy (started by `dev`).
+    #[command(hide = true)]
+    Proxy,
+    /// Become an engine in a session of its own (used by the supervisor).
+    #[command(hide = true)]
+    ExecEngine {
+        /// The engine's binary.
+        program: PathBuf,
+        /// Its configuration file.
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Keep the endpoints' names in /etc/hosts while it runs (needs to be root).
+    #[arg(long)]
+    pub(crate) hosts: bool,
+    /// Simulated hosts; they are spread over three zones.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=60))]
+    pub(crate) simulated_hosts: u8,
+    /// The loopback network of every address: N for 127.N.0.0/16 [default: a free one, kept].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=254))]
+    pub(crate) network: Option<u8>,
+    /// The port of every endpoint.
+    #[arg(long, default_value_t = 6379)]
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineArg {
+    /// redis-server.
+    Redis,
+    /// valkey-server.
+    Valkey,
+}
+
+impl From<EngineArg> for EngineKind {
+    fn from(engine: EngineArg) -> Self {
+        match engine {
+            EngineArg::Redis => Self::Redis,
+            EngineArg::Valkey => Self::Valkey,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Acknowledged when every in-sync replica has it.
+    Sync,
+    /// Acknowledged when the primary has it.
+    Async,
+}
+
+impl From<DurabilityArg> for Durability {
+    fn from(durability: DurabilityArg) -> Self {
+        match durability {
+            DurabilityArg::Sync => Self::Sync,
+            DurabilityArg::Async => Self::Async,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name: lower-case letters, digits and hyphens.
+    pub(crate) group: String,
+    /// Replicas beside the primary.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) replicas: u8,
+    /// The engine [default: redis if it is installed].
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<EngineArg>,
+    /// What an acknowledged write means [default: sync if there is a replica].
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Replicas that must be in sync for writes to be taken: 0 or 1.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) min_in_sync: u8,
+    /// Zones to use, separated by commas [default: all].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) zones: Vec<String>,
+    /// Memory limit of each node, such as 512mb or 2gb.
+    #[arg(long, value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Do not replace a lost primary automatically.
+    #[arg(long)]
+    pub(crate) no_automatic_failover: bool,
+    /// Spread over zones; always done, accepted for the habit's sake.
+    #[arg(long, hide = true)]
+    pub(crate) multi_az: bool,
+    /// Do not wait until it is available.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// The heir [default: the best].
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// Go on although acknowledged writes may be lost (failover only).
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// SIGKILL the primary.
+    #[arg(long)]
+    pub(crate) kill: bool,
+    /// SIGSTOP the primary.
+    #[arg(long)]
+    pub(crate) freeze: bool,
+    /// A planned switchover.
+    #[arg(long)]
+    pub(crate) switchover: bool,
+    /// Writes per second through the primary endpoint.
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) load: u32,
+    /// Connections that write.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) connections: u16,
+    /// How often to repeat.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: u16,
+    /// Fail if the longest gap between acknowledged writes is longer, in milliseconds.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit_ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The engine [default: redis if it is installed].
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<EngineArg>,
+    /// Writes per second.
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) load: u32,
+    /// Keep the data directory afterwards.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `512mb`, `2gb`, `1048576`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = lower.get(digits.len()..).unwrap_or_default();
+    let factor: u64 = match unit {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(format!("unknown unit {unit:?}; use kb, mb or gb")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size like 512mb"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_bytes("512mb"), Ok(512 << 20));
+        assert_eq!(parse_bytes("2GB"), Ok(2 << 30));
+        assert_eq!(parse_bytes("77"), Ok(77));
+        for bad in ["", "mb", "1tb", "-1", "99999999999gb"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

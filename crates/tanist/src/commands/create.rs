@@ -1,0 +1,93 @@
+//! `tanist create`: a group, and the wait until it is available.
+//!
+//! Invariant: it says "available" only when every replica is in sync.
+//!
+//! Not here: checks of the request; the controller answers them.
+
+use std::time::{Duration, Instant};
+
+use tanist_link::Client;
+use tanist_link::api::{CreateGroup, GroupStatus};
+
+use super::{group_status, pause};
+use crate::cli::CreateArgs;
+use crate::failure::Failure;
+use crate::output::{Output, Paint};
+use crate::{Done, Outcome, dev};
+
+/// How long a group may take to become available before the command gives up waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Creates the group.
+pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> Outcome {
+    let engine = match args.engine {
+        Some(engine) => engine.into(),
+        None => dev::find_engines()?.default_kind(),
+    };
+    let asked = CreateGroup {
+        name: args.group,
+        engine,
+        replicas: args.replicas,
+        zones: args.zones,
+        durability: args.durability.map(Into::into),
+        min_in_sync: args.min_in_sync,
+        automatic_failover: !args.no_automatic_failover,
+        memory_bytes: args.memory.unwrap_or(0),
+    };
+    let started = Instant::now();
+    let mut group: GroupStatus = client.post("/v1/groups", &asked).await?;
+    if asked.memory_bytes > group.memory_bytes {
+        let (wanted, got) = (asked.memory_bytes >> 20, group.memory_bytes >> 20);
+        let text = format!("memory limit {got} MiB instead of {wanted}: capped by the machine");
+        out.line(out.paint(Paint::Warn, &text));
+    }
+    if !args.no_wait {
+        group = wait(client, &asked.name, started, out).await?;
+    }
+    if out.is_json() {
+        out.json(&group)?;
+    } else {
+        let name = &group.name;
+        out.line(format!("primary   {}", group.primary_endpoint));
+        out.line(format!("reader    {}", group.reader_endpoint));
+        out.line(format!(
+            "try       tanist cli {name} SET hello world    then    tanist drill {name} --kill"
+        ));
+    }
+    Ok(Done::Well)
+}
+
+async fn wait(
+    client: &Client,
+    name: &str,
+    started: Instant,
+    out: &Output,
+) -> Result<GroupStatus, Failure> {
+    let mut shown = 0;
+    out.part(&format!("creating  {name} "));
+    loop {
+        let group = group_status(client, name).await?;
+        let nodes = || group.shards.iter().flat_map(|shard| &shard.nodes);
+        let ready: Vec<_> = nodes().filter(|node| node.in_sync).collect();
+        for node in ready.iter().skip(shown) {
+            out.part(&format!(" {} {}", node.zone, out.paint(Paint::Good, "✓")));
+        }
+        shown = shown.max(ready.len());
+        if group.status == "available" {
+            out.line(format!("  in sync  {:.1} s", started.elapsed().as_secs_f32()));
+            return Ok(group);
+        }
+        if started.elapsed() > PATIENCE {
+            out.line("");
+            let problems = group.shards.iter().flat_map(|shard| &shard.problems);
+            let why: Vec<String> =
+                problems.map(|problem| format!("{} {}", problem.kind, problem.detail)).collect();
+            let message =
+                format!("{name} is {} after {PATIENCE:?}: {}", group.status, why.join("; "));
+            return Err(
+                Failure::new("T642", message, "tanist status shows what it waits for").exit(3)
+            );
+        }
+        pause().await;
+    }
+}

@@ -1,0 +1,138 @@
+//! `tanist demo`: the main job, end to end, on a throw-away installation.
+//!
+//! It runs the very commands that a person would: `dev`, `create`, `drill`, `down`.
+//!
+//! Invariant: it ends everything that it started, whatever happens, and exits 0 only if the report
+//! passes.
+//!
+//! Not here: the drill itself (`crate::drill`).
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tanist_link::Client;
+use tanist_link::api::Status;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use super::{create, down, group_status, pause};
+use crate::cli::{CreateArgs, DemoArgs};
+use crate::drill::{self, FaultKind};
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::output::{Output, Paint};
+use crate::{Done, Outcome, spawn};
+
+/// The demo's group.
+const GROUP: &str = "demo";
+/// How long the installation may take to start.
+const START: Duration = Duration::from_secs(20);
+/// Longest gap that the demo accepts, in milliseconds.
+const LIMIT_MS: u64 = 1000;
+
+/// Runs the demo.
+pub(crate) async fn demo(args: DemoArgs, out: &Output) -> Outcome {
+    let dir = std::env::temp_dir().join(format!("tanist-demo-{}", std::process::id()));
+    let layout = Layout::new(Some(dir.clone()))?;
+    out.line(out.paint(Paint::Bold, "tanist demo"));
+    out.line(format!("data      {} (thrown away)", dir.display()));
+    let mut dev = start(&dir).await?;
+    let shown = show(&args, &layout, &mut dev, out).await;
+    let ended = end(&layout, &mut dev, out).await;
+    if !args.keep {
+        remove(&dir)?;
+    }
+    let passed = shown?;
+    ended?;
+    out.line("");
+    out.line("Next, an installation of your own:");
+    out.line("  ./target/release/tanist dev");
+    out.line("  ./target/release/tanist create web     (in another terminal)");
+    Ok(if passed { Done::Well } else { Done::Failed })
+}
+
+async fn start(dir: &Path) -> Result<Child, Failure> {
+    let args = [OsStr::new("dev"), OsStr::new("--data-dir"), dir.as_os_str()];
+    spawn::own(&args).map_err(|err| Failure::caused("T660", &err, "raise the limit on processes"))
+}
+
+async fn show(
+    args: &DemoArgs,
+    layout: &Layout,
+    dev: &mut Child,
+    out: &Output,
+) -> Result<bool, Failure> {
+    let client = Client::new(layout.controller_socket());
+    ready(&client, dev).await?;
+    let create = CreateArgs {
+        group: GROUP.to_owned(),
+        replicas: 2,
+        engine: args.engine,
+        durability: None,
+        min_in_sync: 0,
+        zones: Vec::new(),
+        memory: Some(256 << 20),
+        no_automatic_failover: false,
+        multi_az: true,
+        no_wait: false,
+    };
+    create::create(&client, create, out).await?;
+    let group = group_status(&client, GROUP).await?;
+    let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
+    let report = drill::run(&client, &group, &faults, args.load, 50, LIMIT_MS, out).await?;
+    if out.is_json() {
+        out.json(&report)?;
+    } else {
+        report.print(out);
+    }
+    Ok(report.passed)
+}
+
+/// Waits until the installation answers.
+async fn ready(client: &Client, dev: &mut Child) -> Result<(), Failure> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match client.get::<Status>("/v1/status").await {
+            Ok(status) if status.proxies.iter().any(|proxy| proxy.up) => return Ok(()),
+            Ok(_) | Err(_) => {}
+        }
+        let gone = dev.try_wait().is_ok_and(|status| status.is_some());
+        if gone || started.elapsed() > START {
+            let mut said = String::new();
+            if let Some(stderr) = dev.stderr.take() {
+                let mut lines = BufReader::new(stderr).lines();
+                while let Ok(Ok(Some(line))) =
+                    tokio::time::timeout(Duration::from_millis(200), lines.next_line()).await
+                {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            }
+            let message = format!("the installation did not start:\n{said}");
+            return Err(Failure::new("T661", message, "follow its own advice above"));
+        }
+        pause().await;
+    }
+}
+
+/// Ends the installation and makes sure that it has ended.
+async fn end(layout: &Layout, dev: &mut Child, out: &Output) -> Result<(), Failure> {
+    out.line("");
+    down::down(layout, out).await?;
+    match tokio::time::timeout(START, dev.wait()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(err)) => Err(Failure::caused("T662", &err, "see ps for a process left behind")),
+        Err(_) => {
+            let message = "tanist dev did not end";
+            Err(Failure::new("T662", message, "see ps for a process left behind"))
+        }
+    }
+}
+
+fn remove(dir: &PathBuf) -> Result<(), Failure> {
+    std::fs::remove_dir_all(dir).map_err(|err| {
+        let message = format!("{} could not be removed: {err}", dir.display());
+        Failure::new("T663", message, "remove it by hand")
+    })
+}

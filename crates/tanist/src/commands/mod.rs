@@ -1,0 +1,141 @@
+//! One file per command; this one leads each to its own.
+//!
+//! Invariant: a command that asks a running installation changes nothing by asking.
+//!
+//! Not here: the roles (`crate::dev`, `crate::roles`), drills (`crate::drill`).
+
+mod create;
+mod delete;
+mod demo;
+mod doctor;
+mod down;
+mod env;
+pub(crate) mod events;
+mod history;
+mod mover;
+mod status;
+mod watch;
+
+use std::time::Duration;
+
+use tanist_core::model::MoveKind;
+use tanist_link::Client;
+use tanist_link::api::GroupStatus;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::output::Output;
+use crate::{Outcome, dev, drill, roles, spawn};
+
+/// How often a waiting command asks for the status.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
+    match cli.command {
+        Command::ExecEngine { program, config } => {
+            let err = tanist_agent::exec_engine(&program, &config);
+            let message = format!("{} could not be started: {err}", program.display());
+            Err(Failure::new("T627", message, "install the engine").exit(127))
+        }
+        Command::Supervise => roles::supervise(&Layout::new(cli.data_dir)?),
+        Command::Proxy => roles::proxy(&Layout::new(cli.data_dir)?),
+        Command::Env => env::env(&Layout::new(cli.data_dir)?, output),
+        Command::Demo(args) => runtime()?.block_on(demo::demo(args, output)),
+        command => {
+            let layout = Layout::new(cli.data_dir)?;
+            runtime()?.block_on(ask(command, layout, output))
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|err| Failure::caused("T622", &err, "raise the limits on threads"))
+}
+
+async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
+    let client = Client::new(layout.controller_socket());
+    match command {
+        Command::Dev(args) => {
+            layout.create()?;
+            log_to_file(&layout)?;
+            dev::dev(layout, &args, output).await
+        }
+        Command::Down => down::down(&layout, output).await,
+        Command::Create(args) => create::create(&client, args, output).await,
+        Command::Delete { group, yes, no_wait } => {
+            delete::delete(&client, &group, yes, no_wait, output).await
+        }
+        Command::Status { group } => status::status(&client, group.as_deref(), output).await,
+        Command::Watch { group } => watch::watch(&client, group.as_deref(), output).await,
+        Command::Failover(args) => {
+            mover::move_primary(&client, args, MoveKind::Failover, output).await
+        }
+        Command::Switchover(args) => {
+            mover::move_primary(&client, args, MoveKind::Switchover, output).await
+        }
+        Command::Drill(args) => drill::drill(&client, &layout, &args, output).await,
+        Command::Events { group, follow } => {
+            events::events(&client, group.as_deref(), follow, output).await
+        }
+        Command::History { group } => history::history(&client, &group, output).await,
+        Command::Cli { group, reader, args } => {
+            let group = group_status(&client, &group).await?;
+            let endpoint = if reader { group.reader_endpoint } else { group.primary_endpoint };
+            Err(spawn::become_cli(&endpoint.host, endpoint.port, &args))
+        }
+        Command::Doctor => doctor::doctor(&client, &layout, output).await,
+        Command::Env
+        | Command::Demo(_)
+        | Command::Supervise
+        | Command::Proxy
+        | Command::ExecEngine { .. } => unreachable!("these do not ask a running installation"),
+    }
+}
+
+fn log_to_file(layout: &Layout) -> Result<(), Failure> {
+    let path = layout.log("dev");
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+    let file = file.map_err(|err| {
+        let message = format!("the log {} cannot be written: {err}", path.display());
+        Failure::new("T611", message, "free disk space or name another --data-dir")
+    })?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TANIST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Only the first of several in one process counts.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::sync::Mutex::new(file))
+        .with_ansi(false)
+        .try_init();
+    Ok(())
+}
+
+/// A group's status.
+pub(crate) async fn group_status(client: &Client, group: &str) -> Result<GroupStatus, Failure> {
+    Ok(client.get(&format!("/v1/groups/{}", encoded(group))).await?)
+}
+
+/// A name as one segment of a path.
+pub(crate) fn encoded(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Waits for a moment before asking again.
+pub(crate) async fn pause() {
+    // waits: the status has no stream of its own; the events say less than what is waited for.
+    tokio::time::sleep(ASK_EVERY).await;
+}

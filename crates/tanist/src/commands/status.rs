@@ -1,0 +1,143 @@
+//! `tanist status`: groups, nodes and what is wrong, as a tree.
+//!
+//! Invariant: every problem is shown with what it means and what to do.
+//!
+//! Not here: how the words are computed (`tanist-controller`).
+
+use tanist_core::decide::RULES;
+use tanist_core::model::Severity;
+use tanist_link::Client;
+use tanist_link::api::{GroupStatus, NodeStatus, ShardStatus, Status};
+
+use crate::failure::Failure;
+use crate::output::{Output, Paint};
+use crate::{Done, Outcome};
+
+/// Shows the status; degraded (exit 3) if a group is not available.
+pub(crate) async fn status(client: &Client, group: Option<&str>, out: &Output) -> Outcome {
+    let mut status: Status = client.get("/v1/status").await?;
+    if let Some(name) = group {
+        status.groups.retain(|group| group.name.as_str() == name);
+        if status.groups.is_empty() {
+            let message = format!("there is no group {name}");
+            return Err(Failure::new("T410", message, "tanist status lists the groups"));
+        }
+    }
+    let well = status.groups.iter().all(|group| group.status == "available");
+    if out.is_json() {
+        out.json(&status)?;
+    } else {
+        for line in lines(&status, out) {
+            out.line(line);
+        }
+    }
+    Ok(if well { Done::Well } else { Done::Degraded })
+}
+
+/// The tree, line by line.
+pub(crate) fn lines(status: &Status, out: &Output) -> Vec<String> {
+    let up = status.hosts.iter().filter(|host| host.up).count();
+    let zones: std::collections::BTreeSet<_> = status.hosts.iter().map(|host| &host.zone).collect();
+    let region = out.paint(Paint::Bold, &status.region);
+    let proxies = status.proxies.iter().filter(|proxy| proxy.up).count();
+    let clients: u64 = status.proxies.iter().map(|proxy| proxy.clients).sum();
+    let total = status.hosts.len();
+    let mut lines = vec![format!(
+        "{region}   {up}/{total} hosts up in {} zones   proxies {proxies}/{}   clients {clients}",
+        zones.len(),
+        status.proxies.len(),
+    )];
+    if status.groups.is_empty() {
+        lines.push("no groups; create one: tanist create web".to_owned());
+    }
+    for group in &status.groups {
+        group_lines(group, out, &mut lines);
+    }
+    for note in &status.notes {
+        lines.push(out.paint(Paint::Dim, &format!("note: {note}")));
+    }
+    lines
+}
+
+fn group_lines(group: &GroupStatus, out: &Output, lines: &mut Vec<String>) {
+    let paint = match group.status.as_str() {
+        "available" => Paint::Good,
+        "unavailable" => Paint::Bad,
+        _ => Paint::Warn,
+    };
+    let name = out.paint(Paint::Bold, group.name.as_str());
+    lines.push(format!(
+        "{name}   {}   {}   {}   {} MiB per node",
+        out.paint(paint, &group.status),
+        group.engine,
+        group.durability,
+        group.memory_bytes >> 20,
+    ));
+    lines.push(format!("   primary {}   reader {}", group.primary_endpoint, group.reader_endpoint));
+    for shard in &group.shards {
+        shard_lines(shard, out, lines);
+    }
+}
+
+fn shard_lines(shard: &ShardStatus, out: &Output, lines: &mut Vec<String>) {
+    let held =
+        if shard.held > 0 { format!("   {} requests held", shard.held) } else { String::new() };
+    lines.push(format!("   shard {}   epoch {}{held}", shard.shard, shard.epoch));
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    for node in &shard.nodes {
+        table.add_row(node_row(node, out));
+    }
+    lines.extend(table.lines().map(|line| format!("   {line}")));
+    for problem in &shard.problems {
+        let paint = match problem.kind.severity() {
+            Severity::Error => Paint::Bad,
+            Severity::Warning => Paint::Warn,
+            Severity::Info => Paint::Dim,
+        };
+        let rule = RULES.iter().find(|rule| rule.kind == problem.kind);
+        let who = problem.node.as_ref().map_or(String::new(), |node| format!(" {node}"));
+        let meaning = rule.map_or("", |rule| rule.meaning);
+        let detail = if problem.detail.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", problem.detail)
+        };
+        let word = out.paint(paint, problem.kind.name());
+        lines.push(format!("   ! {word}{who}: {meaning}{detail}"));
+        if let Some(rule) = rule.filter(|_| problem.kind.severity() > Severity::Info) {
+            lines.push(out.paint(Paint::Dim, &format!("       {}", rule.remedy)));
+        }
+    }
+    for wait in &shard.waits {
+        lines.push(out.paint(Paint::Dim, &format!("   … waits: {} ({})", wait.detail, wait.kind)));
+    }
+}
+
+fn node_row(node: &NodeStatus, out: &Output) -> Vec<String> {
+    let mark = match node.role.as_str() {
+        "primary" => out.paint(Paint::Good, "●"),
+        "down" | "silent" => out.paint(Paint::Bad, "✗"),
+        _ => "○".to_owned(),
+    };
+    let lag = match (node.role.as_str(), node.lag_bytes) {
+        ("primary", _) => node.offset.map_or(String::new(), |offset| format!("offset {offset}")),
+        (_, Some(lag)) => format!("lag {lag} B"),
+        (_, None) => String::new(),
+    };
+    let in_sync = if node.in_sync { "in sync" } else { "" };
+    let memory = node.memory_bytes.map_or(String::new(), |bytes| {
+        format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
+    });
+    vec![
+        format!("{mark} {}", node.node),
+        node.zone.to_string(),
+        node.host.to_string(),
+        node.role.clone(),
+        in_sync.to_owned(),
+        lag,
+        memory,
+        node.endpoint.to_string(),
+        node.pid.map_or(String::new(), |pid| format!("pid {pid}")),
+    ]
+}

@@ -1,0 +1,154 @@
+//! Drills: break something on purpose, under load, and report what clients noticed.
+//!
+//! The primary is killed, frozen or moved while clients write through the primary endpoint; then
+//! every acknowledged write is read back. The report says what was measured, a FAIL as loudly as a
+//! PASS.
+//!
+//! Invariant: a drill counts every error that a client saw.
+//!
+//! Not here: the failover itself.
+
+mod faults;
+mod load;
+mod report;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tanist_controller::boot_time;
+use tanist_link::Client;
+use tanist_link::api::GroupStatus;
+
+use crate::cli::DrillArgs;
+use crate::commands::{group_status, pause};
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::output::Output;
+use crate::{Done, Outcome};
+
+pub(crate) use faults::FaultKind;
+pub(crate) use load::{Clients, Load};
+pub(crate) use report::Report;
+
+/// How long the load runs before the first fault and after the last.
+const AROUND: Duration = Duration::from_secs(1);
+/// How long a shard may take to be whole again.
+const WHOLE: Duration = Duration::from_secs(60);
+
+/// Runs the drills that were asked for.
+pub(crate) async fn drill(
+    client: &Client,
+    layout: &Layout,
+    args: &DrillArgs,
+    out: &Output,
+) -> Outcome {
+    let mut kinds = Vec::new();
+    for (asked, kind) in [
+        (args.kill, FaultKind::Kill),
+        (args.freeze, FaultKind::Freeze),
+        (args.switchover, FaultKind::Switchover),
+    ] {
+        if asked {
+            kinds.push(kind);
+        }
+    }
+    if kinds.is_empty() {
+        let message = "no fault was named";
+        let remedy = "name at least one: --kill, --freeze or --switchover";
+        return Err(Failure::new("T652", message, remedy).exit(2));
+    }
+    let faults: Vec<FaultKind> = (0..args.runs).flat_map(|_| kinds.iter().copied()).collect();
+    let group = group_status(client, &args.group).await?;
+    if group.status != "available" {
+        let message = format!("{} is {}: a drill now could lose data", args.group, group.status);
+        let remedy = format!("wait until it is available: tanist status {}", args.group);
+        return Err(Failure::new("T206", message, remedy).exit(5));
+    }
+    let report =
+        run(client, &group, &faults, args.load, args.connections, args.limit_ms, out).await?;
+    let path = report.save(&layout.reports())?;
+    if out.is_json() {
+        out.json(&report)?;
+    } else {
+        report.print(out);
+        out.line(format!("report    {}", path.display()));
+    }
+    Ok(if report.passed { Done::Well } else { Done::Failed })
+}
+
+/// Runs faults one after another under one load.
+pub(crate) async fn run(
+    client: &Client,
+    group: &GroupStatus,
+    faults: &[FaultKind],
+    writes_per_second: u32,
+    connections: u16,
+    limit_ms: u64,
+    out: &Output,
+) -> Result<Report, Failure> {
+    let address = |endpoint: &tanist_link::api::EndpointStatus| {
+        SocketAddr::from((endpoint.address, endpoint.port))
+    };
+    let load = Load {
+        primary: address(&group.primary_endpoint),
+        reader: address(&group.reader_endpoint),
+        connections,
+        writes_per_second,
+        value_bytes: 64,
+    };
+    let prefix = format!("__tanist:drill:{:x}", boot_time().as_micros());
+    out.line(format!(
+        "load      {connections} connections, {writes_per_second} writes/s and reads, through {}",
+        group.primary_endpoint
+    ));
+    let clients = Clients::start(load, &prefix);
+    settle(&clients).await?;
+    let mut runs = Vec::new();
+    for fault in faults {
+        let run = faults::run(client, group, *fault, &clients, out).await?;
+        whole(client, &group.name, run.epoch).await?;
+        runs.push(run);
+    }
+    settle(&clients).await?;
+    let counters = std::sync::Arc::clone(&clients.counters);
+    let load = clients.load();
+    let ledger = clients.stop().await?;
+    out.line(format!("reading   {} writes back, one by one", ledger.keys().count()));
+    let found = load::read_back(&ledger, load.primary, &prefix).await?;
+    let name = group.name.as_str();
+    Report::new(client, name, runs, &ledger, &found, &counters, limit_ms).await
+}
+
+/// Lets the load run for a while, and makes sure that it does.
+async fn settle(clients: &Clients) -> Result<(), Failure> {
+    let before = clients.counters.acked.load(Ordering::Relaxed);
+    // waits: a stretch of undisturbed load is what is wanted here.
+    tokio::time::sleep(AROUND).await;
+    if clients.counters.acked.load(Ordering::Relaxed) > before {
+        return Ok(());
+    }
+    let message = "no write was acknowledged within a second";
+    Err(Failure::new("T653", message, "see tanist status; the endpoint may not be reachable"))
+}
+
+/// Waits until the shard of a fault's epoch has all its replicas in sync again.
+async fn whole(
+    client: &Client,
+    group: &tanist_core::model::GroupName,
+    epoch: tanist_core::model::Epoch,
+) -> Result<(), Failure> {
+    let started = tokio::time::Instant::now();
+    loop {
+        let status = group_status(client, group.as_str()).await?;
+        let reached = status.shards.iter().all(|shard| shard.epoch >= epoch);
+        if reached && status.status == "available" {
+            return Ok(());
+        }
+        if started.elapsed() > WHOLE {
+            let message = format!("{group} is still {} after {WHOLE:?}", status.status);
+            return Err(Failure::new("T654", message, "tanist status shows what it waits for"));
+        }
+        pause().await;
+    }
+}

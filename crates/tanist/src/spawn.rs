@@ -1,0 +1,154 @@
+//! Starting Tanist's own long-lived roles: the supervisor and the proxy.
+//!
+//! They outlive whoever started them, so they get a session of their own and a log file instead of a
+//! terminal. Each holds a lock while it runs; a second one of the same installation ends at once.
+//!
+//! Invariant: at most one supervisor and one proxy per data directory.
+//!
+//! Not here: engines, which only the supervisor starts.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tracing::warn;
+
+use crate::failure::Failure;
+use crate::layout::Layout;
+
+/// A role that runs for a shorter time than this has failed to start.
+const QUICK: Duration = Duration::from_secs(1);
+/// After so many failures to start in a row a role is given up.
+const QUICK_ENDS: u32 = 5;
+
+/// A lock that ends with its holder.
+#[derive(Debug)]
+pub(crate) struct RoleLock {
+    _file: File,
+}
+
+impl RoleLock {
+    /// Takes a role's lock and writes this process's number into it; `None` if another holds it.
+    pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(err) => return Err(err.into()),
+        }
+        file.set_len(0)?;
+        file.write_all(std::process::id().to_string().as_bytes())?;
+        Ok(Some(Self { _file: file }))
+    }
+}
+
+/// The process that holds a role's lock, if one does.
+///
+/// Judged by what the process says it is, not by trying the lock: the attempt itself would keep a
+/// role that is just starting from getting it.
+pub(crate) fn holder(layout: &Layout, role: &str) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(layout.lock(role)).ok()?.trim().parse().ok()?;
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = cmdline.split(|byte| *byte == 0);
+    let is_role = words.any(|word| word == role.as_bytes());
+    let root = layout.root().as_os_str().as_encoded_bytes();
+    let is_ours = cmdline.split(|byte| *byte == 0).any(|word| word == root);
+    (is_role && is_ours).then_some(pid)
+}
+
+/// Keeps a role running for as long as it is polled: adopts the process that exists, and starts one
+/// whenever there is none.
+///
+/// # Errors
+/// When the role ends at once several times in a row.
+pub(crate) async fn keep(layout: Layout, role: &'static str) -> Failure {
+    let mut quick_ends = 0;
+    loop {
+        let started = tokio::time::Instant::now();
+        match holder(&layout, role) {
+            Some(pid) => ended(pid).await,
+            None => match start(&layout, role) {
+                // An error of waiting means that somebody else reaped it: it has ended.
+                Ok(mut child) => drop(child.wait().await),
+                Err(failure) => return failure,
+            },
+        }
+        warn!(role, "a role has ended");
+        quick_ends = if started.elapsed() < QUICK { quick_ends + 1 } else { 0 };
+        if quick_ends == QUICK_ENDS {
+            let log = layout.log(role);
+            let message = format!("the {role} role ends as soon as it is started");
+            return Failure::new("T625", message, format!("see the end of {}", log.display()));
+        }
+    }
+}
+
+fn start(layout: &Layout, role: &str) -> Result<tokio::process::Child, Failure> {
+    let log_path = layout.log(role);
+    let failed = |err: io::Error| {
+        let remedy = format!("see {}", log_path.display());
+        Failure::new("T620", format!("the {role} role could not be started: {err}"), remedy)
+    };
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&log_path);
+    let log = log.map_err(failed)?;
+    let errors = log.try_clone().map_err(failed)?;
+    let exe = std::env::current_exe().map_err(failed)?;
+    tokio::process::Command::new(exe)
+        .arg(role)
+        .arg("--data-dir")
+        .arg(layout.root())
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(failed)
+}
+
+/// Resolves when the process has ended; at once if it does not exist.
+pub(crate) async fn ended(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(fd) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
+    #[expect(
+        deprecated,
+        reason = "a pidfd is owned and stays open; the replacement is unsafe code"
+    )]
+    let Ok(fd) = AsyncFd::with_interest(fd, Interest::READABLE) else { return };
+    // A pidfd becomes readable when its process ends; an error means that it cannot be watched.
+    drop(fd.readable().await);
+}
+
+/// A process of this binary with other arguments, its output read by the caller.
+pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<tokio::process::Child> {
+    tokio::process::Command::new(std::env::current_exe()?)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Becomes redis-cli (or valkey-cli); returns only if that fails.
+pub(crate) fn become_cli(host: &str, port: u16, args: &[String]) -> Failure {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for program in ["redis-cli", "valkey-cli"] {
+        let port = port.to_string();
+        let mut command = Command::new(program);
+        command.args(["-h", host, "-p", port.as_str()]).args(args);
+        last = std::os::unix::process::CommandExt::exec(&mut command);
+    }
+    let message = format!("neither redis-cli nor valkey-cli could be started: {last}");
+    Failure::new("T626", message, "install one: apt install redis-tools")
+}
