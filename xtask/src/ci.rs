@@ -14,8 +14,14 @@ use crate::{say, tidy};
 
 type Step = fn() -> ExitCode;
 
-const STEPS: [(&str, Step); 4] =
-    [("fmt", fmt), ("clippy", clippy), ("tidy", tidy::run), ("tests", tests)];
+const STEPS: [(&str, Step); 6] = [
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("tidy", tidy::run),
+    ("build", build),
+    ("simulation", simulation),
+    ("tests", tests),
+];
 
 pub(crate) fn run() -> ExitCode {
     let begun = Instant::now();
@@ -40,6 +46,21 @@ fn fmt() -> ExitCode {
 
 fn clippy() -> ExitCode {
     status(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// The stories drive the binary, which no test target builds for them.
+fn build() -> ExitCode {
+    status(cargo(&["build", "--package", "tanist"]))
+}
+
+/// Thousands of worlds and the planted bugs; too many for an unoptimised build.
+fn simulation() -> ExitCode {
+    let run = ["run", "--release", "--package", "tanist-sim", "--"];
+    let worlds = status(cargo(&[&run[..], &["run", "--seeds", "20000"]].concat()));
+    if worlds != ExitCode::SUCCESS {
+        return worlds;
+    }
+    status(cargo(&[&run[..], &["mutants"]].concat()))
 }
 
 /// nextest isolates each test in a process and sums up by itself; without it, we sum up.

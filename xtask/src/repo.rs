@@ -110,7 +110,10 @@ impl Rust {
     fn new(path: &str, text: &str) -> Self {
         let masked = scan::mask(text);
         let mut test = scan::test_lines(&masked.code);
-        if path.split('/').any(|part| matches!(part, "tests" | "benches" | "tests.rs")) {
+        if path
+            .split('/')
+            .any(|part| matches!(part, "tests" | "benches" | "conformance" | "tests.rs"))
+        {
             test.fill(true);
         }
         Self { code: lines(&masked.code), comments: lines(&masked.comments), test }

@@ -103,14 +103,16 @@ impl Users {
         &'a self,
         present: &'a BTreeSet<String>,
     ) -> impl Iterator<Item = Command> + 'a {
-        self.wanted.iter().filter(|(name, _)| !present.contains(*name)).map(|(name, (kind, hash))| {
-            let rules: &[&str] = match kind {
-                Kind::Lane => LANE_RULES,
-                Kind::Replica => &REPLICA_RULES,
-            };
-            let user = Command::new("ACL").arg("SETUSER").arg(name).arg("reset").arg("on");
-            user.arg(format!("#{hash}")).args(rules)
-        })
+        self.wanted.iter().filter(|(name, _)| !present.contains(*name)).map(
+            |(name, (kind, hash))| {
+                let rules: &[&str] = match kind {
+                    Kind::Lane => LANE_RULES,
+                    Kind::Replica => &REPLICA_RULES,
+                };
+                let user = Command::new("ACL").arg("SETUSER").arg(name).arg("reset").arg("on");
+                user.arg(format!("#{hash}")).args(rules)
+            },
+        )
     }
 }
 

@@ -220,6 +220,15 @@ impl Board {
         messages
     }
 
+    /// Sends everything that is not reported yet, once.
+    pub(crate) async fn flush(&self, outbox: &mpsc::Sender<FromAgent>) {
+        for message in self.take() {
+            if outbox.send(message).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends reports until nobody receives them: when something changed, and at least `every`.
     pub(crate) async fn report_to(&self, outbox: &mpsc::Sender<FromAgent>, every: Duration) {
         loop {

@@ -139,9 +139,10 @@ impl Kept {
                 let path = self.path.clone();
                 let write = move || persist(&path, file, next);
                 let written = tokio::task::spawn_blocking(write).await;
-                let file = written.map_err(io::Error::other).and_then(|written| written).map_err(
-                    |source| GuardError::File { path: self.path.clone(), source },
-                )?;
+                let file = written
+                    .map_err(io::Error::other)
+                    .and_then(|written| written)
+                    .map_err(|source| GuardError::File { path: self.path.clone(), source })?;
                 self.state = State::Good { guard: next, file: Some(file) };
                 Ok(true)
             }

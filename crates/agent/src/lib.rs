@@ -10,14 +10,18 @@
 //!
 //! Not here: decisions (`tanist_core::decide`), clients' traffic (`tanist-proxy`).
 
+mod acl;
 mod agent;
+mod board;
+mod conf;
 mod error;
 mod guards;
 mod layout;
+mod node;
 mod record;
-mod acl;
-mod conf;
 mod supervisor;
+mod supervisor_link;
+mod versions;
 
 pub use agent::{AgentConfig, Engines, run};
 pub use error::{AgentError, SuperviseError};

@@ -84,7 +84,10 @@ fn judge(kind: EngineKind, program: &Path, text: &str) -> Result<(), String> {
         .and_then(|rest| rest.split_whitespace().find_map(|word| word.strip_prefix("v=")));
     let Some(version) = version else {
         let said: String = text.chars().take(100).collect();
-        return Err(format!("{shown} is not {title}: it says {:?}; install {package}", said.trim()));
+        return Err(format!(
+            "{shown} is not {title}: it says {:?}; install {package}",
+            said.trim()
+        ));
     };
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_some_and(|major| major >= least) {

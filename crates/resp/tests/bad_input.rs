@@ -74,6 +74,12 @@ fn answer(limits: Limits, bytes: &[u8]) -> Answer {
 
 /// Inputs on which the framer and the engine agree, and whether the connection ends.
 fn agreed() -> Vec<(Vec<u8>, bool)> {
+    let mut rows = refused();
+    rows.extend(served());
+    rows
+}
+
+fn refused() -> Vec<(Vec<u8>, bool)> {
     let long = "1".repeat(65_537);
     let mut rows: Vec<(Vec<u8>, bool)> = Vec::new();
     for refused in [
@@ -113,6 +119,12 @@ fn agreed() -> Vec<(Vec<u8>, bool)> {
     rows.push((long.clone().into(), true));
     rows.push((format!("*{long}").into(), true));
     rows.push((format!("*1\r\n${long}").into(), true));
+    rows
+}
+
+fn served() -> Vec<(Vec<u8>, bool)> {
+    let long = "1".repeat(65_537);
+    let mut rows: Vec<(Vec<u8>, bool)> = Vec::new();
     for served in [
         "*-1\r\nPING\r\n",
         "*0\r\nPING\r\n",

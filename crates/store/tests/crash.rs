@@ -3,6 +3,7 @@
 //! The test binary starts itself again as the child, which reports each acknowledged transaction
 //! on its standard error; it is killed with SIGKILL at random moments. `TANIST_SEED` repeats a run.
 
+// A test may stop at what it did not expect, and children talk over their output.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ fn run_and_kill(role: &str, dir: &Path, lines: usize, more: Duration) -> Vec<Str
         assert!(!line.contains("panicked"), "{line}");
         reported.push(line.trim().to_owned());
     }
+    // waits: the kill has to come at a moment that nobody announces.
     std::thread::sleep(more);
     child.kill().unwrap();
     child.wait().unwrap();

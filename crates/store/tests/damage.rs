@@ -1,6 +1,7 @@
 //! A damaged store is refused with an error that says where and what to do, and is left as it is;
 //! or the damage was where nothing is stored, and everything is there. Never a panic, never empty.
 
+// A test may stop at what it did not expect, and children talk over their output.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! A disk that is full, read-only or failing: a typed error, nothing half applied, and the store
 //! goes on when the disk is well again.
 
+// A test may stop at what it did not expect, and children talk over their output.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! What the embedded store promises beyond the semantics that every backend shares: its lock, its
 //! files, copies, restoring, retention, and leases over a restart.
 
+// A test may stop at what it did not expect, and children talk over their output.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! Random transactions, compactions and restarts, compared with a model of a few lines.
 
+// A test may stop at what it did not expect, and children talk over their output.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+pub(crate) use tokio::process::Child;
+
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
@@ -96,7 +98,7 @@ pub(crate) async fn keep(layout: Layout, role: &'static str) -> Failure {
     }
 }
 
-fn start(layout: &Layout, role: &str) -> Result<tokio::process::Child, Failure> {
+fn start(layout: &Layout, role: &str) -> Result<Child, Failure> {
     let log_path = layout.log(role);
     let failed = |err: io::Error| {
         let remedy = format!("see {}", log_path.display());
@@ -131,7 +133,7 @@ pub(crate) async fn ended(pid: u32) {
 }
 
 /// A process of this binary with other arguments, its output read by the caller.
-pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<tokio::process::Child> {
+pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<Child> {
     tokio::process::Command::new(std::env::current_exe()?)
         .args(args)
         .stdin(Stdio::null())

@@ -127,7 +127,7 @@ impl Node {
             ];
             let left = until.saturating_duration_since(Instant::now());
             let answers = connection.pipeline(&questions, left).await?;
-            Ok((connection, answers))
+            Ok::<_, Failure>((connection, answers))
         };
         let (connection, answers) = tokio::select! {
             biased;

@@ -10,9 +10,7 @@
 
 use std::time::Duration;
 
-use tanist_core::model::{
-    FenceAnswer, Fenced, Offset, Order, Origin, ReplId, RunId,
-};
+use tanist_core::model::{FenceAnswer, Fenced, Offset, Order, Origin, ReplId, RunId};
 use tanist_link::wire::Signal;
 use tanist_resp::{Info, Value};
 use tokio::time::Instant;
@@ -102,9 +100,11 @@ impl Node {
         loop {
             self.greet(left(until)).await?;
             let answers = self.ask(&[info_of("replication")], left(until)).await?;
-            let there = answers.first().map(info).transpose()?.and_then(|info| {
-                info.get_u64("slave_repl_offset")
-            });
+            let there = answers
+                .first()
+                .map(info)
+                .transpose()?
+                .and_then(|info| info.get_u64("slave_repl_offset"));
             if there.is_some_and(|there| there >= offset.0) || Instant::now() >= until {
                 return Ok(());
             }

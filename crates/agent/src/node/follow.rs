@@ -48,8 +48,7 @@ impl Node {
             debug!(node = %self.id, meant = %tag.run.id, "another process runs");
             return Ok(());
         }
-        let users =
-            Users::wanted(&self.context.config.secret, order, lanes, &BTreeSet::new());
+        let users = Users::wanted(&self.context.config.secret, order, lanes, &BTreeSet::new());
         let mut commands: Vec<Command> = users.delete_others(&self.users).into_iter().collect();
         commands.extend(users.create_missing(&self.users));
         let follows = Some((replica_user(tag), primary));
@@ -92,7 +91,11 @@ impl Node {
     }
 
     /// Leaves the old history: stops taking writes, and saves what the new history does not have.
-    async fn part(&mut self, order: &Order, base: Option<&(ReplId, Offset)>) -> Result<(), Failure> {
+    async fn part(
+        &mut self,
+        order: &Order,
+        base: Option<&(ReplId, Offset)>,
+    ) -> Result<(), Failure> {
         let fence = self.context.fence().ok_or(Failure::NoFence)?;
         let own = loop {
             let answers =
@@ -107,9 +110,7 @@ impl Node {
                 }
             }
         };
-        // Attached as a replica of this very history, it has nothing of its own.
-        let first = self.record.applied.is_none();
-        let loaded = first && matches!(self.record.origin, Some(Origin::CleanStop | Origin::Crash));
+        let loaded = matches!(self.record.origin, Some(Origin::CleanStop | Origin::Crash));
         if let Some(tail) = base.and_then(|base| tail(&own, base, loaded)) {
             while let Err(Failure::Tail(reason)) = self.save_tail(order, tail).await {
                 if self.attempts.is_news(&reason) {

@@ -14,8 +14,8 @@ mod fence;
 mod follow;
 mod probe;
 mod promote;
-mod start;
 mod stall;
+mod start;
 mod stop;
 
 use std::collections::BTreeSet;

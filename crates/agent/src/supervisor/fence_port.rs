@@ -66,9 +66,10 @@ impl FencePorts {
 
     /// Every port that is held, as events.
     pub(super) fn bound(&self) -> impl Iterator<Item = FromSupervisor> + '_ {
-        self.held
-            .iter()
-            .map(|(address, (_, port))| FromSupervisor::FenceBound { address: *address, port: *port })
+        self.held.iter().map(|(address, (_, port))| FromSupervisor::FenceBound {
+            address: *address,
+            port: *port,
+        })
     }
 }
 

@@ -268,7 +268,8 @@ async fn follow(
     }
     let status = reap(&pidfd);
     // The receiver is gone only when the supervisor ends.
-    let _ = events.send(Event::Process(ProcessEvent::Ended { node, process, status, failed })).await;
+    let _ =
+        events.send(Event::Process(ProcessEvent::Ended { node, process, status, failed })).await;
 }
 
 /// How the process ended, in words; takes a child out of the process table.
@@ -294,6 +295,15 @@ fn open(process: ProcessKey) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
     if identify(process.pid)? != process {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the number has another owner"));
     }
+    watched(pidfd)
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe function for the sake of descriptors that are not owned; \
+              an OwnedFd keeps what that one demands"
+)]
+fn watched(pidfd: OwnedFd) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
     Ok(Arc::new(AsyncFd::with_interest(pidfd, Interest::READABLE)?))
 }
 

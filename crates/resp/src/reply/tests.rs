@@ -1,3 +1,9 @@
+//! Replies, framed whole, split and malformed.
+//!
+//! Invariant: every expectation is an engine's own behaviour or a deviation that is named.
+//!
+//! Not here: comparisons with live engines (`tests/`).
+
 use super::*;
 
 fn frame(bytes: &[u8]) -> Result<Vec<Reply>, FrameError> {

@@ -1,3 +1,9 @@
+//! Requests, framed whole, split and malformed, and the exact refusals.
+//!
+//! Invariant: every expectation is an engine's own behaviour or a deviation that is named.
+//!
+//! Not here: comparisons with live engines (`tests/`).
+
 use super::*;
 
 /// Frames all of `bytes` that arrives at once.

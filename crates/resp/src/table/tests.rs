@@ -1,3 +1,9 @@
+//! The command table, and what a request does to the data.
+//!
+//! Invariant: every expectation is an engine's own behaviour or a deviation that is named.
+//!
+//! Not here: comparisons with live engines (`tests/`).
+
 use super::*;
 use crate::command::Command;
 

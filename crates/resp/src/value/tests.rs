@@ -1,3 +1,9 @@
+//! Values, decoded and encoded.
+//!
+//! Invariant: every expectation is an engine's own behaviour or a deviation that is named.
+//!
+//! Not here: comparisons with live engines (`tests/`).
+
 use bytes::BytesMut;
 
 use super::*;

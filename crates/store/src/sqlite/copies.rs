@@ -59,6 +59,7 @@ fn fill(from: &Connection, fresh: &Path) -> Result<Connection, Fault> {
                 let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
                 return Err(rusqlite::Error::SqliteFailure(busy, None).into());
             }
+            // waits: SQLite offers no event for a lock becoming free.
             std::thread::sleep(Duration::from_millis(50));
         }
     }

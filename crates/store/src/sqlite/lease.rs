@@ -121,6 +121,7 @@ pub(super) async fn watch_deadlines(
         let next = leases.lock().next();
         let due = async {
             match next {
+                // waits: the deadline is the event.
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => std::future::pending().await,
             }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use tanist_link::Client;
 use tanist_link::api::Status;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
 
 use super::{create, down, group_status, pause};
 use crate::cli::{CreateArgs, DemoArgs};
@@ -22,6 +21,7 @@ use crate::drill::{self, FaultKind};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
+use crate::spawn::Child;
 use crate::{Done, Outcome, spawn};
 
 /// The demo's group.

@@ -1,0 +1,293 @@
+//! The heartbeat: is the engine alive, what is its role, does it take writes, how far is it?
+//!
+//! Any answer proves life. The question is a write (`DEL` of a key that does not exist), because an
+//! engine that answers PING may refuse every write; it is checked like one and changes nothing. An
+//! answer that is late is still awaited: while it is, the silence is measured and explained.
+//!
+//! Invariant: time in which the agent itself did not run never counts as the engine's silence.
+//!
+//! Not here: what follows from silence (`tanist_core::decide`).
+
+mod reading;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tanist_core::lag::LagMeter;
+use tanist_core::model::{NodeId, Process, RunId, Stall};
+use tanist_link::wire::ProcessKey;
+use tanist_resp::{Command, Connection, Value};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::debug;
+
+use super::admin::{Failure, connect, identity, info_of};
+use super::stall::Look;
+use super::{Context, Proc};
+use reading::{Reading, read};
+
+/// A key that nobody uses; deleting it is checked like every write and does nothing.
+const PROBE_KEY: &str = "__tanist:probe__";
+/// Silence from which on the process is looked at.
+const SUSPICIOUS: Duration = Duration::from_millis(100);
+/// An own timer that is later than this was not late because of the engine.
+const OWN_DELAY: Duration = Duration::from_millis(50);
+/// How long an answer is awaited before the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long opening a connection may take.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+/// How often memory and errors are asked for.
+const SLOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Probes the process until it ends.
+pub(super) async fn watch(
+    node: NodeId,
+    process: ProcessKey,
+    address: SocketAddr,
+    mut heard: watch::Receiver<Proc>,
+    context: Arc<Context>,
+) {
+    let mut probe = Probe {
+        node,
+        process,
+        address,
+        context,
+        meter: LagMeter::default(),
+        slow: Slow::default(),
+    };
+    tokio::select! {
+        _ = heard.wait_for(|now| *now != Proc::Running(process)) => {}
+        () = probe.go_on() => {}
+    }
+}
+
+struct Probe {
+    node: NodeId,
+    process: ProcessKey,
+    address: SocketAddr,
+    context: Arc<Context>,
+    meter: LagMeter,
+    slow: Slow,
+}
+
+/// What is asked for less often.
+#[derive(Debug, Default)]
+struct Slow {
+    asked: Option<Instant>,
+    memory_bytes: u64,
+    /// Writes refused for lack of memory, since the engine started.
+    refused: Option<u64>,
+    /// Some were in the last interval.
+    out_of_memory: bool,
+}
+
+/// An open connection of the probe.
+struct Line {
+    connection: Connection,
+    run: RunId,
+}
+
+/// How a round ended.
+enum Outcome {
+    /// With the engine's state.
+    Read(RunId, Box<Reading>),
+    /// With an answer that says nothing but that it lives.
+    Alive(String),
+    /// Without an answer.
+    Lost(Failure),
+}
+
+impl Probe {
+    async fn go_on(&mut self) {
+        let every = self.context.config.probe_every;
+        // All probes of a host share one beat, so that one report tells of them all.
+        let passed = self.context.origin.elapsed();
+        let beats = passed.as_micros() / every.as_micros().max(1) + 1;
+        let first = every * u32::try_from(beats).unwrap_or(u32::MAX);
+        let mut beat = interval_at(self.context.origin + first, every);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut silence = Silence::new();
+        let mut line = None;
+        loop {
+            silence.beat(beat.tick().await);
+            let heard = self.context.board.heard();
+            let slow = self.slow.due();
+            let fresh = {
+                let round = round(&mut line, &self.context, &self.node, self, slow);
+                tokio::pin!(round);
+                loop {
+                    tokio::select! {
+                        biased;
+                        outcome = &mut round => break outcome,
+                        due = beat.tick() => {
+                            silence.beat(due);
+                            silence.report(&self.context, &self.node, self.process);
+                        }
+                    }
+                }
+            };
+            match fresh {
+                Outcome::Read(run, reading) => {
+                    silence.broken();
+                    self.post(heard, run, *reading, slow);
+                }
+                Outcome::Alive(text) => {
+                    debug!(node = %self.node, text, "a probe was refused");
+                    silence.broken();
+                    silence.report(&self.context, &self.node, self.process);
+                    line = None;
+                }
+                Outcome::Lost(failure) => {
+                    debug!(node = %self.node, %failure, "a probe was not answered");
+                    silence.report(&self.context, &self.node, self.process);
+                    line = None;
+                }
+            }
+        }
+    }
+
+    fn post(&mut self, heard: u64, run: RunId, reading: Reading, slow: bool) {
+        if slow {
+            self.slow.note(&reading);
+        }
+        let now = Instant::now();
+        let admitted = self.context.board.admitted(&self.node);
+        let clock = |at: Instant| {
+            let micros = at.duration_since(self.context.origin).as_micros();
+            tanist_core::model::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        };
+        self.meter.note(clock(now), reading.offset());
+        let engine = reading.engine(reading::Measured {
+            run: run.clone(),
+            admitted: &admitted,
+            now,
+            behind: &|acked| self.meter.behind(clock(now), acked),
+            memory_bytes: self.slow.memory_bytes,
+            out_of_memory: self.slow.out_of_memory,
+        });
+        self.context.board.sample(&self.node, self.process, Some(heard), |report| {
+            report.process = Process::Running(Some(run));
+            report.engine = Some(engine);
+            report.silent = Duration::ZERO;
+            report.stall = Stall::None;
+        });
+    }
+}
+
+impl Slow {
+    fn due(&mut self) -> bool {
+        let due = self.asked.is_none_or(|asked| asked.elapsed() >= SLOW_EVERY);
+        if due {
+            self.asked = Some(Instant::now());
+        }
+        due
+    }
+
+    fn note(&mut self, reading: &Reading) {
+        self.memory_bytes = reading.memory_bytes.unwrap_or(self.memory_bytes);
+        let refused = reading.refused.unwrap_or(0);
+        self.out_of_memory = self.refused.is_some_and(|before| refused > before);
+        self.refused = Some(refused);
+    }
+}
+
+/// One question and its answer, on an open connection or a new one.
+async fn round(
+    line: &mut Option<Line>,
+    context: &Context,
+    node: &NodeId,
+    probe: &Probe,
+    slow: bool,
+) -> Outcome {
+    match ask(line, context, node, probe, slow).await {
+        Ok((run, reading)) => Outcome::Read(run, Box::new(reading)),
+        Err(Failure::Refused(text)) => Outcome::Alive(text),
+        Err(failure) => Outcome::Lost(failure),
+    }
+}
+
+async fn ask(
+    line: &mut Option<Line>,
+    context: &Context,
+    node: &NodeId,
+    probe: &Probe,
+    slow: bool,
+) -> Result<(RunId, Reading), Failure> {
+    let open = match line {
+        Some(open) => open,
+        None => line.insert(dial(context, node, probe).await?),
+    };
+    let mut questions = vec![
+        Command::new("PING"),
+        Command::new("DEL").arg(PROBE_KEY),
+        Command::new("ROLE"),
+        info_of("replication"),
+    ];
+    if slow {
+        questions.extend([info_of("memory"), info_of("errorstats")]);
+    }
+    let answers: Vec<Value> = open.connection.pipeline(&questions, PATIENCE).await?;
+    let fence = context.fence();
+    Ok((open.run.clone(), read(&answers, fence)?))
+}
+
+async fn dial(context: &Context, node: &NodeId, probe: &Probe) -> Result<Line, Failure> {
+    let secret = &context.config.secret;
+    let mut connection = connect(probe.address, secret, node, CONNECT_DEADLINE).await?;
+    let server = connection.call(&info_of("server"), PATIENCE).await?;
+    let run = identity(&server, probe.process)?;
+    Ok(Line { connection, run })
+}
+
+/// For how long the engine has not answered.
+struct Silence {
+    since: Instant,
+    /// Time since then in which the agent itself did not run.
+    excused: Duration,
+    /// The process, when it was last looked at, and what it did until then.
+    last: Option<(Instant, Look)>,
+}
+
+impl Silence {
+    fn new() -> Self {
+        Self { since: Instant::now(), excused: Duration::ZERO, last: None }
+    }
+
+    /// The own timer, due at `due`, has rung.
+    fn beat(&mut self, due: Instant) {
+        let late = due.elapsed();
+        if late > OWN_DELAY {
+            // Only this round: an agent that is always late must still see an engine die.
+            self.excused += late;
+        }
+    }
+
+    fn broken(&mut self) {
+        *self = Self::new();
+    }
+
+    fn length(&self) -> Duration {
+        self.since.elapsed().saturating_sub(self.excused)
+    }
+
+    fn report(&mut self, context: &Context, node: &NodeId, process: ProcessKey) {
+        let silent = self.length();
+        let now = Instant::now();
+        let look = Look::at(process.pid);
+        let stall = match (look, self.last) {
+            (Some(look), Some((then, before))) if silent >= SUSPICIOUS => {
+                let nanos = now.duration_since(then).as_nanos();
+                look.since(before, u64::try_from(nanos).unwrap_or(u64::MAX))
+            }
+            // Gone: its end is about to be told by the supervisor.
+            (None, _) if silent >= SUSPICIOUS => Stall::Stalled,
+            (Some(_) | None, _) => Stall::None,
+        };
+        self.last = look.map(|look| (now, look));
+        context.board.sample(node, process, None, |report| {
+            report.silent = silent;
+            report.stall = stall;
+        });
+    }
+}

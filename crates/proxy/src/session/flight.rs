@@ -1,0 +1,125 @@
+//! Requests between the moment they leave the queue and the moment their reply leaves the proxy.
+//!
+//! Invariant: slots are in the order in which the client asked; those that wait for an engine are
+//! answered in that order too, so the first waiting one owns the next reply.
+//!
+//! Not here: what becomes of a slot whose upstream is lost (`super::fate`).
+
+use bytes::{Bytes, BytesMut};
+
+use super::class::Pending;
+
+/// A reply that needs no engine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// The bytes; none if the client asked for no reply.
+    pub(crate) bytes: Bytes,
+    /// The transaction that it was given in cannot succeed.
+    pub(crate) fails: bool,
+    /// The connection ends with it.
+    pub(crate) closes: bool,
+}
+
+impl Answer {
+    /// An answer to a request.
+    pub(crate) fn to(pending: &Pending, bytes: impl Into<Bytes>) -> Self {
+        let bytes = if pending.mute { Bytes::new() } else { bytes.into() };
+        Self { bytes, ..Self::default() }
+    }
+}
+
+/// What waits to be forwarded.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every item is a request")]
+pub(crate) enum Item {
+    /// A request.
+    Request(Pending),
+    /// Already answered, but what precedes it is not.
+    Answer(Answer),
+}
+
+/// What a forwarded request is to the transaction around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing.
+    Plain,
+    Multi,
+    Queued,
+    Exec,
+    /// DISCARD in place of an EXEC that must not run; `None` answers "a watched key changed".
+    Instead(Option<Bytes>),
+    Discard,
+    Reset,
+    /// Sent to the primary by way of its own endpoint.
+    Side,
+}
+
+/// A forwarded request.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) pending: Pending,
+    pub(crate) role: Role,
+    /// Where its last byte is in what was queued for the upstream.
+    pub(crate) end: u64,
+    /// Its reply is withheld while a proof is outstanding.
+    pub(crate) gated: bool,
+    /// The whole reply, as the client will see it.
+    pub(crate) reply: Option<Bytes>,
+    /// The reply has changed the connection's state; otherwise it came while the upstream was being
+    /// given up, and only counts as evidence.
+    pub(crate) settled: bool,
+    /// The reply proves that the request was not executed.
+    pub(crate) refused: bool,
+    /// The frames so far of a reply that has several, and how many are missing.
+    pub(crate) partial: Option<(BytesMut, usize)>,
+}
+
+impl Flight {
+    /// Whether it blocks its connection until data arrives.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.reply.is_none() && self.role == Role::Plain && self.pending.effect.is_blocking()
+    }
+
+    /// Whether its reply must be proven in a shard that is `sync`.
+    pub(crate) fn is_write(&self) -> bool {
+        match self.role {
+            Role::Plain => self.pending.effect.is_write(),
+            Role::Exec => true,
+            _ => false,
+        }
+    }
+}
+
+/// One place in the order of replies.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every slot is a flight")]
+pub(crate) enum Slot {
+    /// Nothing to wait for but its turn.
+    Answer(Answer),
+    /// A forwarded request.
+    Flight(Flight),
+}
+
+impl Slot {
+    /// Whether an engine has yet to answer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self, Self::Flight(flight) if flight.reply.is_none())
+    }
+}
+
+/// What the next frame of an upstream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// The reply to the first waiting slot.
+    Slot,
+    /// The reply to the lane's credentials.
+    Auth,
+    /// Replies of a restored state, so many frames.
+    Restore(usize),
+    /// `+OK` or `+QUEUED` of a transaction that is queued again.
+    Rebuild,
+    /// A proof's ROLE: the one that tells the position, or a later one.
+    Role { proof: u64, first: bool },
+    /// A proof's WAIT.
+    Wait { proof: u64 },
+}

@@ -1,0 +1,346 @@
+//! One client and its upstream, without sockets.
+//!
+//! Bytes go in and out of buffers that `crate::client` fills and empties; everything that has to be
+//! decided is decided here, so that tests can drive it byte by byte and the upstream can one day be
+//! shared among clients.
+//!
+//! Invariant: replies leave in the order of the requests; a reply of an upstream whose epoch is over
+//! never leaves; every queue has a limit, at which the side that fills it is no longer read.
+//!
+//! Not here: sockets and timers (`crate::client`), routes (`crate::shard`).
+
+mod class;
+mod fate;
+mod flight;
+mod forward;
+mod inbound;
+mod local;
+mod proof;
+mod replies;
+mod state;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod upstream;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use tanist_core::gate::HOLD_LIMIT;
+use tokio::time::Instant;
+
+use crate::config::ProxyLimits;
+use crate::out::OutQueue;
+use crate::shard::{EndpointKind, Shard};
+use flight::{Item, Slot};
+use inbound::Inbound;
+use proof::Proof;
+use state::State;
+use transaction::Transaction;
+pub(crate) use upstream::{Link, Phase};
+
+/// Replies that may be withheld for one proof, in bytes.
+const MAX_WITHHELD: usize = 64 << 20;
+
+/// `CLIENT PAUSE` as asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pause {
+    until: Instant,
+    writes_only: bool,
+}
+
+/// An address that clients dial.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) kind: EndpointKind,
+    pub(crate) address: SocketAddr,
+    pub(crate) pause: Cell<Option<Pause>>,
+    /// The endpoint is offered no more: its clients end.
+    pub(crate) closed: Cell<bool>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(kind: EndpointKind, address: SocketAddr) -> Self {
+        Self { kind, address, pause: Cell::new(None), closed: Cell::new(false) }
+    }
+}
+
+/// Why the first request of the queue is not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// There is none.
+    Empty,
+    /// Something of this client has to end first.
+    Busy,
+    /// An upstream is being connected.
+    Connecting,
+    /// There is nobody to forward it to.
+    Held,
+    /// `CLIENT PAUSE`.
+    Paused,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// When everything has been written.
+    Flushed,
+    Now,
+}
+
+/// What the client's next command meets on the upstream's side, as far as it was forwarded.
+#[derive(Debug, Default)]
+struct Forward {
+    /// MULTI was forwarded, and neither EXEC nor DISCARD.
+    multi: bool,
+    /// That transaction cannot succeed any more.
+    failed: bool,
+    /// It has a command that may change keys.
+    changes_keys: bool,
+    /// There is no such transaction on the upstream, but the client believes so: answer it here.
+    doomed: bool,
+    /// A key was watched on an upstream that is gone.
+    watch_lost: bool,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    endpoint: Rc<Endpoint>,
+    limits: ProxyLimits,
+    /// What has come from the client and is not parsed.
+    pub(crate) client_in: BytesMut,
+    /// What goes to the client.
+    pub(crate) client_out: OutQueue,
+    inbound: Inbound,
+    queue: VecDeque<Item>,
+    /// Bytes of requests that are queued or in flight.
+    load: usize,
+    forward: Forward,
+    slots: VecDeque<Slot>,
+    /// The first slot that waits for an engine, or the end.
+    cursor: usize,
+    /// The upstream.
+    pub(crate) link: Link,
+    state: State,
+    transaction: Transaction,
+    proof: Option<Proof>,
+    proofs: u64,
+    /// A proof has to begin as soon as it can be asked for.
+    proof_wanted: bool,
+    /// Bytes of replies in slots.
+    withheld: usize,
+    /// A request for the primary's own endpoint, until somebody takes it.
+    side: Option<Bytes>,
+    stop: Stop,
+    held_since: Option<Instant>,
+    /// What the shard was when it was last looked at.
+    generation: u64,
+    eof: bool,
+    closing: Closing,
+    tally: Tally,
+}
+
+/// What the session has added to the shard's counters.
+#[derive(Debug, Default)]
+struct Tally {
+    held: u64,
+    busy: bool,
+}
+
+impl Session {
+    pub(crate) fn new(endpoint: Rc<Endpoint>, limits: ProxyLimits) -> Self {
+        Self {
+            endpoint,
+            limits,
+            client_in: BytesMut::new(),
+            client_out: OutQueue::default(),
+            inbound: Inbound::default(),
+            queue: VecDeque::new(),
+            load: 0,
+            forward: Forward::default(),
+            slots: VecDeque::new(),
+            cursor: 0,
+            link: Link::default(),
+            state: State::default(),
+            transaction: Transaction::default(),
+            proof: None,
+            proofs: 0,
+            proof_wanted: false,
+            withheld: 0,
+            side: None,
+            stop: Stop::Empty,
+            held_since: None,
+            generation: 0,
+            eof: false,
+            closing: Closing::No,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Goes as far as is possible without further bytes or time.
+    pub(crate) fn advance(&mut self, shard: &Shard, now: Instant) {
+        if shard.gone.get() || self.endpoint.closed.get() {
+            self.closing = Closing::Now;
+        }
+        if self.generation != shard.generation.get() {
+            self.generation = shard.generation.get();
+            self.follow_route(shard, now);
+        }
+        self.read_replies(shard, now);
+        self.check_link(shard, now);
+        self.check_proof(shard, now);
+        self.parse(now);
+        self.expire(now);
+        self.pump(shard, now);
+        self.release(shard);
+        self.finish(shard);
+    }
+
+    /// The client will send no more.
+    pub(crate) fn client_eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// The client is gone.
+    pub(crate) fn client_lost(&mut self) {
+        self.closing = Closing::Now;
+    }
+
+    /// Whether the client's socket should be read.
+    pub(crate) fn wants_client(&self) -> bool {
+        let holding = matches!(self.stop, Stop::Held | Stop::Paused) && !self.queue.is_empty();
+        self.closing == Closing::No
+            && !self.eof
+            && !holding
+            && !self.inbound.is_over()
+            && self.load < self.limits.pending_bytes
+            && self.client_out.len() < self.limits.output_bytes
+    }
+
+    /// Whether the upstream's socket should be read.
+    pub(crate) fn wants_upstream(&self) -> bool {
+        self.link.is_connected()
+            && self.closing == Closing::No
+            && self.client_out.len() < self.limits.output_bytes
+            && self.withheld < MAX_WITHHELD
+    }
+
+    /// When [`Self::advance`] has to be called at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let held = self.held_since.and_then(|since| Some(self.held_from(since)? + HOLD_LIMIT));
+        let draining = match self.link.phase {
+            Phase::Draining { until } => Some(until),
+            _ => None,
+        };
+        let paused = self.endpoint.pause.get().filter(|_| self.stop == Stop::Paused);
+        let frame =
+            self.inbound.deadline(self.client_in.len()).filter(|_| self.wants_client());
+        [
+            held,
+            draining,
+            self.proof.as_ref().and_then(Proof::deadline),
+            paused.map(|pause| pause.until),
+            frame,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether the connection is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self.closing {
+            Closing::No => false,
+            Closing::Flushed => self.client_out.is_empty(),
+            Closing::Now => true,
+        }
+    }
+
+    /// Takes what has to be sent to the primary's own endpoint.
+    pub(crate) fn take_side(&mut self) -> Option<Bytes> {
+        self.side.take()
+    }
+
+    /// Since when the first request of the queue is held.
+    fn held_from(&self, since: Instant) -> Option<Instant> {
+        self.queue.iter().find_map(|item| match item {
+            Item::Request(pending) => Some(pending.parsed.max(since)),
+            Item::Answer(_) => None,
+        })
+    }
+
+    /// The last steps of [`Self::advance`]: a client that has left, and the shard's counters.
+    fn finish(&mut self, shard: &Shard) {
+        if self.eof {
+            if matches!(self.stop, Stop::Held | Stop::Paused) {
+                // What was not sent leaves with the client.
+                self.drop_queued();
+            }
+            let idle = self.queue.is_empty()
+                && (self.cursor == self.slots.len() || self.is_parked())
+                && self.proof.is_none();
+            if idle && self.closing == Closing::No {
+                self.closing = Closing::Flushed;
+            }
+        }
+        let held = match self.stop {
+            Stop::Held | Stop::Connecting => self.queue.len() as u64,
+            _ => 0,
+        };
+        self.set_tally(shard, held, self.is_busy());
+    }
+
+    fn set_tally(&mut self, shard: &Shard, held: u64, busy: bool) {
+        if held != self.tally.held {
+            let counter = &shard.counters.held;
+            counter.set((counter.get() + held).saturating_sub(self.tally.held));
+            self.tally.held = held;
+        }
+        if busy != self.tally.busy {
+            self.tally.busy = busy;
+            shard.note_busy(busy);
+        }
+    }
+
+    /// Takes the session out of the shard's counters.
+    pub(crate) fn retire(&mut self, shard: &Shard) {
+        self.set_tally(shard, 0, false);
+    }
+
+    /// Something of this client is in flight to the primary and not merely parked there.
+    fn is_busy(&self) -> bool {
+        let to_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
+        to_primary
+            && (self.proof.is_some()
+                || self.proof_wanted
+                || (self.cursor < self.slots.len() && !self.is_parked()))
+    }
+
+    /// The only thing in flight is a request that waits for data.
+    fn is_parked(&self) -> bool {
+        self.cursor + 1 == self.slots.len()
+            && matches!(self.slots.back(), Some(Slot::Flight(flight)) if flight.is_parked())
+    }
+
+    fn drop_queued(&mut self) {
+        let mut dropped = 0;
+        self.queue.retain(|item| match item {
+            Item::Request(pending) => {
+                dropped += pending.size();
+                false
+            }
+            Item::Answer(_) => true,
+        });
+        self.load = self.load.saturating_sub(dropped);
+    }
+
+    fn leads_to_primary(&self) -> bool {
+        self.endpoint.kind == EndpointKind::Primary
+            || self.link.lane.as_ref().is_some_and(|lane| lane.primary)
+    }
+}
