@@ -17,10 +17,13 @@ use tokio::time::timeout;
 /// How long a binary may take to say its version.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What was found out about binaries.
+/// Usable, or why not.
+type Verdict = Result<(), String>;
+
+/// What was found out about binaries, with the time of the file that was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Versions {
-    known: Mutex<BTreeMap<PathBuf, (SystemTime, Result<(), String>)>>,
+    known: Mutex<BTreeMap<(EngineKind, PathBuf), (SystemTime, Verdict)>>,
 }
 
 impl Versions {
@@ -40,14 +43,15 @@ impl Versions {
                 ));
             }
         };
+        let asked = (kind, program.to_owned());
         let mut known = self.known.lock().await;
-        if let Some((then, verdict)) = known.get(program)
+        if let Some((then, verdict)) = known.get(&asked)
             && *then == changed
         {
             return verdict.clone();
         }
         let verdict = ask(kind, program).await;
-        known.insert(program.to_owned(), (changed, verdict.clone()));
+        known.insert(asked, (changed, verdict.clone()));
         verdict
     }
 }

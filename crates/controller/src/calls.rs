@@ -204,6 +204,7 @@ impl Controller {
     }
 
     fn stop_all(&mut self, reply: Reply<()>) {
+        self.ending.send_replace(true);
         for session in self.proxies.values().filter(|session| session.up) {
             // A proxy that is gone already has ended, which is what is asked.
             let _ = session.sender.send(&ToProxy::Exit);

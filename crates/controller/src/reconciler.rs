@@ -21,7 +21,7 @@ use tanist_link::api::{
     MoveAccepted, MovePrimary, Status, Step,
 };
 use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
@@ -78,6 +78,14 @@ pub(crate) enum Input {
 pub struct Handle {
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) events: broadcast::Sender<EventRecord>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Handle {
+    /// Becomes true when everything is asked to end, before anything is told so.
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.clone()
+    }
 }
 
 /// Everything that the loop owns.
@@ -91,6 +99,7 @@ pub(crate) struct Controller {
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
     pub(crate) was_whole: BTreeSet<ShardKey>,
     pub(crate) stopping: Option<Stopping>,
+    pub(crate) ending: watch::Sender<bool>,
     pub(crate) timelines: Timelines,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
@@ -122,7 +131,8 @@ pub async fn run(
     }
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (events, _) = broadcast::channel(NEWS);
-    let handle = Handle { inbox: inbox.clone(), events: events.clone() };
+    let (ending, heard) = watch::channel(false);
+    let handle = Handle { inbox, events: events.clone(), ending: heard };
     let controller = Controller {
         config,
         archive,
@@ -132,6 +142,7 @@ pub async fn run(
         plans: BTreeMap::new(),
         was_whole: BTreeSet::new(),
         stopping: None,
+        ending,
         timelines: Timelines::default(),
         routes: BTreeMap::new(),
         ages: Ages::default(),
@@ -278,6 +289,10 @@ impl Controller {
         let faults = commit.next.check_after(before);
         assert!(faults.is_empty(), "a decision that must not be committed: {faults:?}");
         let vacated = before.primary().is_some() && commit.next.primary().is_none();
+        if vacated {
+            // One that was not over yet is over now.
+            self.end_timeline(key).await?;
+        }
         if let Some(vacancy) = commit.next.vacancy().filter(|_| vacated) {
             let from = vacancy.prev.as_ref().map(|run| run.node.clone());
             self.timelines.begin(key, commit.next.epoch, vacancy.cause, from, now);

@@ -45,6 +45,10 @@ impl World {
 
     pub(crate) fn answer_client(&mut self, request: Request, answer: Answer) {
         self.judge.answered(request.write, answer, Instant::from_micros(self.now));
+        if answer != Answer::Acked {
+            // As clients do: another address may serve.
+            self.clients[request.client].seat += 1;
+        }
         let pause = self.dice.range(self.config.think / 2, self.config.think * 3 / 2);
         self.next_write(request.client, pause);
     }

@@ -113,6 +113,7 @@ fn fate(world: &mut World) {
     if world.config.mode == Mode::Liveness {
         if world.dice.chance(700)
             && let Some(kind) = world.dice.pick(&SURVIVABLE)
+            && survivable(world, kind)
         {
             add(world, calm, kind, None);
         }
@@ -121,6 +122,15 @@ fn fate(world: &mut World) {
     }
     if world.config.mode == Mode::Safety && world.dice.chance(250) {
         world.after(12 * SECOND, Event::OperatorLooks);
+    }
+}
+
+/// Whether somebody is left to do the lost one's work.
+fn survivable(world: &World, kind: Kind) -> bool {
+    match kind {
+        Kind::KillController => world.config.controllers > 1,
+        Kind::DeadRoute => world.config.proxies > 1,
+        _ => true,
     }
 }
 

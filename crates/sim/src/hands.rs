@@ -152,9 +152,21 @@ impl World {
     }
 
     fn answer(&mut self, host: usize, node: usize, rev: Rev, state: Fenced) {
+        self.tell_answer(node, &state);
         let slot = self.slot(host, node);
         slot.applied = None;
         slot.fence = Some(FenceAnswer { rev, state });
+    }
+
+    fn tell_answer(&mut self, node: usize, state: &Fenced) {
+        let node = self.nodes[node].clone();
+        self.tell(|| match state {
+            Fenced::Dead => format!("{node} answers: dead"),
+            Fenced::Frozen { replid, offset, .. } => {
+                format!("{node} answers: frozen at {offset} of {replid}")
+            }
+            Fenced::Unusable { .. } => format!("{node} answers: unusable"),
+        });
     }
 
     /// The node's process, if it is this run and answers.

@@ -20,6 +20,7 @@ pub(crate) use tokio::process::Child;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::failure::Failure;
@@ -71,14 +72,21 @@ pub(crate) fn holder(layout: &Layout, role: &str) -> Option<u32> {
     (is_role && is_ours).then_some(pid)
 }
 
-/// Keeps a role running for as long as it is polled: adopts the process that exists, and starts one
-/// whenever there is none.
+/// Keeps a role running until everything is asked to end: adopts the process that exists, and starts
+/// one whenever there is none.
 ///
 /// # Errors
 /// When the role ends at once several times in a row.
-pub(crate) async fn keep(layout: Layout, role: &'static str) -> Failure {
+pub(crate) async fn keep(
+    layout: Layout,
+    role: &'static str,
+    ending: watch::Receiver<bool>,
+) -> Failure {
     let mut quick_ends = 0;
     loop {
+        if *ending.borrow() {
+            return std::future::pending().await;
+        }
         let started = tokio::time::Instant::now();
         match holder(&layout, role) {
             Some(pid) => ended(pid).await,
@@ -130,6 +138,14 @@ pub(crate) async fn ended(pid: u32) {
     let Ok(fd) = AsyncFd::with_interest(fd, Interest::READABLE) else { return };
     // A pidfd becomes readable when its process ends; an error means that it cannot be watched.
     drop(fd.readable().await);
+}
+
+/// Asks one of Tanist's own roles to end.
+pub(crate) fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // One that has ended meanwhile needs no asking.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
 }
 
 /// A process of this binary with other arguments, its output read by the caller.

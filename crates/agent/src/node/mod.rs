@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tanist_core::model::{Action, NodeId, Order, Process, RunId, ShardKey};
+use tanist_core::model::{Action, NodeId, Order, Process, RunId};
 use tanist_link::wire::ProcessKey;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -362,10 +362,6 @@ impl Node {
             }
         }
         true
-    }
-
-    fn key(&self) -> ShardKey {
-        ShardKey { group: self.record.group.clone(), shard: self.record.shard.clone() }
     }
 
     /// Writes the node's record beside the other work.

@@ -76,7 +76,7 @@ fn choose(
             (in_zone(&host.zone), on_host(id), promised, (*id).clone())
         })?;
     let address = free_port(seen, others, host.address)?;
-    let endpoint = free_endpoint(seen, others)?;
+    let endpoint = free_endpoint(asked, seen, others)?;
     Some(Site { host: id.clone(), zone: host.zone.clone(), address, endpoint })
 }
 
@@ -87,9 +87,13 @@ fn free_port(seen: &Observations, others: &[&Member], host: Ipv4Addr) -> Option<
     })
 }
 
-fn free_endpoint(seen: &Observations, others: &[&Member]) -> Option<Ipv4Addr> {
+fn free_endpoint(asked: &GroupSpec, seen: &Observations, others: &[&Member]) -> Option<Ipv4Addr> {
+    // The group's own endpoints are promised with its spec, before anything is seen of it.
+    let own = [asked.endpoints.primary, asked.endpoints.reader];
     endpoints(seen).find(|ip| {
-        !seen.taken.endpoints.contains(ip) && !others.iter().any(|member| member.endpoint == *ip)
+        !own.contains(ip)
+            && !seen.taken.endpoints.contains(ip)
+            && !others.iter().any(|member| member.endpoint == *ip)
     })
 }
 

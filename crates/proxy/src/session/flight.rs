@@ -14,8 +14,12 @@ use super::class::Pending;
 pub(crate) struct Answer {
     /// The bytes; none if the client asked for no reply.
     pub(crate) bytes: Bytes,
+    /// It is "no list" in the version that the client speaks by then.
+    pub(crate) nil: bool,
     /// The transaction that it was given in cannot succeed.
     pub(crate) fails: bool,
+    /// The transaction that it was given in is over.
+    pub(crate) ends: bool,
     /// The connection ends with it.
     pub(crate) closes: bool,
 }
@@ -118,6 +122,8 @@ pub(crate) enum Expect {
     Restore(usize),
     /// `+OK` or `+QUEUED` of a transaction that is queued again.
     Rebuild,
+    /// The reply to a DISCARD of the proxy's own.
+    Discard,
     /// A proof's ROLE: the one that tells the position, or a later one.
     Role { proof: u64, first: bool },
     /// A proof's WAIT.

@@ -145,7 +145,8 @@ impl Session {
                 Err(error) => {
                     self.inbound.over = true;
                     let bytes = error.reply().unwrap_or_default();
-                    self.queue.push_back(Item::Answer(Answer { bytes, fails: false, closes: true }));
+                    let answer = Answer { bytes, closes: true, ..Answer::default() };
+                    self.queue.push_back(Item::Answer(answer));
                 }
             }
         }

@@ -219,7 +219,7 @@ impl Session {
     /// The engine has said yes to everything: the client's requests may follow.
     pub(super) fn become_ready(&mut self) {
         self.link.phase = Phase::Ready;
-        if let Some(message) = self.state.moved().filter(|_| self.link.serial > 1) {
+        if let Some(message) = self.state.moved() {
             self.client_out.put(message);
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! Not here: checks of the request; the controller answers them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tanist_link::Client;
@@ -63,16 +64,16 @@ async fn wait(
     started: Instant,
     out: &Output,
 ) -> Result<GroupStatus, Failure> {
-    let mut shown = 0;
+    let mut shown = BTreeSet::new();
     out.part(&format!("creating  {name} "));
     loop {
         let group = group_status(client, name).await?;
         let nodes = || group.shards.iter().flat_map(|shard| &shard.nodes);
-        let ready: Vec<_> = nodes().filter(|node| node.in_sync).collect();
-        for node in ready.iter().skip(shown) {
-            out.part(&format!(" {} {}", node.zone, out.paint(Paint::Good, "✓")));
+        for node in nodes().filter(|node| node.in_sync) {
+            if shown.insert(node.node.clone()) {
+                out.part(&format!(" {} {}", node.zone, out.paint(Paint::Good, "✓")));
+            }
         }
-        shown = shown.max(ready.len());
         if group.status == "available" {
             out.line(format!("  in sync  {:.1} s", started.elapsed().as_secs_f32()));
             return Ok(group);

@@ -14,6 +14,8 @@ use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Done, Outcome, dev, spawn};
 
+/// How long a role may take to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
 /// How long the last processes may take to end once everything was told to.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,11 @@ pub(crate) async fn down(layout: &Layout, output: &Output) -> Outcome {
     }
     let left = roles.into_iter().chain(spawn::holder(layout, "supervise"));
     for pid in left {
+        if tokio::time::timeout(GRACE, spawn::ended(pid)).await.is_ok() {
+            continue;
+        }
+        // It never heard that it should end: nobody leads it, or it hangs.
+        spawn::terminate(pid);
         if tokio::time::timeout(PATIENCE, spawn::ended(pid)).await.is_err() {
             let message = format!("process {pid} does not end");
             return Err(Failure::new("T641", message, format!("see its log, then: kill {pid}")));

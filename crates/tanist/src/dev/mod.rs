@@ -22,7 +22,8 @@ use std::time::Duration;
 use tanist_agent::AgentConfig;
 use tanist_controller::{Agents, ControllerConfig, ControllerError, HostConfig, Names, Parts};
 use tanist_core::model::{HostId, Limits, Region, Zone};
-use tanist_link::{Listener, Secret};
+use tanist_link::wire::{FromSupervisor, ToSupervisor};
+use tanist_link::{Client, Listener, Secret};
 use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -50,6 +51,7 @@ pub(crate) struct Running {
     store: SqliteStore,
     handle: tanist_controller::Handle,
     keepers: JoinHandle<Failure>,
+    supervisor: Client,
 }
 
 /// Runs it until a signal or `tanist down`.
@@ -84,7 +86,7 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
 pub(crate) async fn start_and_stop(layout: &Layout) -> Result<(), Failure> {
     let args = DevArgs { hosts: false, simulated_hosts: 6, network: None, port: 6379 };
     let running = start(layout, &args, &Machine::read()).await?;
-    let client = tanist_link::Client::new(layout.controller_socket());
+    let client = Client::new(layout.controller_socket());
     let stop = client.post::<_, ()>("/v1/down", &());
     let (asked, ended) = tokio::join!(stop, wait(running));
     asked?;
@@ -97,13 +99,19 @@ fn signals(err: std::io::Error) -> Failure {
 
 /// Waits until the controller has stopped everything, then ends what is left.
 async fn wait(running: Running) -> Result<(), Failure> {
-    let Running { controller, store, handle, keepers } = running;
+    let Running { controller, store, handle, keepers, supervisor } = running;
     let ended = tokio::select! {
         ended = controller => ended,
         failed = keepers => return failed.map_or_else(|err| Err(panicked(&err)), Err),
     };
     drop(handle);
     store.close().await;
+    if let Ok(duplex) = supervisor.open::<ToSupervisor, FromSupervisor>("/link/v1/supervise").await
+    {
+        // One that is gone already has ended, which is what is asked.
+        let _ = duplex.sender.send(&ToSupervisor::Exit);
+        duplex.sender.closed().await;
+    }
     match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(err)) => Err(Failure::caused("T631", &err, "start it again: tanist dev")),
@@ -166,14 +174,16 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
     tokio::spawn(tanist_link::serve(listener, tanist_controller::routes(handle.clone())));
-    let (for_supervisor, for_proxy) = (layout.clone(), layout.clone());
+    let keep = |role| spawn::keep(layout.clone(), role, handle.ending());
+    let (supervisor, proxy) = (keep("supervise"), keep("proxy"));
     let keepers = tokio::spawn(async move {
         tokio::select! {
-            failure = spawn::keep(for_supervisor, "supervise") => failure,
-            failure = spawn::keep(for_proxy, "proxy") => failure,
+            failure = supervisor => failure,
+            failure = proxy => failure,
         }
     });
-    Ok(Running { controller, store, handle, keepers })
+    let supervisor = Client::new(layout.supervisor_socket());
+    Ok(Running { controller, store, handle, keepers, supervisor })
 }
 
 /// Runs a simulated host's agent; one that fails is started again, as systemd would.

@@ -1,0 +1,33 @@
+//! A supervisor by itself: `supervisor SOCKET STATE_DIR`. The tests start it, and it shows what a
+//! binary has to offer besides: the hidden subcommand `exec-engine`.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tanist_agent::{SupervisorConfig, exec_engine, supervise};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result: Result<(), Box<dyn Error>> = match args.as_slice() {
+        [word, program, config] if word == "exec-engine" => {
+            Err(exec_engine(Path::new(program), Path::new(config)).into())
+        }
+        [socket, state_dir] => serve(socket, state_dir),
+        _ => Err("usage: supervisor SOCKET STATE_DIR".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{err}");
+            ExitCode::from(127)
+        }
+    }
+}
+
+fn serve(socket: &str, state_dir: &str) -> Result<(), Box<dyn Error>> {
+    let config =
+        SupervisorConfig { socket: PathBuf::from(socket), state_dir: PathBuf::from(state_dir) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(supervise(config))?)
+}

@@ -1,0 +1,285 @@
+//! Roles: start, freeze, promote, follow, admit, and what each leaves behind.
+
+mod common;
+
+use common::*;
+use tanist_core::model::*;
+use tanist_link::wire::{lane_label, lane_user};
+
+with_both_engines!(
+    a_started_engine_is_a_closed_replica_of_nobody,
+    a_group_fails_over_and_back_without_a_full_copy,
+    lanes_and_attachments_exist_only_as_long_as_they_are_wanted,
+    writes_past_the_promotion_are_saved_before_they_are_overwritten,
+    a_drained_replica_answers_with_the_old_primarys_offset,
+    no_password_is_in_arguments_or_logs,
+    a_removed_node_leaves_nothing_but_the_promise,
+);
+
+async fn a_started_engine_is_a_closed_replica_of_nobody(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let host = Host::start(&supervisor, "host-1", engine);
+    let run = host.up("web-001", 1, 1, DataOnStart::Load).await;
+    let seen = host.node("web-001", "a probe", |report| report.engine().cloned()).await;
+    assert_eq!(seen.run, run);
+    assert_eq!(seen.health, Health::ReadOnly);
+    assert_eq!(seen.role, RoleSeen::Replica { link_up: false, syncing: false, of: None });
+    assert!(Engine::open(host.address(), "default", "").await.is_none());
+    let Fenced::Frozen { origin, offset, before, run: frozen, .. } =
+        host.fence("web-001", 2, 1, false).await
+    else {
+        panic!("not frozen")
+    };
+    assert_eq!((frozen, origin, offset, before), (run, Origin::Empty, Offset(0), None));
+    end(&[&host]).await;
+}
+
+/// Promotes the first of the hosts and attaches the others; gives their runs.
+async fn group(hosts: &[&Host]) -> Vec<RunId> {
+    let mut runs = Vec::new();
+    for (n, host) in hosts.iter().enumerate() {
+        runs.push(host.up(&name(n), 1, 1, DataOnStart::Load).await);
+    }
+    lead(hosts, &runs, 0, 2, 1, None).await;
+    runs
+}
+
+fn name(n: usize) -> String {
+    format!("web-{:03}", n + 1)
+}
+
+/// Makes the `leader`-th host's node primary and all others its replicas, linked.
+async fn lead(
+    hosts: &[&Host],
+    runs: &[RunId],
+    leader: usize,
+    rev: u64,
+    epoch: u64,
+    base: Option<(ReplId, Offset)>,
+) {
+    let others: Vec<usize> = (0..hosts.len()).filter(|n| *n != leader).collect();
+    let seq = |n: usize| rev * 10 + u64::try_from(n).unwrap();
+    let tags: Vec<Tag> = others.iter().map(|n| tag(&name(*n), &runs[*n], seq(*n))).collect();
+    let tags: Vec<&Tag> = tags.iter().collect();
+    let first = hosts[leader];
+    first.order(&name(leader), rev, epoch, promote(&runs[leader], &tags, &["proxy-1"])).await;
+    let applied = first.applied(&name(leader), rev).await;
+    assert!(applied.primary && applied.run == runs[leader]);
+    for (n, tag) in others.iter().zip(&tags) {
+        let order = follow(tag, first.address(), base.clone());
+        hosts[*n].order(&name(*n), rev, epoch, order).await;
+        assert!(!hosts[*n].applied(&name(*n), rev).await.primary);
+    }
+    for (n, tag) in others.iter().zip(&tags) {
+        hosts[*n].node(&name(*n), "a link", linked).await;
+        first
+            .node(&name(leader), "an online attachment", |report| {
+                let RoleSeen::Primary { replicas } = &report.engine()?.role else { return None };
+                let wire = tag.to_string();
+                replicas.iter().find(|replica| replica.tag == wire && replica.online).map(|_| ())
+            })
+            .await;
+    }
+}
+
+async fn full_copies(host: &Host, node: &str) -> u64 {
+    host.engine(node).await.info("stats").await.get_u64("sync_full").unwrap()
+}
+
+async fn end(hosts: &[&Host]) {
+    for host in hosts {
+        host.send(tanist_link::wire::ToAgent::StopAll).await;
+    }
+    for host in hosts {
+        host.until("everything stopped", |said| said.stopped.then_some(())).await;
+    }
+}
+
+fn position(state: &Fenced) -> (ReplId, Offset) {
+    match state {
+        Fenced::Frozen { replid, offset, .. } => (replid.clone(), *offset),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_group_fails_over_and_back_without_a_full_copy(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b, c] = ["host-1", "host-2", "host-3"].map(|n| Host::start(&supervisor, n, engine));
+    let hosts = [&a, &b, &c];
+    let runs = group(&hosts).await;
+    a.engine("web-001").await.call(&["SET", "k", "v1"]).await;
+    let copies = full_copies(&a, "web-001").await;
+    assert_eq!(copies, 2, "each newcomer has had one");
+    for (round, (from, to)) in [(0_usize, 1_usize), (1, 0), (0, 2)].into_iter().enumerate() {
+        let round = u64::try_from(round).unwrap();
+        let (rev, epoch) = (10 + 2 * round, 2 + round);
+        let old = hosts[from].fence(&name(from), rev, epoch, true).await;
+        let mut base = None;
+        for n in (0..3).filter(|n| *n != from) {
+            let drain_to = Some(position(&old).1);
+            let order = Action::Fence { was_primary: false, drain_to };
+            hosts[n].order(&name(n), rev, epoch, order).await;
+            let state = hosts[n].answer(&name(n), rev).await;
+            assert_eq!(position(&state), position(&old), "round {round}, node {n}");
+            base = Some(position(&state));
+        }
+        lead(&hosts, &runs, to, rev + 1, epoch, base).await;
+        let mut engine = hosts[to].engine(&name(to)).await;
+        assert!(engine.call(&["SET", "k", &format!("after {round}")]).await.is_ok());
+        assert_eq!(engine.call(&["WAIT", "2", "5000"]).await.as_int(), Some(2));
+    }
+    assert_eq!(full_copies(&a, "web-001").await, copies);
+    assert_eq!(full_copies(&b, "web-002").await, 0);
+    assert_eq!(full_copies(&c, "web-003").await, 0);
+    let value = b.engine("web-002").await.call(&["GET", "k"]).await;
+    assert_eq!(value.as_str(), Some("after 2"));
+    end(&hosts).await;
+}
+
+async fn lanes_and_attachments_exist_only_as_long_as_they_are_wanted(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let host = Host::start(&supervisor, "host-1", engine);
+    let run = host.up("web-001", 1, 1, DataOnStart::Load).await;
+    let replica = tag("web-002", &RunId::new("0123456789abcdef"), 4);
+    host.order("web-001", 2, 1, promote(&run, &[&replica], &["proxy-1", "proxy-2"])).await;
+    let applied = host.applied("web-001", 2).await;
+    assert_eq!(applied.seqs, [4].into());
+    assert_eq!(applied.lanes, proxies(&["proxy-1", "proxy-2"]));
+    let lane = |epoch: u64, proxy: &str| {
+        let (epoch, proxy) = (Epoch(epoch), ProxyId::new(proxy));
+        let label = lane_label(&"web".into(), &"0001".into(), epoch, &proxy);
+        (lane_user(epoch, &proxy), secret().password(&label))
+    };
+    let (user, password) = lane(1, "proxy-1");
+    let mut first = Engine::open(host.address(), &user, &password).await.expect("a lane");
+    assert!(first.call(&["SET", "k", "v"]).await.is_ok());
+    assert_eq!(first.call(&["WAIT", "0", "0"]).await.as_int(), Some(0));
+    assert_eq!(first.call(&["ROLE"]).await.as_error(), None);
+    for denied in [
+        &["REPLICAOF", "NO", "ONE"][..],
+        &["SHUTDOWN"],
+        &["CONFIG", "GET", "masterauth"],
+        &["ACL", "LIST"],
+        &["CLIENT", "PAUSE", "1"],
+        &["DEBUG", "SLEEP", "0"],
+        &["BGSAVE"],
+        &["CLUSTER", "RESET"],
+    ] {
+        assert_eq!(first.call(denied).await.error_code(), Some("NOPERM"), "{denied:?}");
+    }
+    // Another proxy's lane and the attachment go; this lane's connection stays.
+    let admit =
+        Action::Admit { run: run.clone(), replicas: [].into(), lanes: proxies(&["proxy-1"]) };
+    host.order("web-001", 3, 1, admit).await;
+    host.applied("web-001", 3).await;
+    assert_eq!(first.call(&["GET", "k"]).await.as_str(), Some("v"));
+    let users = host.engine("web-001").await.call(&["ACL", "USERS"]).await;
+    let users: Vec<_> = users.as_array().unwrap().iter().filter_map(|u| u.as_str()).collect();
+    assert_eq!(users, ["default", "lane-1-proxy-1", "tanist"]);
+    // The next epoch's promotion cuts what belongs to this one.
+    host.fence("web-001", 4, 2, true).await;
+    host.order("web-001", 5, 2, promote(&run, &[], &["proxy-1"])).await;
+    host.applied("web-001", 5).await;
+    assert!(Engine::open(host.address(), &user, &password).await.is_none());
+    let (user, password) = lane(2, "proxy-1");
+    assert!(Engine::open(host.address(), &user, &password).await.is_some());
+    // Another run's orders concern nobody here.
+    let other = RunId::new("ffffffffffffffff");
+    host.order("web-001", 6, 2, promote(&other, &[], &[])).await;
+    host.node("web-001", "the promise", |report| (report.rev == Rev(6)).then_some(())).await;
+    host.fence("web-001", 7, 3, true).await;
+    assert_eq!(host.said.borrow().nodes["web-001"].report.applied, None);
+    end(&[&host]).await;
+}
+
+async fn writes_past_the_promotion_are_saved_before_they_are_overwritten(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
+    let runs = group(&[&a, &b]).await;
+    let mut old = a.engine("web-001").await;
+    old.call(&["SET", "both", "1"]).await;
+    assert_eq!(old.call(&["WAIT", "1", "5000"]).await.as_int(), Some(1));
+    let base = position(&b.fence("web-002", 10, 2, false).await);
+    // The old primary was not reached, and goes on writing.
+    old.call(&["SET", "lost", "1"]).await;
+    lead(&[&a, &b], &runs, 1, 11, 2, Some(base)).await;
+    let text = a.note("DivergentTailSaved").await;
+    assert!(text.contains("bytes of writes that the new primary never received"), "{text}");
+    assert_eq!(a.engine("web-001").await.call(&["GET", "lost"]).await.as_str(), None);
+    let saved: Vec<_> = std::fs::read_dir(a.dir("web-001").join("aside")).unwrap().collect();
+    let [Ok(saved)] = saved.as_slice() else { panic!("{saved:?}") };
+    let bytes = std::fs::read(saved.path()).unwrap();
+    assert!(bytes.windows(4).any(|window| window == b"lost"), "{saved:?}");
+    end(&[&a, &b]).await;
+}
+
+async fn a_drained_replica_answers_with_the_old_primarys_offset(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
+    group(&[&a, &b]).await;
+    let mut primary = a.engine("web-001").await;
+    let value = "x".repeat(1 << 20);
+    for n in 0..20 {
+        primary.call(&["SET", &format!("k{n}"), &value]).await;
+    }
+    let (_, end_of_old) = position(&a.fence("web-001", 10, 2, true).await);
+    let order = Action::Fence { was_primary: false, drain_to: Some(end_of_old) };
+    b.order("web-002", 10, 2, order).await;
+    assert_eq!(position(&b.answer("web-002", 10).await).1, end_of_old);
+    end(&[&a, &b]).await;
+}
+
+async fn no_password_is_in_arguments_or_logs(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
+    let runs = group(&[&a, &b]).await;
+    let replica = tag("web-002", &runs[1], 21);
+    let (group, shard) = ("web".into(), "0001".into());
+    let mut secrets = vec![
+        secret().password(&tanist_link::wire::admin_label(&"web-001".into())),
+        secret().password(&tanist_link::wire::admin_label(&"web-002".into())),
+        secret().password(&tanist_link::wire::replica_label(&group, &shard, &replica)),
+        secret().password(&lane_label(&group, &shard, Epoch(1), &"proxy-1".into())),
+    ];
+    // The password itself is in use: the attachment is up.
+    let user = b.engine("web-002").await.call(&["CONFIG", "GET", "masterauth"]).await;
+    assert_eq!(user.get("masterauth").unwrap().as_str(), Some(secrets[2].as_str()));
+    secrets.dedup();
+    let holds = |text: &[u8]| {
+        secrets.iter().any(|secret| text.windows(secret.len()).any(|w| w == secret.as_bytes()))
+    };
+    for (host, node) in [(&a, "web-001"), (&b, "web-002")] {
+        let pid = host.pid(node);
+        for file in ["cmdline", "environ"] {
+            assert!(!holds(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap()), "{file}");
+        }
+        for file in ["engine.log", "node.conf", "node.json"] {
+            assert!(!holds(&std::fs::read(host.dir(node).join(file)).unwrap()), "{file}");
+        }
+        use std::os::unix::fs::PermissionsExt;
+        for file in ["engine.log", "node.conf", "node.json"] {
+            let mode = host.dir(node).join(file).metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{file}");
+        }
+    }
+    end(&[&a, &b]).await;
+}
+
+async fn a_removed_node_leaves_nothing_but_the_promise(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let host = Host::start(&supervisor, "host-1", engine);
+    host.up("web-001", 5, 1, DataOnStart::Load).await;
+    let pid = host.pid("web-001");
+    host.order("web-001", 6, 1, Action::Remove).await;
+    host.node("web-001", "nothing", |report| {
+        (!report.data && report.process == Process::Absent).then_some(())
+    })
+    .await;
+    assert!(!alive(pid));
+    assert!(!host.dir("web-001").exists());
+    // An order from before must not bring it back.
+    host.order("web-001", 5, 1, host.start_action(DataOnStart::Load)).await;
+    assert_eq!(host.fence("web-001", 7, 2, false).await, Fenced::Dead);
+    assert!(!host.dir("web-001").exists());
+    end(&[&host]).await;
+}

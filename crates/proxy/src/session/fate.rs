@@ -1,0 +1,274 @@
+//! What becomes of everything in flight when its upstream is given up.
+//!
+//! `gate::fate` decides about a single request; here are the cases around it: evidence that came
+//! after the upstream was given up, transactions, and requests that are answered but not proven.
+//!
+//! Invariant: a write that the engine may have executed is never put back into the queue.
+//!
+//! Not here: when an upstream is given up (`super::upstream`, `super::replies`).
+
+use std::collections::VecDeque;
+use std::mem;
+
+use bytes::Bytes;
+use tanist_core::gate::{Fate, Sent, fate};
+use tanist_resp::Effect;
+
+use super::class::{Class, Pending};
+use super::flight::{Answer, Flight, Item, Role, Slot};
+use super::{Closing, Forward, Session};
+use crate::shard::{Lane, Shard};
+use crate::text;
+
+/// The queue that is to be, while it is put together.
+struct Fates<'a> {
+    shard: &'a Shard,
+    lane: Lane,
+    /// Bytes that the engine can have seen.
+    written: u64,
+    /// Replies of the lane may be released without further proof.
+    releasable: bool,
+    items: VecDeque<Item>,
+    /// Where the transaction begins that the next items may belong to.
+    group: Option<usize>,
+    /// That transaction is over.
+    ended: bool,
+    /// Bytes of requests that are answered now.
+    answered: usize,
+    /// RESET took effect.
+    reset: bool,
+}
+
+impl Fates<'_> {
+    fn replay(&mut self, pending: Pending) {
+        self.items.push_back(Item::Request(pending));
+    }
+
+    fn answer(&mut self, pending: &Pending, bytes: impl Into<Bytes>) {
+        self.answered += pending.size();
+        self.items.push_back(Item::Answer(Answer::to(pending, bytes)));
+    }
+
+    fn uncertain(&mut self, pending: &Pending) {
+        self.shard.note_uncertain();
+        self.answer(pending, self.shard.uncertain(self.lane.epoch));
+    }
+
+    /// EXEC or DISCARD was executed or may have been: what it closed is not queued again.
+    fn end_group(&mut self) {
+        let from = self.group.take().unwrap_or(self.items.len());
+        for item in self.items.iter_mut().skip(from) {
+            if let Item::Request(pending) = item {
+                let text = if pending.class == Class::Multi { text::OK } else { text::QUEUED };
+                self.answered += pending.size();
+                *item = Item::Answer(Answer::to(pending, Bytes::from_static(text)));
+            }
+        }
+        self.ended = true;
+    }
+
+    fn judge(&mut self, flight: Flight) {
+        match (flight.reply.clone(), flight.settled) {
+            (Some(reply), true) => self.judge_unproven(flight, reply),
+            (Some(reply), false) => self.judge_evidence(flight, &reply),
+            (None, _) => self.judge_unanswered(flight),
+        }
+    }
+
+    /// The engine has answered, but not everybody who must have it is known to.
+    fn judge_unproven(&mut self, flight: Flight, reply: Bytes) {
+        let pending = flight.pending;
+        let plain_error = flight.role == Role::Plain
+            && pending.class != Class::Script
+            && reply.first() == Some(&b'-');
+        match flight.role {
+            Role::Exec => self.uncertain(&pending),
+            Role::Plain if plain_error => self.answer(&pending, reply),
+            Role::Plain if pending.effect.is_write() => self.uncertain(&pending),
+            // It may have read what is not proven.
+            Role::Plain if pending.effect.is_read() => self.replay(pending),
+            _ => self.answer(&pending, reply),
+        }
+    }
+
+    /// The engine has answered after it was given up.
+    fn judge_evidence(&mut self, flight: Flight, reply: &Bytes) {
+        let pending = flight.pending;
+        let is_error = reply.first() == Some(&b'-');
+        match flight.role {
+            Role::Multi | Role::Queued => {
+                if flight.role == Role::Multi {
+                    self.group = Some(self.items.len());
+                }
+                self.replay(pending);
+            }
+            Role::Exec if flight.refused || reply.first() != Some(&b'*') || is_nil(reply) => {
+                self.group = None;
+                self.replay(pending);
+            }
+            Role::Exec => {
+                self.end_group();
+                self.executed(&pending, reply);
+            }
+            Role::Plain => match pending.effect {
+                Effect::Wait => self.no_copies(&pending),
+                Effect::Write | Effect::BlockingWrite
+                    if !flight.refused && !(is_error && pending.flagged_write) =>
+                {
+                    self.executed(&pending, reply);
+                }
+                _ => self.replay(pending),
+            },
+            Role::Instead(_) | Role::Discard | Role::Reset | Role::Side => {
+                self.resolve(flight.role, &pending);
+            }
+        }
+    }
+
+    fn executed(&mut self, pending: &Pending, reply: &Bytes) {
+        if self.releasable {
+            self.answer(pending, reply.clone());
+        } else {
+            self.uncertain(pending);
+        }
+    }
+
+    fn judge_unanswered(&mut self, flight: Flight) {
+        let sent = if flight.end <= self.written { Sent::Whole } else { Sent::NotWhole };
+        let pending = flight.pending;
+        match (flight.role, sent) {
+            (Role::Multi, _) => {
+                self.group = Some(self.items.len());
+                self.replay(pending);
+            }
+            (Role::Queued, _) | (Role::Exec | Role::Discard | Role::Reset, Sent::NotWhole) => {
+                self.replay(pending);
+            }
+            (Role::Exec, Sent::Whole) => {
+                self.end_group();
+                self.uncertain(&pending);
+            }
+            (Role::Plain, Sent::Whole) if pending.effect == Effect::Wait => {
+                self.no_copies(&pending);
+            }
+            (Role::Plain, sent) => {
+                match fate(pending.gate_effect(self.lane.primary), sent) {
+                    Fate::Replay => self.replay(pending),
+                    Fate::Uncertain => self.uncertain(&pending),
+                }
+            }
+            (role @ (Role::Instead(_) | Role::Discard | Role::Reset | Role::Side), _) => {
+                self.resolve(role, &pending);
+            }
+        }
+    }
+
+    /// Requests whose outcome does not depend on the engine.
+    fn resolve(&mut self, role: Role, pending: &Pending) {
+        match role {
+            Role::Instead(answer) => {
+                self.end_group();
+                // A nil that every version understands is made when it is released.
+                let mut item = Answer::to(pending, answer.clone().unwrap_or_default());
+                item.nil = answer.is_none() && !pending.mute;
+                self.answered += pending.size();
+                self.items.push_back(Item::Answer(item));
+            }
+            Role::Discard => {
+                self.end_group();
+                self.answer(pending, Bytes::from_static(text::OK));
+            }
+            Role::Reset => {
+                self.end_group();
+                self.reset = true;
+                self.answer(pending, Bytes::from_static(text::RESET));
+            }
+            _ => self.uncertain(pending),
+        }
+    }
+
+    /// WAIT on another connection would count the copies of nothing.
+    fn no_copies(&mut self, pending: &Pending) {
+        let aof = pending.class == Class::WaitAof;
+        let text = if aof { text::NO_COPIES_AOF } else { text::NO_COPIES };
+        self.answer(pending, Bytes::from_static(text));
+    }
+}
+
+fn is_nil(reply: &[u8]) -> bool {
+    reply.starts_with(b"*-1")
+}
+
+impl Session {
+    /// Gives the upstream up: every request in flight meets its fate.
+    pub(super) fn lose(&mut self, shard: &Shard) {
+        let Some(lane) = self.link.lane.clone() else { return };
+        let refused = self.slots.iter().any(|slot| match slot {
+            Slot::Flight(flight) => flight.refused,
+            Slot::Answer(_) => false,
+        });
+        let releasable = shard.is_valid(&lane) && !(lane.primary && shard.is_sync());
+        let mut fates = Fates {
+            shard,
+            lane: lane.clone(),
+            written: self.link.out.written(),
+            releasable,
+            items: VecDeque::new(),
+            group: self.transaction.is_open().then_some(0),
+            ended: false,
+            answered: 0,
+            reset: false,
+        };
+        let mut aside = None;
+        for slot in mem::take(&mut self.slots) {
+            match slot {
+                Slot::Answer(answer) => fates.items.push_back(Item::Answer(answer)),
+                // It is not on this upstream.
+                Slot::Flight(flight) if flight.role == Role::Side => aside = Some(flight),
+                Slot::Flight(flight) => fates.judge(flight),
+            }
+        }
+        let Fates { mut items, ended, answered, reset, .. } = fates;
+        items.append(&mut self.queue);
+        self.queue = items;
+        self.load = self.load.saturating_sub(answered);
+        self.cursor = 0;
+        self.withheld = 0;
+        self.slots.extend(aside.map(Slot::Flight));
+        self.proof = None;
+        self.proof_wanted = false;
+        if ended {
+            self.transaction.end();
+            self.state.watching = false;
+        }
+        if reset {
+            self.state = super::State::default();
+        }
+        self.forget_upstream();
+        if refused {
+            // Whoever asks it again is refused again, until a probe says otherwise.
+            shard.mark_down(&lane);
+        }
+    }
+
+    fn forget_upstream(&mut self) {
+        self.link.clear();
+        let before = mem::take(&mut self.forward);
+        let watching = mem::take(&mut self.state.watching);
+        let open = self.transaction.is_open();
+        let lost = open && self.transaction.rebuild().is_none();
+        self.forward = Forward {
+            multi: open && !lost,
+            failed: self.transaction.failed,
+            changes_keys: self.transaction.changes_keys,
+            doomed: before.doomed || lost,
+            watch_lost: before.watch_lost || watching,
+        };
+        if lost {
+            self.transaction.end();
+        }
+        if !self.state.is_movable() {
+            self.closing = Closing::Now;
+        }
+    }
+}

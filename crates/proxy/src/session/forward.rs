@@ -1,0 +1,390 @@
+//! From the queue to the upstream: what may go, in which form, and what is answered on the way.
+//!
+//! Everything that one read has brought leaves in one write. In a `sync` shard such a batch is
+//! followed by the question whether everybody has it, and nothing else is sent before the answer;
+//! a batch therefore ends before a request after which the question could not be asked at once.
+//!
+//! Invariant: requests are forwarded in the order in which they came; none is forwarded twice
+//! unless `super::fate` has put it back.
+//!
+//! Not here: the proof itself (`super::proof`).
+
+use bytes::Bytes;
+use tanist_core::gate::HOLD_LIMIT;
+use tokio::time::Instant;
+
+use super::class::{Class, Pending};
+use super::flight::{Answer, Expect, Flight, Item, Role, Slot};
+use super::upstream::Readiness;
+use super::{Closing, Pause, Phase, Session, Stop, local, transaction};
+use crate::shard::{EndpointKind, Shard};
+use crate::text;
+
+/// What to do with the first request of the queue.
+enum Step {
+    Answer(Answer),
+    Forward,
+    /// Send it to the primary's own endpoint.
+    Side,
+    Stop(Stop),
+}
+
+impl Session {
+    /// Forwards what may be forwarded.
+    pub(super) fn pump(&mut self, shard: &Shard, now: Instant) {
+        let mut batch_writes = false;
+        self.stop = loop {
+            if self.closing != Closing::No {
+                break Stop::Busy;
+            }
+            match self.queue.front() {
+                None => break Stop::Empty,
+                Some(Item::Answer(answer)) => {
+                    if answer.ends && matches!(self.link.phase, Phase::Draining { .. }) {
+                        break Stop::Busy;
+                    }
+                    if let Some(Item::Answer(answer)) = self.queue.pop_front() {
+                        self.push_answer(answer);
+                    }
+                    continue;
+                }
+                Some(Item::Request(_)) => {}
+            }
+            let Some(Item::Request(pending)) = self.queue.pop_front() else { break Stop::Empty };
+            match self.step(&pending, shard, now, batch_writes) {
+                Step::Stop(stop) => {
+                    self.queue.push_front(Item::Request(pending));
+                    break stop;
+                }
+                Step::Answer(answer) => {
+                    self.load = self.load.saturating_sub(pending.size());
+                    self.push_answer(answer);
+                }
+                Step::Side => self.send_aside(pending),
+                Step::Forward => batch_writes |= self.send(pending, shard, now, batch_writes),
+            }
+        };
+        self.proof_wanted |= batch_writes;
+        self.begin_wanted_proof(shard);
+        match self.stop {
+            Stop::Held | Stop::Connecting => {
+                self.held_since.get_or_insert(now);
+            }
+            Stop::Empty | Stop::Busy | Stop::Paused => self.held_since = None,
+        }
+    }
+
+    fn push_answer(&mut self, answer: Answer) {
+        // A transaction that was refused a command cannot succeed; the engine does not know.
+        self.forward.failed |= answer.fails && self.forward.multi;
+        if answer.ends && self.forward.multi {
+            self.forward.multi = false;
+            self.forward.watch_lost = false;
+            if self.link.is_connected() {
+                self.push_own(&[b"DISCARD"], Expect::Discard);
+            } else {
+                self.transaction.end();
+            }
+        }
+        self.withheld += answer.bytes.len();
+        if self.cursor == self.slots.len() {
+            self.cursor += 1;
+        }
+        self.slots.push_back(Slot::Answer(answer));
+    }
+
+    fn step(
+        &mut self,
+        pending: &Pending,
+        shard: &Shard,
+        now: Instant,
+        batch_writes: bool,
+    ) -> Step {
+        let blocked = self.is_blocked()
+            || self.proof.is_some()
+            || (self.proof_wanted && !self.forward.multi)
+            || matches!(self.link.phase, Phase::Draining { .. });
+        if blocked {
+            return Step::Stop(Stop::Busy);
+        }
+        if let Some(answer) = self.answer_locally(pending, now) {
+            return Step::Answer(answer);
+        }
+        if self.is_paused(pending, now) {
+            return Step::Stop(Stop::Paused);
+        }
+        if self.endpoint.kind == EndpointKind::Reader && !self.forward.multi {
+            if pending.flagged_write {
+                return Step::Answer(Answer::to(pending, text::READONLY));
+            }
+            let at_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
+            if pending.class == Class::Publish && !at_primary {
+                let idle = self.slots.is_empty();
+                return if idle { Step::Side } else { Step::Stop(Stop::Busy) };
+            }
+        }
+        match self.make_ready(shard) {
+            Readiness::Held => return Step::Stop(Stop::Held),
+            Readiness::Connecting => return Step::Stop(Stop::Connecting),
+            Readiness::Ready => {}
+        }
+        if pending.changes_keys && self.leads_to_primary() && !shard.is_writable() {
+            let mut answer = Answer::to(pending, text::NOREPLICAS);
+            answer.fails = self.forward.multi;
+            return Step::Answer(answer);
+        }
+        if batch_writes && self.ends_batch(pending) {
+            return Step::Stop(Stop::Busy);
+        }
+        Step::Forward
+    }
+
+    /// Whether something in flight keeps the connection to itself.
+    fn is_blocked(&self) -> bool {
+        match self.slots.back() {
+            Some(Slot::Flight(flight)) => {
+                flight.is_parked() || (flight.role == Role::Side && flight.reply.is_none())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether nothing could be asked of the engine right after this request.
+    fn ends_batch(&self, pending: &Pending) -> bool {
+        !self.forward.multi
+            && (pending.effect.is_blocking()
+                || matches!(
+                    pending.class,
+                    Class::Multi | Class::Reset | Class::Subscribe(_) | Class::Monitor
+                ))
+    }
+
+    fn is_paused(&self, pending: &Pending, now: Instant) -> bool {
+        let Some(pause) = self.endpoint.pause.get() else { return false };
+        if pause.until <= now {
+            self.endpoint.pause.set(None);
+            return false;
+        }
+        !pause.writes_only || pending.effect.is_write()
+    }
+
+    /// The answer to a request that no engine has to see.
+    fn answer_locally(&mut self, pending: &Pending, now: Instant) -> Option<Answer> {
+        if self.forward.doomed
+            && let Some(bytes) = self.answer_doomed(pending)
+        {
+            return Some(Answer::to(pending, Bytes::from_static(bytes)));
+        }
+        let multi = self.forward.multi;
+        let denied = |name| Answer { fails: multi, ..Answer::to(pending, text::noperm(name)) };
+        // While only subscriptions are allowed, the engine says so.
+        let limited = self.state.is_limited();
+        let bytes: &'static [u8] = match pending.class {
+            Class::Denied(name) => return Some(denied(name)),
+            Class::Quit => {
+                return Some(Answer { closes: true, ..Answer::to(pending, text::OK) });
+            }
+            Class::Pause if multi => return Some(denied("client|pause")),
+            Class::Unpause if multi => return Some(denied("client|unpause")),
+            Class::ReplyMode if multi => return Some(denied("client|reply")),
+            Class::Pause if !limited => self.pause(pending, now),
+            Class::Unpause if !limited => {
+                self.endpoint.pause.set(None);
+                text::OK
+            }
+            Class::Auth if !multi && !limited => local::auth(&pending.request)?,
+            Class::WhoAmI if !multi && !limited => text::WHOAMI,
+            Class::Hello if !multi && !limited => match local::hello(&pending.request) {
+                local::Hello::Refuse(text) => text,
+                local::Hello::Forward(_) => return None,
+            },
+            _ => return None,
+        };
+        Some(Answer::to(pending, Bytes::from_static(bytes)))
+    }
+
+    /// The answer within a transaction that no engine knows of any more.
+    fn answer_doomed(&mut self, pending: &Pending) -> Option<&'static [u8]> {
+        match pending.class {
+            Class::Quit => None,
+            Class::Reset => {
+                self.forward.doomed = false;
+                None
+            }
+            Class::Exec | Class::Discard => {
+                self.forward.doomed = false;
+                self.forward.watch_lost = false;
+                Some(if pending.class == Class::Exec { text::EXECABORT_CHANGED } else { text::OK })
+            }
+            _ => Some(text::QUEUED),
+        }
+    }
+
+    fn pause(&self, pending: &Pending, now: Instant) -> &'static [u8] {
+        match local::pause(&pending.request) {
+            Err(text) => text,
+            Ok((time, writes_only)) => {
+                // As in the engine: the later end and the stricter mode win.
+                let before = self.endpoint.pause.get().filter(|pause| pause.until > now);
+                let until = before.map_or(now + time, |before| before.until.max(now + time));
+                let writes_only = writes_only && before.is_none_or(|before| before.writes_only);
+                self.endpoint.pause.set(Some(Pause { until, writes_only }));
+                text::OK
+            }
+        }
+    }
+
+    fn send_aside(&mut self, pending: Pending) {
+        self.side = Some(pending.request.raw().clone());
+        self.push_flight(pending, Role::Side, 0, false);
+    }
+
+    /// The primary's own endpoint has answered, or could not be asked.
+    pub(crate) fn side_done(&mut self, shard: &Shard, reply: Option<Bytes>) {
+        let bytes = reply.unwrap_or_else(|| {
+            shard.note_uncertain();
+            text::uncertain(shard.epoch(), None)
+        });
+        if let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor)
+            && flight.role == Role::Side
+        {
+            self.withheld += bytes.len();
+            flight.reply = Some(bytes);
+            flight.settled = true;
+            self.cursor += 1;
+        }
+    }
+
+    /// Forwards a request; whether a proof has to follow the batch.
+    fn send(
+        &mut self,
+        mut pending: Pending,
+        shard: &Shard,
+        now: Instant,
+        batch_writes: bool,
+    ) -> bool {
+        let (role, raw) = self.wire_form(&mut pending, shard, now);
+        self.link.out.push(raw);
+        self.link.expect.push_back(Expect::Slot);
+        let end = self.link.out.pushed();
+        let resets = role == Role::Reset;
+        let parks = role == Role::Plain && pending.effect.is_blocking();
+        let gates = self.push_flight(pending, role, end, batch_writes);
+        if resets {
+            // The engine forgets the lane's user too.
+            self.push_credentials(shard);
+            self.forward = super::Forward::default();
+        }
+        // A request that waits for data is asked about when it has been served.
+        gates && !parks && self.needs_proof(shard)
+    }
+
+    /// Puts a request into the order of replies; whether it is a write.
+    fn push_flight(&mut self, pending: Pending, role: Role, end: u64, gated: bool) -> bool {
+        let mut flight = Flight {
+            pending,
+            role,
+            end,
+            gated,
+            reply: None,
+            settled: false,
+            refused: false,
+            partial: None,
+        };
+        let writes = flight.is_write();
+        flight.gated |= writes;
+        self.slots.push_back(Slot::Flight(flight));
+        writes
+    }
+
+    /// What a request is to the transaction around it, and the bytes to send for it.
+    fn wire_form(&mut self, pending: &mut Pending, shard: &Shard, now: Instant) -> (Role, Bytes) {
+        let raw = pending.request.raw().clone();
+        let forward = &mut self.forward;
+        if pending.class == Class::Reset {
+            return (Role::Reset, raw);
+        }
+        if !forward.multi {
+            match pending.class {
+                Class::Multi => {
+                    forward.multi = true;
+                    forward.failed = false;
+                    forward.changes_keys = false;
+                    return (Role::Multi, raw);
+                }
+                Class::Unwatch => forward.watch_lost = false,
+                Class::Hello if !self.state.is_limited() => {
+                    if let local::Hello::Forward(stripped) = local::hello(&pending.request) {
+                        return (Role::Plain, stripped);
+                    }
+                }
+                _ if pending.effect.is_blocking() => {
+                    let raw = pending.blocking_form(now);
+                    pending.started.get_or_insert(now);
+                    return (Role::Plain, raw);
+                }
+                _ => {}
+            }
+            return (Role::Plain, raw);
+        }
+        match pending.class {
+            Class::Exec => {
+                forward.multi = false;
+                let starved = forward.changes_keys && !shard.is_writable();
+                let instead = if forward.failed {
+                    Some(Some(Bytes::from_static(text::EXECABORT)))
+                } else if forward.watch_lost {
+                    Some(None)
+                } else if starved && self.leads_to_primary() {
+                    Some(Some(Bytes::from_static(text::EXECABORT_NOREPLICAS)))
+                } else {
+                    None
+                };
+                self.forward.watch_lost = false;
+                match instead {
+                    Some(answer) => {
+                        (Role::Instead(answer), tanist_resp::Command::new("DISCARD").encode())
+                    }
+                    None => (Role::Exec, raw),
+                }
+            }
+            Class::Discard => {
+                forward.multi = false;
+                forward.watch_lost = false;
+                (Role::Discard, raw)
+            }
+            // An error, which the engine has the words for.
+            Class::Multi | Class::Watch => (Role::Plain, raw),
+            _ => {
+                forward.changes_keys |= pending.changes_keys;
+                (Role::Queued, transaction::queued_form(pending).0)
+            }
+        }
+    }
+
+    /// Answers what has been held for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let Some(since) = self.held_since else { return };
+        if self.held_from(since).is_none_or(|from| from + HOLD_LIMIT > now) {
+            return;
+        }
+        let mut in_transaction = false;
+        for item in &mut self.queue {
+            let Item::Request(pending) = item else { continue };
+            // What a refused MULTI was to hold together must not run by itself.
+            if !in_transaction && pending.parsed.max(since) + HOLD_LIMIT > now {
+                break;
+            }
+            match pending.class {
+                Class::Multi if !self.forward.multi => in_transaction = true,
+                Class::Exec | Class::Discard => in_transaction = false,
+                _ => {}
+            }
+            self.load = self.load.saturating_sub(pending.size());
+            let mut answer = Answer::to(pending, text::TRYAGAIN);
+            answer.fails = true;
+            answer.ends = matches!(pending.class, Class::Exec | Class::Discard);
+            *item = Item::Answer(answer);
+        }
+    }
+}

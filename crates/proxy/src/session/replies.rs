@@ -1,0 +1,373 @@
+//! From the upstream to the client: whose reply a frame is, what it changes, and when it leaves.
+//!
+//! Invariant: every frame is the reply to the oldest request without one, or a message that answers
+//! none; a frame that is neither ends the upstream.
+//!
+//! Not here: what a lost upstream means (`super::fate`).
+
+use bytes::{Bytes, BytesMut};
+use tanist_core::gate::refused_by_role;
+use tanist_resp::{Kind, Reply, Version};
+use tokio::time::Instant;
+
+use super::class::Class;
+use super::flight::{Expect, Flight, Role, Slot};
+use super::{Closing, Phase, Session, transaction};
+use crate::rewrite;
+use crate::shard::{EndpointKind, Shard};
+use crate::text;
+
+impl Session {
+    /// Takes in what the upstream has sent.
+    pub(super) fn read_replies(&mut self, shard: &Shard, now: Instant) {
+        while self.link.is_connected() && !self.link.input.is_empty() {
+            match self.link.framer.next(&mut self.link.input) {
+                Ok(Some(reply)) => self.take(shard, reply, now),
+                Ok(None) => return,
+                Err(_) => self.lose(shard),
+            }
+        }
+    }
+
+    fn take(&mut self, shard: &Shard, reply: Reply, now: Instant) {
+        if self.is_message(&reply) {
+            if !matches!(self.link.phase, Phase::Draining { .. }) {
+                self.client_out.push(reply.into_raw());
+            }
+            return;
+        }
+        let Some(expect) = self.link.expect.pop_front() else {
+            // What the engine says before it closes a connection.
+            return self.lose(shard);
+        };
+        let fine = match expect {
+            Expect::Slot => {
+                self.answer_slot(shard, reply, now);
+                true
+            }
+            Expect::Auth if reply.is_error() => {
+                return if self.link.phase == Phase::Handshake {
+                    self.connect_failed(shard);
+                } else {
+                    self.lose(shard);
+                };
+            }
+            Expect::Auth => true,
+            Expect::Restore(frames) => {
+                if frames > 1 && !reply.is_error() {
+                    self.link.expect.push_front(Expect::Restore(frames - 1));
+                }
+                true
+            }
+            // A command that this engine refuses to queue fails the transaction by itself.
+            Expect::Rebuild => !reply.error_code().is_some_and(refused_by_role),
+            Expect::Discard => {
+                self.transaction.end();
+                self.state.watching = false;
+                true
+            }
+            Expect::Wait { proof } => self.wait_reply(proof, &reply),
+            Expect::Role { proof, first } => self.role_reply(shard, proof, first, &reply, now),
+        };
+        if !fine {
+            let lane = self.link.lane.clone();
+            if self.link.phase == Phase::Handshake {
+                return self.connect_failed(shard);
+            }
+            self.lose(shard);
+            if let Some(lane) = lane {
+                shard.mark_down(&lane);
+            }
+        } else if self.link.phase == Phase::Handshake && self.link.expect.is_empty() {
+            self.become_ready();
+        }
+    }
+
+    /// Whether a frame answers no request.
+    fn is_message(&self, reply: &Reply) -> bool {
+        match reply.kind() {
+            Kind::Push => {
+                let confirms = first_word(reply.raw()).ends_with(b"subscribe");
+                !(confirms && self.awaits_confirmation())
+            }
+            Kind::Array if self.state.is_limited() => {
+                matches!(first_word(reply.raw()), b"message" | b"pmessage" | b"smessage")
+            }
+            Kind::Simple if self.state.monitor => {
+                reply.raw().get(1).is_some_and(u8::is_ascii_digit)
+            }
+            _ => false,
+        }
+    }
+
+    fn awaits_confirmation(&self) -> bool {
+        match (self.link.expect.front(), self.slots.get(self.cursor)) {
+            (Some(Expect::Restore(_)), _) => true,
+            (Some(Expect::Slot), Some(Slot::Flight(flight))) => {
+                flight.role == Role::Plain
+                    && matches!(
+                        flight.pending.class,
+                        Class::Subscribe(_) | Class::Unsubscribe(_)
+                    )
+            }
+            _ => false,
+        }
+    }
+
+    fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
+        let lane_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
+        let draining = matches!(self.link.phase, Phase::Draining { .. });
+        let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
+            return self.lose(shard);
+        };
+        let refused = reply.is_error() && is_refused(&reply, flight, &self.endpoint.kind)
+            && (lane_primary || reply.error_code() != Some("READONLY"));
+        if draining || refused {
+            // Followers are in doubt as well: their order with this one counts.
+            flight.reply = Some(reply.into_raw());
+            flight.refused = refused;
+            self.step_cursor();
+            return self.drain(now);
+        }
+        let raw = match self.collect(shard, reply) {
+            Some(raw) => raw,
+            None => return,
+        };
+        let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return };
+        let served = flight.pending.effect.is_blocking()
+            && flight.is_write()
+            && !is_null_or_error(&raw);
+        self.withheld += raw.len();
+        flight.reply = Some(raw);
+        flight.settled = true;
+        self.step_cursor();
+        self.proof_wanted |= served && self.needs_proof(shard);
+    }
+
+    fn step_cursor(&mut self) {
+        self.cursor += 1;
+        while self.slots.get(self.cursor).is_some_and(|slot| !slot.is_waiting()) {
+            self.cursor += 1;
+        }
+    }
+
+    /// Puts a reply of several frames together and lets it take effect; `None` while it is not
+    /// whole.
+    fn collect(&mut self, shard: &Shard, reply: Reply) -> Option<Bytes> {
+        let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return None };
+        let is_error = reply.is_error();
+        if let Some((frames, missing)) = &mut flight.partial {
+            frames.extend_from_slice(reply.raw());
+            *missing -= 1;
+            if *missing > 0 {
+                self.link.expect.push_front(Expect::Slot);
+                return None;
+            }
+            let whole = std::mem::take(frames).freeze();
+            if flight.role == Role::Plain {
+                let flight_pending = flight.pending.clone();
+                self.state.apply(&flight_pending);
+            }
+            return Some(whole);
+        }
+        let (raw, more) = match flight.role {
+            Role::Exec => self.settle_exec(shard, reply.into_raw()),
+            _ => {
+                let more = match flight.role {
+                    Role::Plain if !is_error => self.state.confirmations(&flight.pending) - 1,
+                    _ => 0,
+                };
+                (reply.into_raw(), more)
+            }
+        };
+        if more > 0 {
+            if let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) {
+                flight.partial = Some((BytesMut::from(&raw[..]), more));
+            }
+            self.link.expect.push_front(Expect::Slot);
+            return None;
+        }
+        Some(self.settle(shard, raw, is_error))
+    }
+
+    /// Lets a whole reply take effect; what the client is to see of it.
+    fn settle(&mut self, shard: &Shard, raw: Bytes, is_error: bool) -> Bytes {
+        let Some(Slot::Flight(flight)) = self.slots.get(self.cursor) else { return raw };
+        let pending = &flight.pending;
+        match &flight.role {
+            Role::Plain if is_error => raw,
+            Role::Plain => {
+                self.state.apply(pending);
+                rewritten(shard, pending.class, self.state.version, raw)
+            }
+            Role::Multi => {
+                if is_error {
+                    self.forward.multi = false;
+                } else {
+                    self.transaction.begin(pending.request.raw());
+                }
+                raw
+            }
+            Role::Queued => {
+                if is_error {
+                    self.transaction.failed = true;
+                } else {
+                    self.transaction.queue(pending, self.limits.transaction_bytes);
+                    self.forward.failed |= self.transaction.failed;
+                }
+                raw
+            }
+            Role::Instead(answer) => {
+                let answer = answer.clone();
+                self.transaction.end();
+                self.state.watching = false;
+                answer.unwrap_or_else(|| nil(self.state.version))
+            }
+            Role::Discard => {
+                self.transaction.end();
+                self.state.watching = false;
+                raw
+            }
+            Role::Reset => {
+                self.transaction.end();
+                self.state = super::State::default();
+                raw
+            }
+            Role::Exec | Role::Side => raw,
+        }
+    }
+
+    /// Takes in EXEC's answer: its bytes for the client, and how many frames follow it. (An engine
+    /// counts a SUBSCRIBE within it as one element however many confirmations it sends.)
+    fn settle_exec(&mut self, shard: &Shard, raw: Bytes) -> (Bytes, usize) {
+        let special = self.transaction.end();
+        self.state.watching = false;
+        if special.is_empty() || raw.first() != Some(&b'*') {
+            return (raw, 0);
+        }
+        let Some(mut parts) = transaction::elements(&raw) else { return (raw, 0) };
+        let mut more = 0;
+        for entry in special {
+            let version = self.state.version;
+            let frames = self.state.confirmations(&entry.pending);
+            if let Some(part) = parts.get_mut(entry.index + more) {
+                if let Some(instead) = entry.instead {
+                    *part = instead;
+                } else if part.first() != Some(&b'-') {
+                    *part = rewritten(shard, entry.pending.class, version, part.clone());
+                    self.state.apply(&entry.pending);
+                }
+            } else if frames > 0 {
+                self.state.apply(&entry.pending);
+            }
+            more += frames.saturating_sub(1);
+        }
+        (transaction::array(&parts), more)
+    }
+
+    /// Lets go of every reply whose turn it is.
+    pub(super) fn release(&mut self, shard: &Shard) {
+        let withholding = self.proof.is_some() || self.proof_wanted;
+        while self.closing == Closing::No {
+            match self.slots.front() {
+                None => break,
+                Some(Slot::Flight(flight)) => {
+                    if flight.reply.is_none() || (flight.gated && withholding) {
+                        break;
+                    }
+                }
+                Some(Slot::Answer(_)) => {}
+            }
+            let Some(slot) = self.slots.pop_front() else { break };
+            self.cursor = self.cursor.saturating_sub(1);
+            match slot {
+                Slot::Answer(answer) => {
+                    self.withheld = self.withheld.saturating_sub(answer.bytes.len());
+                    if answer.fails && self.transaction.is_open() {
+                        self.transaction.failed = true;
+                    }
+                    if answer.nil {
+                        self.client_out.push(nil(self.state.version));
+                    }
+                    self.client_out.push(answer.bytes);
+                    if answer.closes {
+                        self.closing = Closing::Flushed;
+                    }
+                }
+                Slot::Flight(flight) => {
+                    self.load = self.load.saturating_sub(flight.pending.size());
+                    let reply = flight.reply.unwrap_or_default();
+                    self.withheld = self.withheld.saturating_sub(reply.len());
+                    if let Some(lane) = self.link.lane.as_ref().filter(|lane| lane.primary) {
+                        shard.note_released(lane.epoch);
+                    }
+                    if !flight.pending.mute {
+                        self.client_out.push(reply);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether an engine that is not what it should be has refused a request, so that it was not
+/// executed. A node's own endpoint shows what the node says.
+fn is_refused(reply: &Reply, flight: &Flight, kind: &EndpointKind) -> bool {
+    if matches!(kind, EndpointKind::Node(_)) {
+        return false;
+    }
+    let Some(code) = reply.error_code() else { return false };
+    let text = reply.error_text().unwrap_or_default();
+    if flight.role == Role::Exec {
+        return code == "EXECABORT"
+            && ["READONLY ", "LOADING ", "MASTERDOWN "]
+                .iter()
+                .any(|reason| contains(text, &format!("because of: {reason}")));
+    }
+    if !refused_by_role(code) {
+        return false;
+    }
+    match code {
+        // CLIENT UNBLOCK is for the client to see.
+        "UNBLOCKED" => contains(text, "force unblock"),
+        // A script may make up any error; these are the engine's own, and come before it has
+        // written anything.
+        _ if flight.pending.class == Class::Script => {
+            text.starts_with(b"READONLY You can't write against a read only replica")
+                || contains(text, "is loading the dataset in memory")
+        }
+        _ => true,
+    }
+}
+
+fn contains(text: &[u8], part: &str) -> bool {
+    text.windows(part.len()).any(|window| window == part.as_bytes())
+}
+
+/// The word that says what a push or a message of RESP2 is.
+fn first_word(raw: &[u8]) -> &[u8] {
+    raw.split(|byte| *byte == b'\n')
+        .nth(2)
+        .and_then(|line| line.strip_suffix(b"\r"))
+        .unwrap_or_default()
+}
+
+fn is_null_or_error(raw: &[u8]) -> bool {
+    matches!(raw.first(), Some(b'-' | b'_')) || raw.starts_with(b"*-1") || raw.starts_with(b"$-1")
+}
+
+/// A list that is none: an EXEC that was aborted.
+fn nil(version: Version) -> Bytes {
+    Bytes::from_static(match version {
+        Version::Resp2 => b"*-1\r\n",
+        Version::Resp3 => b"_\r\n",
+    })
+}
+
+fn rewritten(shard: &Shard, class: Class, version: Version, raw: Bytes) -> Bytes {
+    match (class, shard.route()) {
+        (Class::Info, Some(route)) => rewrite::info(&raw, &route),
+        (Class::Role, Some(route)) => rewrite::role(&raw, &route, version),
+        _ => raw,
+    }
+}
