@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) backlog: u64,
     /// Longest full copy, in microseconds.
     pub(crate) copy: u64,
+    /// Longest usual delay of an order's execution, in microseconds.
+    pub(crate) hands: u64,
     /// Memory that each host may promise, in nodes.
     pub(crate) room: u64,
     /// Two worlds in three have leaders that go on acting after they were deposed.
@@ -105,6 +107,7 @@ impl Config {
             net_repeat: if lossy { 20 } else { 0 },
             backlog: if dice.chance(300) { 3 } else { 10_000 },
             copy: dice.range(40, 2500) * MILLI,
+            hands: if dice.chance(200) { 400 * MILLI } else { 30 * MILLI },
             room: if dice.chance(100) { 1 } else { 4 },
             leaders_linger: dice.chance(660),
             calm: 48 * SECOND,

@@ -178,7 +178,7 @@ impl World {
         let node = Self::node_index(&order.node);
         let name = order.action.name();
         let (now, turn) = (self.now, self.hosts[host].turn);
-        let delay = self.dice.tail(3 * MILLI, 30 * MILLI);
+        let delay = self.dice.tail(self.config.hands / 10, self.config.hands);
         let slot = self.slot(host, node);
         if slot.queued == Some((order.rev, name)) {
             return;

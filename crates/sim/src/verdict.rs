@@ -96,6 +96,10 @@ impl World {
         if self.judge.violation.is_some() || self.judge.deleted {
             return;
         }
+        if self.spec.replicas < self.config.min_in_sync {
+            // Asked for: no write without a replica, and no replica.
+            return;
+        }
         let silent = self.now - self.judge.last_ack;
         if silent < 10 * SECOND || self.missing_run_is_named() {
             return;

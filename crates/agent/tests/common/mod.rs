@@ -92,8 +92,8 @@ impl Supervisor {
         self.child.wait().unwrap();
     }
 
-    pub(crate) async fn restart(&mut self) {
-        self.kill();
+    /// Starts another one after [`Supervisor::kill`].
+    pub(crate) async fn restart_dead(&mut self) {
         self.child = Self::spawn(self.dir.path());
         self.reachable().await;
     }
@@ -171,6 +171,11 @@ impl Host {
         drop(orders);
         task.await.unwrap().unwrap();
         Self::with(config, engine)
+    }
+
+    /// Ends the agent without warning.
+    pub(crate) fn abort(self) {
+        self.task.abort();
     }
 
     /// How the agent ended.
@@ -343,4 +348,14 @@ pub(crate) fn alive(pid: u32) -> bool {
 pub(crate) fn signal(pid: u32, name: &str) {
     let done = Process_::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
     assert!(done.unwrap().success());
+}
+
+/// Stops every engine of the hosts, so that no test leaves one behind.
+pub(crate) async fn end(hosts: &[&Host]) {
+    for host in hosts {
+        host.send(ToAgent::StopAll).await;
+    }
+    for host in hosts {
+        host.until("everything stopped", |said| said.stopped.then_some(())).await;
+    }
 }
