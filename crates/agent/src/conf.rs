@@ -25,6 +25,11 @@ pub(crate) struct Conf<'a> {
     pub(crate) admin_hash: &'a str,
 }
 
+/// Nobody can be this user: it is off and has no password. It must have every permission all the
+/// same, because engines load their append-only file as this user, and check it at every EXEC: a
+/// user without permissions would silently lose every transaction and every script's writes.
+const DEFAULT_USER: &str = "user default off sanitize-payload ~* &* +@all";
+
 /// The same for every node. Each line is understood by Redis 7.0 and Valkey 8.0 and later.
 const COMMON: &str = "\
 protected-mode no
@@ -74,7 +79,7 @@ pub(crate) fn render(conf: &Conf<'_>) -> String {
          replicaof {fence_ip} {fence_port}\n\
          replica-announce-ip \"{UNATTACHED}\"\n\
          maxmemory {memory_bytes}\n\
-         user default off sanitize-payload resetchannels -@all\n\
+         {DEFAULT_USER}\n\
          user {ADMIN_USER} on #{admin_hash} ~* &* +@all\n\
          \n{COMMON}",
         ip = address.ip(),
@@ -82,4 +87,29 @@ pub(crate) fn render(conf: &Conf<'_>) -> String {
         fence_ip = fence.ip(),
         fence_port = fence.port(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_begins_with_what_differs_and_holds_a_hash_only() {
+        let address = "127.0.0.9:6379".parse().unwrap();
+        let fence = "127.0.0.9:4000".parse().unwrap();
+        let admin_hash = "0f".repeat(32);
+        let conf = Conf { address, fence, memory_bytes: 1 << 30, admin_hash: &admin_hash };
+        let text = render(&conf);
+        for line in [
+            "bind 127.0.0.9",
+            "port 6379",
+            "replicaof 127.0.0.9 4000",
+            "maxmemory 1073741824",
+            "user default off sanitize-payload ~* &* +@all",
+            &format!("user tanist on #{admin_hash} ~* &* +@all"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("nopass") && !text.contains(" >"), "{text}");
+    }
 }

@@ -104,7 +104,9 @@ async fn a_killed_supervisor_leaves_engines_running_and_its_successor_recognises
     let pid = a.pid("web-001");
     supervisor.kill();
     assert!(alive(pid));
-    a.engine("web-001").await.call(&["SET", "k", "v"]).await;
+    let mut client = a.engine("web-001").await;
+    client.call(&["SET", "k", "v"]).await;
+    client.flushed().await;
     supervisor.restart_dead().await;
     // The successor's signals and news reach the right process, so it was recognised.
     let fault = tanist_link::api::Fault::Kill;
@@ -125,6 +127,7 @@ async fn a_killed_supervisor_leaves_engines_running_and_its_successor_recognises
     assert!(matches!(b.fence("web-002", 3, 2, false).await, Fenced::Frozen { .. }));
     let again = a.up("web-001", 4, 2, DataOnStart::Load).await;
     assert_ne!(again, first);
+    a.loaded("web-001").await;
     assert_eq!(a.engine("web-001").await.call(&["GET", "k"]).await.as_str(), Some("v"));
     end(&[&a, &b]).await;
 }
@@ -143,6 +146,7 @@ async fn an_end_that_nobody_watched_is_noticed(engine: EngineKind) {
 }
 
 async fn origin(host: &Host, rev: u64) -> Origin {
+    host.loaded("web-001").await;
     match host.fence("web-001", rev, rev, false).await {
         Fenced::Frozen { origin, .. } => origin,
         other => panic!("{other:?}"),
@@ -182,6 +186,7 @@ async fn an_orderly_stop_is_remembered_until_something_is_written(engine: Engine
     // The replica received everything before it was stopped.
     let b = Host::with(second, engine);
     b.up("web-002", 3, 2, DataOnStart::Load).await;
+    b.loaded("web-002").await;
     assert_eq!(b.engine("web-002").await.call(&["DBSIZE"]).await.as_int(), Some(1000));
     end(&[&host, &b]).await;
 }
@@ -194,6 +199,7 @@ async fn after_a_crash_of_everything_the_data_is_there_and_the_crash_is_known(en
     host.applied("web-001", 2).await;
     let mut client = host.engine("web-001").await;
     client.call(&["SET", "k", "v"]).await;
+    client.flushed().await;
     let pid = host.pid("web-001");
     let host = {
         let config = host.config.clone();

@@ -14,6 +14,7 @@ with_both_engines!(
     a_drained_replica_answers_with_the_old_primarys_offset,
     no_password_is_in_arguments_or_logs,
     a_removed_node_leaves_nothing_but_the_promise,
+    transactions_and_scripts_survive_replication_and_a_reload,
 );
 
 async fn a_started_engine_is_a_closed_replica_of_nobody(engine: EngineKind) {
@@ -24,7 +25,12 @@ async fn a_started_engine_is_a_closed_replica_of_nobody(engine: EngineKind) {
     assert_eq!(seen.run, run);
     assert_eq!(seen.health, Health::ReadOnly);
     assert_eq!(seen.role, RoleSeen::Replica { link_up: false, syncing: false, of: None });
-    assert!(Engine::open(host.address(), "default", "").await.is_none());
+    for password in ["", "x", "default"] {
+        assert!(Engine::open(host.address(), "default", password).await.is_none());
+    }
+    let mut stranger = Engine::anonymous(host.address()).await;
+    assert_eq!(stranger.call(&["PING"]).await.error_code(), Some("NOAUTH"));
+    assert_eq!(stranger.call(&["PSYNC", "?", "-1"]).await.error_code(), Some("NOAUTH"));
     let Fenced::Frozen { origin, offset, before, run: frozen, .. } =
         host.fence("web-001", 2, 1, false).await
     else {
@@ -98,7 +104,9 @@ async fn a_group_fails_over_and_back_without_a_full_copy(engine: EngineKind) {
     let [a, b, c] = ["host-1", "host-2", "host-3"].map(|n| Host::start(&supervisor, n, engine));
     let hosts = [&a, &b, &c];
     let runs = group(&hosts).await;
-    a.engine("web-001").await.call(&["SET", "k", "v1"]).await;
+    let mut first = a.engine("web-001").await;
+    first.call(&["SET", "k", "v1"]).await;
+    assert_eq!(first.call(&["WAIT", "2", "5000"]).await.as_int(), Some(2));
     let copies = full_copies(&a, "web-001").await;
     assert_eq!(copies, 2, "each newcomer has had one");
     for (round, (from, to)) in [(0_usize, 1_usize), (1, 0), (0, 2)].into_iter().enumerate() {
@@ -273,4 +281,31 @@ async fn a_removed_node_leaves_nothing_but_the_promise(engine: EngineKind) {
     assert_eq!(host.fence("web-001", 7, 2, false).await, Fenced::Dead);
     assert!(!host.dir("web-001").exists());
     end(&[&host]).await;
+}
+
+async fn transactions_and_scripts_survive_replication_and_a_reload(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
+    group(&[&a, &b]).await;
+    let mut primary = a.engine("web-001").await;
+    primary.call(&["MULTI"]).await;
+    primary.call(&["SET", "one", "1"]).await;
+    primary.call(&["SET", "two", "2"]).await;
+    assert_eq!(primary.call(&["EXEC"]).await.as_array().map(<[_]>::len), Some(2));
+    let script = "redis.call('SET', 'three', 3) redis.call('SET', 'four', 4)";
+    assert_eq!(primary.call(&["EVAL", script, "0"]).await.as_error(), None);
+    let function = "#!lua name=lib\nredis.register_function('f', function() return 5 end)";
+    assert_eq!(primary.call(&["FUNCTION", "LOAD", function]).await.as_str(), Some("lib"));
+    assert_eq!(primary.call(&["WAIT", "1", "5000"]).await.as_int(), Some(1));
+    primary.flushed().await;
+    assert_eq!(b.engine("web-002").await.call(&["DBSIZE"]).await.as_int(), Some(4));
+    signal(a.pid("web-001"), "KILL");
+    let gone = |report: &NodeReport| (report.process == Process::Absent).then_some(());
+    a.node("web-001", "no process", gone).await;
+    a.up("web-001", 10, 2, DataOnStart::Load).await;
+    a.loaded("web-001").await;
+    let mut again = a.engine("web-001").await;
+    assert_eq!(again.call(&["DBSIZE"]).await.as_int(), Some(4));
+    assert_eq!(again.call(&["FUNCTION", "LIST"]).await.as_array().map(<[_]>::len), Some(1));
+    end(&[&a, &b]).await;
 }

@@ -1,10 +1,33 @@
-//! Being written.
+//! What clients dial: endpoints that always lead to the right engine.
+//!
+//! A proxy works by the routes that the controller publishes. It forwards, holds while nobody is
+//! primary, replays what cannot have been executed, and says `-UNCERTAIN` where it cannot know. In
+//! a `sync` shard it lets a write's answer go only when every member that must have the write has
+//! it.
+//!
+//! Invariant: a proxy never infers a primary; it keeps nothing that a restart would have to recover.
+//!
+//! Not here: who is primary (`tanist_core::decide`, by way of the controller); engines
+//! (`tanist-agent`).
 
+mod client;
 mod config;
+mod control;
+mod denied;
+mod endpoint;
+mod out;
+mod probe;
+mod rewrite;
+mod session;
+mod shard;
+mod text;
 
 pub use config::{ProxyConfig, ProxyError, ProxyLimits};
 
 /// Runs a proxy until the controller says that it should end.
+///
+/// It must run on a current-thread runtime with time and I/O enabled. A controller that cannot be
+/// reached is no error: the proxy goes on by its last routes and looks for it for ever.
 ///
 /// # Errors
 /// [`ProxyError`] when it cannot start.
@@ -12,5 +35,8 @@ pub async fn run(config: ProxyConfig) -> Result<(), ProxyError> {
     if config.controller.as_os_str().is_empty() {
         return Err(ProxyError::NoController);
     }
-    std::future::pending().await
+    let mut control = control::Control::new(config);
+    let local = tokio::task::LocalSet::new();
+    local.run_until(control.run()).await;
+    Ok(())
 }

@@ -101,11 +101,6 @@ impl OutQueue {
             self.tail = BytesMut::new();
         }
     }
-
-    /// Forgets everything, as for a new connection.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]

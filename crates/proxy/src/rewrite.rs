@@ -133,9 +133,7 @@ fn rename(host: &mut Value, port: &mut Value, route: &Route) {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tanist_core::model::{
-        Durability, Epoch, GroupEndpoints, NodeRoute, Rev, RouteState,
-    };
+    use tanist_core::model::{Durability, Epoch, GroupEndpoints, NodeRoute, Rev, RouteState};
 
     use super::*;
 
@@ -185,8 +183,7 @@ mod tests {
         };
         let before =
             text("web-002.0123abcd.7,port=7002", "web-001.ffffffff.3,port=1", "10.0.0.9,port=7");
-        let after =
-            text("127.9.9.2,port=6379", "127.9.9.1,port=6379", "127.9.9.201,port=6379");
+        let after = text("127.9.9.2,port=6379", "127.9.9.1,port=6379", "127.9.9.201,port=6379");
         assert_eq!(info(&bulk(&before), &route()), bulk(&after));
         let verbatim = Bytes::from(format!("={}\r\ntxt:{before}\r\n", before.len() + 4));
         let expected = Bytes::from(format!("={}\r\ntxt:{after}\r\n", after.len() + 4));

@@ -17,8 +17,7 @@ pub(crate) const WHOAMI: &[u8] = b"$7\r\ndefault\r\n";
 pub(crate) const NO_COPIES: &[u8] = b":0\r\n";
 /// WAITAOF in the same case.
 pub(crate) const NO_COPIES_AOF: &[u8] = b"*2\r\n:0\r\n:0\r\n";
-pub(crate) const TRYAGAIN: &[u8] =
-    b"-TRYAGAIN primary unavailable, request not executed\r\n";
+pub(crate) const TRYAGAIN: &[u8] = b"-TRYAGAIN primary unavailable, request not executed\r\n";
 pub(crate) const NO_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password \
 configured for the default user. Are you sure your configuration is correct?\r\n";
 pub(crate) const WRONGPASS: &[u8] =
@@ -71,9 +70,26 @@ mod tests {
     #[test]
     fn every_text_is_one_whole_reply() {
         for text in [
-            OK, QUEUED, RESET, WHOAMI, NO_COPIES, NO_COPIES_AOF, TRYAGAIN, NO_PASSWORD, WRONGPASS,
-            READONLY, NOREPLICAS, EXECABORT, EXECABORT_CHANGED, EXECABORT_NOREPLICAS, MAX_CLIENTS,
-            PAUSE_TIMEOUT, PAUSE_NEGATIVE, PAUSE_MODE, PAUSE_WORDS, INVALIDATE_ALL,
+            OK,
+            QUEUED,
+            RESET,
+            WHOAMI,
+            NO_COPIES,
+            NO_COPIES_AOF,
+            TRYAGAIN,
+            NO_PASSWORD,
+            WRONGPASS,
+            READONLY,
+            NOREPLICAS,
+            EXECABORT,
+            EXECABORT_CHANGED,
+            EXECABORT_NOREPLICAS,
+            MAX_CLIENTS,
+            PAUSE_TIMEOUT,
+            PAUSE_NEGATIVE,
+            PAUSE_MODE,
+            PAUSE_WORDS,
+            INVALIDATE_ALL,
             INVALIDATE_ALL_RESP2,
         ] {
             let mut input = bytes::BytesMut::from(text);

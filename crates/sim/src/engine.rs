@@ -56,6 +56,8 @@ pub(crate) struct Proc {
     pub(crate) loading: bool,
     /// Receiving a full copy, before the old data is dropped.
     pub(crate) copying: bool,
+    /// What it lacks is not in anybody's backlog: only a full copy helps.
+    pub(crate) must_copy: bool,
     pub(crate) role: Role,
     /// Counts changes of whom it follows.
     pub(crate) turn: u32,
@@ -187,6 +189,7 @@ impl World {
             sched_turn: 0,
             loading,
             copying: false,
+            must_copy: false,
             role: if as_primary { Role::Primary } else { Role::Replica { of: None, tag: None } },
             turn: 0,
             pos,

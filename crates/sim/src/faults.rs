@@ -355,15 +355,10 @@ impl World {
             }
             Kind::GhostLink => self.break_link(link, true),
             _ => {
-                // Its history is unknown to the primary: only a full copy helps.
+                // The backlog does not reach back far enough any more.
                 let down = self.links[link].down;
-                if self.procs[down].loading {
-                    return None;
-                }
-                let pos = self.procs[down].pos;
-                let log = self.logs.create(Some(pos), pos.off);
+                self.procs[down].must_copy = true;
                 self.break_link(link, false);
-                self.procs[down].pos.log = log;
             }
         }
         Some(Vec::new())

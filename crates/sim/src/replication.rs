@@ -60,7 +60,7 @@ impl World {
 
     fn attach(&mut self, up: usize, down: usize, seq: u64, wire: Rc<str>) {
         let at = self.procs[down].pos;
-        let partial = self.may_go_on(up, at);
+        let partial = self.may_go_on(up, down);
         let link = self.links.len();
         let snapshot = self.procs[up].pos;
         self.links.push(Link {
@@ -93,11 +93,12 @@ impl World {
         }
     }
 
-    fn may_go_on(&self, up: usize, at: Pos) -> bool {
+    fn may_go_on(&self, up: usize, down: usize) -> bool {
+        let at = self.procs[down].pos;
         let upper = &self.procs[up];
         let same = at.log == upper.pos.log && at.off <= upper.pos.off;
         let before = upper.before.is_some_and(|left| at.log == left.log && at.off <= left.off);
-        (same || before) && upper.pos.off - at.off <= self.config.backlog
+        (same || before) && !self.procs[down].must_copy && upper.pos.off - at.off <= self.config.backlog
     }
 
     /// A replica takes the upper end's history on; its own replicas have to come anew.
@@ -142,6 +143,7 @@ impl World {
             return;
         }
         engine.loading = false;
+        engine.must_copy = false;
         engine.before = None;
         engine.pos = snapshot;
         engine.synced = snapshot;

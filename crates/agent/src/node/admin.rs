@@ -139,6 +139,7 @@ impl Node {
         accepted(users)?;
         self.users = acl::from_answer(users).unwrap_or_default();
         self.admin = Some(Admin { connection, process, run: run.clone() });
+        self.attempts.answered();
         self.context.board.learn(&self.id, process, &run);
         if self.run.as_ref() != Some(&run) {
             self.run = Some(run);

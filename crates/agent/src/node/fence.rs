@@ -24,8 +24,6 @@ use crate::acl;
 const PRIMARY_DEADLINE: Duration = Duration::from_millis(50);
 /// How long another member may take to answer.
 const MEMBER_DEADLINE: Duration = Duration::from_millis(100);
-/// How long the last bytes of a frozen primary may take to arrive.
-const DRAIN_DEADLINE: Duration = Duration::from_millis(100);
 /// Pause between two looks at a member that drains.
 const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// Pause between two attempts to kill.
@@ -96,7 +94,9 @@ impl Node {
 
     /// Waits, not for long, until the engine has the old primary's history up to `offset`.
     async fn drain(&mut self, offset: Offset) -> Result<(), Failure> {
-        let until = Instant::now() + DRAIN_DEADLINE;
+        // Half of what the election waits for the answer: a planned move that comes too early has
+        // to be undone.
+        let until = Instant::now() + self.context.config.limits.drain / 2;
         loop {
             self.greet(left(until)).await?;
             let answers = self.ask(&[info_of("replication")], left(until)).await?;

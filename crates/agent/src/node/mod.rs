@@ -316,7 +316,7 @@ impl Node {
         let now = self.process.borrow_and_update().clone();
         self.admin = None;
         self.users.clear();
-        let run = self.run.take();
+        self.run = None;
         match now {
             Proc::Unknown | Proc::Absent => self.killing = false,
             Proc::Running(process) => {
@@ -331,7 +331,7 @@ impl Node {
             Proc::NotStarted(reason) => self.failed(reason),
             Proc::Exited(status) => {
                 let killed = std::mem::take(&mut self.killing);
-                self.ended(&status, run.is_some(), killed);
+                self.ended(&status, killed);
             }
         }
     }

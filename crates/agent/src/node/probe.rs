@@ -25,7 +25,7 @@ use tracing::debug;
 use super::admin::{Failure, connect, identity, info_of};
 use super::stall::Look;
 use super::{Context, Proc};
-use reading::{Reading, read};
+use reading::{Measured, Reading, read};
 
 /// A key that nobody uses; deleting it is checked like every write and does nothing.
 const PROBE_KEY: &str = "__tanist:probe__";
@@ -158,7 +158,7 @@ impl Probe {
             tanist_core::model::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
         };
         self.meter.note(clock(now), reading.offset());
-        let engine = reading.engine(reading::Measured {
+        let engine = reading.engine(Measured {
             run: run.clone(),
             admitted: &admitted,
             now,

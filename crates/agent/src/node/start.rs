@@ -38,6 +38,8 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(3);
 const ASIDES: usize = 2;
 /// An append-only file of an engine that never held a key is at most this long, in bytes.
 const EMPTY_DATA: u64 = 512;
+/// How the supervisor's words for the end by SIGKILL end.
+const KILLED: &str = "signal 9";
 /// How much of the end of an engine's log is read for a reason, in bytes.
 const LOG_TAIL: u64 = 4096;
 
@@ -46,7 +48,10 @@ const LOG_TAIL: u64 = 4096;
 pub(super) struct Attempts {
     failures: u32,
     last: Option<Instant>,
+    /// Since when the process exists.
     began: Option<Instant>,
+    /// This agent has asked for the process, and it has not answered yet.
+    awaited: bool,
     noted: Option<String>,
 }
 
@@ -63,7 +68,13 @@ impl Attempts {
         news
     }
 
+    /// The process answers.
+    pub(super) fn answered(&mut self) {
+        self.awaited = false;
+    }
+
     fn failed(&mut self) {
+        self.awaited = false;
         self.failures = self.failures.saturating_add(1);
         self.last = Some(Instant::now());
     }
@@ -119,6 +130,7 @@ impl Node {
                 continue;
             }
             set_aside = false;
+            self.attempts.awaited = true;
             let program = self.program(engine);
             let dir = self.dir.path().to_owned();
             self.context.supervised.start(&self.id, program, self.dir.conf(), dir);
@@ -207,15 +219,20 @@ impl Node {
     }
 
     /// The process has ended.
-    pub(super) fn ended(&mut self, status: &str, had_answered: bool, killed: bool) {
+    pub(super) fn ended(&mut self, status: &str, killed: bool) {
         if killed {
             return;
         }
-        if !had_answered {
+        if self.attempts.awaited {
             self.attempts.began = None;
             return self.failed(reason(&self.dir.log(), status));
         }
-        self.attempts.ended();
+        // Whoever kills an engine by force wants it back; it is not the start that fails.
+        if status.ends_with(KILLED) {
+            self.attempts = Attempts::default();
+        } else {
+            self.attempts.ended();
+        }
         let text = reason(&self.dir.log(), status);
         self.context.board.note(Some(&self.id), "EngineEnded", text);
     }
@@ -301,11 +318,11 @@ fn reason(log: &Path, status: &str) -> String {
             return format!("{meaning} ({status}): {line}");
         }
     }
-    if status.ends_with("signal 9") {
+    if status.ends_with(KILLED) {
         return format!("{status}: by a person, or by the kernel for lack of memory");
     }
     match lines.last() {
-        Some(line) => format!("{status}: {line}"),
+        Some(line) => format!("{status}; its log ends with: {line}"),
         None => status.to_owned(),
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use procfs::process::Process;
+use procfs::process::{Process, Stat};
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -172,6 +172,9 @@ impl Processes {
     /// Watches a process that is not this supervisor's child.
     fn hold(&mut self, node: &NodeId, process: ProcessKey) -> io::Result<()> {
         let pidfd = open(process)?;
+        if matches!(look(process.pid)?.state, 'Z' | 'X') {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it has ended"));
+        }
         self.insert(node, process, Arc::clone(&pidfd), true);
         tokio::spawn(follow(node.clone(), process, pidfd, None, self.events.clone()));
         Ok(())
@@ -307,14 +310,14 @@ fn watched(pidfd: OwnedFd) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
     Ok(Arc::new(AsyncFd::with_interest(pidfd, Interest::READABLE)?))
 }
 
-/// The process that has this number now; none if it has ended and only waits to be reaped.
+/// The process that has this number now.
 fn identify(pid: u32) -> io::Result<ProcessKey> {
+    Ok(ProcessKey { pid, started: look(pid)?.starttime })
+}
+
+fn look(pid: u32) -> io::Result<Stat> {
     let number = i32::try_from(pid).map_err(io::Error::other)?;
-    let stat = Process::new(number).and_then(|process| process.stat()).map_err(io::Error::other)?;
-    if matches!(stat.state, 'Z' | 'X') {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "it has ended"));
-    }
-    Ok(ProcessKey { pid, started: stat.starttime })
+    Process::new(number).and_then(|process| process.stat()).map_err(io::Error::other)
 }
 
 /// An engine of this program that works in this directory.

@@ -101,6 +101,13 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
+        // A test that fails must not leave engines behind.
+        let record = std::fs::read_to_string(self.dir.path().join("state/processes.json"));
+        for line in record.unwrap_or_default().lines() {
+            let Some(pid) = line.trim().strip_prefix("\"pid\": ") else { continue };
+            let pid = pid.trim_end_matches(',');
+            let _ = Process_::new("kill").arg("-KILL").arg(pid).stderr(Stdio::null()).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -239,6 +246,13 @@ impl Host {
         self.until(name, noted).await
     }
 
+    /// Waits until the engine has loaded its data and has no role.
+    pub(crate) async fn loaded(&self, node: &str) {
+        let idle =
+            |report: &NodeReport| (report.engine()?.health == Health::ReadOnly).then_some(());
+        self.node(node, "loaded", idle).await;
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from((self.config.address, PORT))
     }
@@ -304,9 +318,23 @@ impl Engine {
         Some(Self(connection))
     }
 
+    pub(crate) async fn anonymous(address: SocketAddr) -> Self {
+        Self(Connection::connect(address, PATIENCE).await.unwrap())
+    }
+
     pub(crate) async fn call(&mut self, words: &[&str]) -> Value {
         let command = Command::new(words[0]).args(&words[1..]);
         self.0.call(&command, PATIENCE).await.expect("an answer")
+    }
+
+    /// Waits until every write is handed to the kernel, which a killed engine cannot lose any more.
+    pub(crate) async fn flushed(&mut self) {
+        let flushed = async {
+            while self.info("persistence").await.get("aof_buffer_length") != Some("0") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, flushed).await.expect("the append-only file is written");
     }
 
     pub(crate) async fn info(&mut self, section: &str) -> Info {

@@ -118,9 +118,12 @@ fn while_vacant(
     }
     // Planned: first the old primary stops, then the others may take in its last bytes.
     let prev = vacancy.prev.as_ref()?;
-    let drain_to: Option<Offset> = match view.answer(&prev.node)? {
-        Fenced::Frozen { run, offset, .. } if *run == prev.id => Some(*offset),
-        Fenced::Frozen { .. } | Fenced::Dead | Fenced::Unusable { .. } => None,
+    let drain_to: Option<Offset> = match view.answer(&prev.node) {
+        Some(Fenced::Frozen { run, offset, .. }) if *run == prev.id => Some(*offset),
+        Some(Fenced::Frozen { .. } | Fenced::Dead | Fenced::Unusable { .. }) => None,
+        // It may never answer: a plan that fails goes on as a crash does.
+        None if view.reachable(&prev.node) && !view.unheard_for(view.limits.drain) => return None,
+        None => None,
     };
     Some(Action::Fence { was_primary, drain_to })
 }
@@ -194,7 +197,7 @@ fn follow(
 }
 
 /// Hosts on which a node is receiving a full copy.
-fn copying_hosts(seen: &Observations) -> BTreeSet<HostId> {
+pub(super) fn copying_hosts(seen: &Observations) -> BTreeSet<HostId> {
     let nodes = seen.nodes.values().flatten();
     let copying = nodes.filter(|node| {
         let role = node.report.engine().map(|engine| &engine.role);

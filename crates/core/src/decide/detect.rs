@@ -10,6 +10,8 @@
 //!
 //! Not here: what to do about it (`super::vacate`, `super::in_sync`).
 
+use std::time::Duration;
+
 use super::View;
 use crate::model::{NodeId, Process, Run, Stall};
 
@@ -34,7 +36,13 @@ impl View<'_> {
     /// Judges a member by its last report.
     pub(crate) fn verdict(&self, node: &NodeId) -> Verdict {
         let Some(member) = self.member(node) else { return Verdict::Unknown };
-        let Some(host) = self.seen.hosts.get(&member.host) else { return Verdict::Unknown };
+        let Some(host) = self.seen.hosts.get(&member.host) else {
+            return if self.unheard_for(self.limits.host * 4) {
+                Verdict::HostLost
+            } else {
+                Verdict::Unknown
+            };
+        };
         if self.now.since(host.at) > self.limits.host {
             return Verdict::HostLost;
         }
@@ -59,6 +67,14 @@ impl View<'_> {
                 }
             }
         }
+    }
+
+    /// The topology has been known for `span`: whoever is placed by it and has not been heard of
+    /// once is silent, not merely new. Without this a controller that starts after a host was lost
+    /// would wait for the host for ever; the span gives agents time to find a new controller.
+    pub(crate) fn unheard_for(&self, span: Duration) -> bool {
+        let since = self.seen.rev_since.get(&self.decided.key());
+        since.is_some_and(|(rev, since)| *rev == self.decided.rev && self.now.since(*since) > span)
     }
 
     /// The run is known to have ended: its node runs nothing, or another process.

@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 use super::fence::Frozen;
 use super::{Draft, View};
 use crate::model::{
-    Cause, Durability, EventKind, Lineage, NodeId, Origin, Primaryship, Run, Tag, Vacancy, WaitKind,
+    Cause, Durability, EventKind, Lineage, MoveRequest, NodeId, Origin, Primaryship, Run, Tag,
+    Vacancy, WaitKind,
 };
 
 /// Proposes the heir if there is one.
@@ -30,6 +31,10 @@ pub(super) fn elect(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
         return draft.event(EventKind::GroupDeleted);
     }
     if let Some(heir) = accepted(view) {
+        // A loss may be accepted, two primaries may not.
+        if let Some(prev) = vacancy.prev.as_ref().filter(|prev| may_still_accept(view, prev)) {
+            return draft.wait(WaitKind::Lease, format!("{} may still accept writes", prev.node));
+        }
         draft.event(EventKind::LossAccepted { node: heir.run.node.clone() });
         return commit(view, vacancy, &heir, &[], draft);
     }
@@ -40,15 +45,18 @@ pub(super) fn elect(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
     if still_answering(view, prev) {
         return draft.wait(WaitKind::FenceAnswers, "reachable members have not answered");
     }
-    if view.decided.durability == Durability::Async && !old_primary_stopped(view, prev) {
+    if may_still_accept(view, prev) {
         return draft.wait(WaitKind::Lease, format!("{} may still accept writes", prev.node));
     }
     let answers = answers(view);
-    let may_move = view.asked.automatic_failover || vacancy.request.is_some();
-    if let Some(best) = best(&answers).filter(|_| may_move) {
+    if needs_disk(view) {
+        return recover(view, vacancy, prev, draft);
+    }
+    let Some(best) = best(&answers) else { return name_missing(view, prev, draft) };
+    if view.asked.automatic_failover || vacancy.request.is_some() || view.request().is_some() {
         return commit(view, vacancy, best, &answers, draft);
     }
-    recover(view, vacancy, prev, draft);
+    draft.wait(WaitKind::AutomaticFailoverOff, format!("{} could take over", best.run.node));
 }
 
 /// The attachments whose runs may take over: all have every acknowledged write (`sync`), or may lack
@@ -78,6 +86,12 @@ fn still_answering(view: &View<'_>, prev: &Run) -> bool {
     let electorate = electorate(view);
     let mut nodes = electorate.iter().map(|tag| &tag.run.node).chain([&prev.node]);
     waited < view.limits.answers && !nodes.all(|node| view.answer_settled(node))
+}
+
+/// The old primary may accept writes and acknowledge them by itself (`async`).
+fn may_still_accept(view: &View<'_>, prev: &Run) -> bool {
+    let frozen = view.frozen(&prev.node).is_some_and(|frozen| frozen.run == *prev);
+    view.decided.durability == Durability::Async && !frozen && !old_primary_stopped(view, prev)
 }
 
 /// The old primary's permission to accept writes is over (`async`): it is fenced, it is dead, or it
@@ -134,17 +148,19 @@ fn elect_first(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
     }
 }
 
+/// Nobody has answered who may take over; says who could.
+fn name_missing(view: &View<'_>, prev: &Run, draft: &mut Draft) {
+    let missing: Vec<String> = electorate(view)
+        .iter()
+        .filter(|tag| may_matter(view, tag))
+        .map(|tag| tag.run.node.to_string())
+        .collect();
+    let names = if missing.is_empty() { prev.node.to_string() } else { missing.join(", ") };
+    draft.wait(WaitKind::Candidate, format!("{names} may hold acknowledged writes"));
+}
+
 /// Nobody's memory holds every acknowledged write: the recorded primary's disk, or nothing.
 fn recover(view: &View<'_>, vacancy: &Vacancy, prev: &Run, draft: &mut Draft) {
-    if !needs_disk(view) {
-        let missing: Vec<String> = electorate(view)
-            .iter()
-            .filter(|tag| !view.memory_lost(&tag.run))
-            .map(|tag| tag.run.node.to_string())
-            .collect();
-        let names = if missing.is_empty() { prev.node.to_string() } else { missing.join(", ") };
-        return draft.wait(WaitKind::Candidate, format!("{names} may hold acknowledged writes"));
-    }
     let Some(loaded) = view.frozen(&prev.node).filter(|frozen| frozen.run != *prev) else {
         return draft.wait(WaitKind::DiskRecovery, format!("{} has to load its disk", prev.node));
     };
@@ -167,9 +183,20 @@ fn recover(view: &View<'_>, vacancy: &Vacancy, prev: &Run, draft: &mut Draft) {
 /// recorded primary's disk is the best that there is.
 pub(super) fn needs_disk(view: &View<'_>) -> bool {
     let Some(Vacancy { prev: Some(prev), .. }) = view.decided.vacancy() else { return false };
-    let may_move = view.asked.automatic_failover;
-    let electorate_lost = electorate(view).iter().all(|tag| view.memory_lost(&tag.run));
-    view.memory_lost(prev) && (electorate_lost || !may_move)
+    let electorate_lost = !electorate(view).iter().any(|tag| may_matter(view, tag));
+    // `async` promises nothing about the last second, so the primary may restart where it is;
+    // a disk that lacks it must not replace a member of S that has it.
+    let stays = view.decided.durability == Durability::Async && !view.asked.automatic_failover;
+    view.memory_lost(prev) && (electorate_lost || stays)
+}
+
+/// The member may have, or come back with, acknowledged writes in its memory.
+///
+/// An `async` replica that never was in the epoch's history has none. In `sync` a member of S had
+/// them all; if its history has become another one, a person has to judge.
+fn may_matter(view: &View<'_>, tag: &Tag) -> bool {
+    let stranger = view.decided.durability == Durability::Async && view.is_stranger(tag);
+    !view.memory_lost(&tag.run) && !stranger
 }
 
 /// The heir for whom the operator accepted the loss.
@@ -195,7 +222,8 @@ fn commit(
     next.lineage = Lineage { base: Some((heir.replid.clone(), heir.offset)), replid: None };
     next.in_sync.clear();
     next.pending = None;
-    let accepted = view.request().filter(|r| r.accept_loss).map(|r| r.id);
+    let waited_for = |r: &&MoveRequest| r.accept_loss || !view.asked.automatic_failover;
+    let accepted = view.request().filter(waited_for).map(|r| r.id);
     if let Some(id) = vacancy.request.max(accepted) {
         next.request_done = next.request_done.max(id);
     }

@@ -54,9 +54,20 @@ impl View<'_> {
         (frozen.run == tag.run && self.in_lineage(&frozen)).then_some(frozen)
     }
 
+    /// The run is frozen in a history that is not the epoch's: it never was part of it.
+    pub(super) fn is_stranger(&self, tag: &Tag) -> bool {
+        let frozen = self.frozen(&tag.run.node).filter(|frozen| frozen.run == tag.run);
+        frozen.is_some_and(|frozen| !self.in_lineage(&frozen))
+    }
+
     fn in_lineage(&self, frozen: &Frozen) -> bool {
         let lineage = &self.decided.lineage;
         if lineage.replid.as_ref() == Some(&frozen.replid) {
+            return true;
+        }
+        // The primary was fenced and let go on within the epoch, and was lost before that was noted.
+        let before = frozen.before.as_ref().map(|(id, _)| id);
+        if before.is_some() && before == lineage.replid.as_ref() {
             return true;
         }
         let Some((base, left_at)) = &lineage.base else { return false };

@@ -42,7 +42,10 @@ fn replace_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) {
             continue;
         }
         let host = view.seen.hosts.get(&member.host);
-        let lost = host.is_some_and(|host| view.now.since(host.at) > view.limits.replace);
+        let lost = match host {
+            Some(host) => view.now.since(host.at) > view.limits.replace,
+            None => view.unheard_for(view.limits.replace),
+        };
         if !lost {
             continue;
         }

@@ -8,6 +8,7 @@
 //!
 //! Not here: proof of a single write (`crate::gate::proven`).
 
+use super::converge::copying_hosts;
 use super::{Draft, Verdict, View};
 use crate::model::{EventKind, Instant, ProxyId, ReplicaSeen, RoleSeen, Run, Tag, WaitKind};
 
@@ -15,9 +16,22 @@ use crate::model::{EventKind, Instant, ProxyId, ReplicaSeen, RoleSeen, Run, Tag,
 pub(super) fn maintain(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     shrink(view, primary, draft);
     attach(view, primary, draft);
+    name_copies(view, primary, draft);
     lanes(view, draft);
     if view.promoted(primary) {
+        lineage(view, primary, draft);
         grow(view, primary, draft);
+    }
+}
+
+/// Notes the history that the primary writes, whenever it is not the noted one: a primary that
+/// fenced itself at its lease's end and was let go on has shifted it within the epoch, and an answer
+/// in a history that nobody noted is no answer.
+fn lineage(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    let Some(leader) = view.engine_of(primary) else { return };
+    let leads = matches!(leader.role, RoleSeen::Primary { .. });
+    if leads && draft.next.lineage.replid.as_ref() != Some(&leader.replid) {
+        draft.next.lineage.replid = Some(leader.replid.clone());
     }
 }
 
@@ -71,23 +85,46 @@ fn attach(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     }
 }
 
-/// Lets proxies in that have registered, and cuts those that are silent while the set has to grow.
+/// Says which attachments wait until another node of their host has its full copy.
+fn name_copies(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    let busy = copying_hosts(view.seen);
+    for (node, member) in view.decided.members.iter().filter(|(node, _)| **node != primary.node) {
+        let report = view.report(node).map(|seen| &seen.report);
+        let Some((report, tag)) = report.zip(member.attach.as_ref()) else { continue };
+        let told = report.applied.as_ref().is_some_and(|applied| applied.seqs.contains(&tag.seq));
+        if report.run() == Some(&tag.run.id) && !told && busy.contains(&member.host) {
+            let detail = format!("{} is receiving another copy, {node} waits", member.host);
+            draft.wait(WaitKind::ResyncSlot, detail);
+        }
+    }
+}
+
+/// Lets proxies in that work by the current route, and cuts those that do not while the set has to
+/// grow or the primary has to be handed over.
+///
+/// A newcomer may have learned its route long ago: let in by its name alone, it would release
+/// writes that a member lacks which joined since.
 fn lanes(view: &View<'_>, draft: &mut Draft) {
     let key = view.decided.key();
     for (proxy, shards) in &view.seen.proxies {
         let Some(seen) = shards.get(&key) else { continue };
         let silent = view.now.since(seen.at) > view.limits.proxy;
+        let current = seen.route.is_some_and(|(rev, _)| rev >= view.decided.rev);
         let admitted = view.decided.lanes.contains(proxy);
-        if !silent && !admitted {
+        if !silent && current && !admitted {
             draft.next.lanes.insert(proxy.clone());
             draft.event(EventKind::ProxyAdmitted { proxy: proxy.to_string() });
         }
     }
-    if view.decided.pending.is_none() {
+    if view.decided.pending.is_none() && draft.hold.is_none() {
         return;
     }
+    // One that reports but takes no route in holds everybody up as much as a silent one.
+    let deaf = view.unheard_for(view.limits.proxy);
     for proxy in &view.decided.lanes {
-        if route_of(view, proxy).is_none_or(|(_, silent)| silent) {
+        let held_up = route_of(view, proxy)
+            .is_none_or(|(current, silent)| silent || (current.is_none() && deaf));
+        if held_up {
             draft.next.lanes.remove(proxy);
             draft.event(EventKind::ProxyCut { proxy: proxy.to_string() });
         }
@@ -111,7 +148,6 @@ fn grow(view: &View<'_>, primary: &Run, draft: &mut Draft) {
 
 /// Makes writes wait for one more attachment that is up to date, as far as can be seen.
 fn begin(view: &View<'_>, primary: &Run, draft: &mut Draft) {
-    let Some(leader) = view.engine_of(primary) else { return };
     // In order of attachment: whoever was told to follow first joins first.
     let mut learners: Vec<&Tag> =
         draft.next.members.values().filter_map(|m| m.attach.as_ref()).collect();
@@ -124,7 +160,6 @@ fn begin(view: &View<'_>, primary: &Run, draft: &mut Draft) {
         return;
     };
     let tag = tag.clone();
-    draft.next.lineage.replid = Some(leader.replid.clone());
     draft.next.pending = Some(tag);
 }
 
@@ -156,6 +191,11 @@ fn complete(view: &View<'_>, primary: &Run, tag: &Tag, draft: &mut Draft) {
                     .wait(WaitKind::ProxyRoutes, format!("{proxy} works by an older route"));
             }
         }
+    }
+    // A proxy that was cut may work by an older route until the primary has deleted its user.
+    let applied = view.report(&primary.node).and_then(|seen| seen.report.applied.as_ref());
+    if !applied.is_some_and(|applied| applied.lanes.is_subset(&view.decided.lanes)) {
+        return draft.wait(WaitKind::ProxyRoutes, "the primary still lets a cut proxy in");
     }
     // The position must have been read after the last proxy began to wait for the newcomer.
     let sampled = view.report(&primary.node).map(|seen| seen.sampled_after);

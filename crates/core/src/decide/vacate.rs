@@ -105,8 +105,15 @@ fn could_take_over(view: &View<'_>, node: &NodeId) -> bool {
     let Some(tag) = view.member(node).filter(|m| !m.leaving).and_then(|m| m.attach.as_ref()) else {
         return false;
     };
-    let holds_all =
-        view.decided.in_sync.contains(tag) || view.decided.durability == Durability::Async;
+    let lineage = &view.decided.lineage;
+    let holds_all = match view.decided.durability {
+        Durability::Sync => view.decided.in_sync.contains(tag),
+        // Whoever has not received anything of the epoch yet is no heir.
+        Durability::Async => view.engine_of(&tag.run).is_some_and(|engine| {
+            let base = lineage.base.as_ref().map(|(id, _)| id);
+            lineage.replid.as_ref() == Some(&engine.replid) || base == Some(&engine.replid)
+        }),
+    };
     holds_all && !view.run_gone(&tag.run) && view.verdict(node) == Verdict::Alive
 }
 

@@ -51,7 +51,9 @@ impl Limits {
         behind: Duration::from_secs(2),
         drain: Duration::from_secs(1),
         lease: Duration::from_millis(600),
-        lease_margin: Duration::from_millis(100),
+        // Both clocks may be off by 10 %, and a primary that does not answer its supervisor is
+        // killed 50 ms after its lease: 600 / 0.9 + 50 ms have to fit into (600 + 200) / 1.1 ms.
+        lease_margin: Duration::from_millis(200),
         flap: Duration::from_secs(60),
         proxy: Duration::from_secs(1),
         replace: Duration::from_secs(30),

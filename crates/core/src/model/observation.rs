@@ -193,7 +193,8 @@ pub struct NodeReport {
     pub rev: Rev,
     /// Whether its process exists.
     pub process: Process,
-    /// The last answered probe of that process.
+    /// The last answered probe of that process; never one from before `applied` was made true,
+    /// because what it says of positions has to be newer than what `applied` says of users.
     pub engine: Option<EngineSeen>,
     /// How long it has not answered.
     pub silent: Duration,

@@ -149,8 +149,7 @@ impl Pending {
     pub(crate) fn new(request: Request, now: Instant, mute: bool) -> Self {
         let (entry, effect) = CommandTable::builtin().classify(&request);
         // With a wrong number of arguments the engine has the right words, and does nothing.
-        let usable =
-            entry.filter(|entry| entry.accepts(request.argc()) && !entry.is_container());
+        let usable = entry.filter(|entry| entry.accepts(request.argc()) && !entry.is_container());
         let class = usable.map_or(Class::Plain, |entry| Class::of(entry.name(), &request));
         let flagged_write = entry.is_some_and(|entry| entry.flags.contains(Flags::WRITE));
         let changes_keys = match class {

@@ -113,7 +113,7 @@ impl Fates<'_> {
             Role::Plain => match pending.effect {
                 Effect::Wait => self.no_copies(&pending),
                 Effect::Write | Effect::BlockingWrite
-                    if !flight.refused && !(is_error && pending.flagged_write) =>
+                    if !(flight.refused || is_error && pending.flagged_write) =>
                 {
                     self.executed(&pending, reply);
                 }
@@ -151,12 +151,10 @@ impl Fates<'_> {
             (Role::Plain, Sent::Whole) if pending.effect == Effect::Wait => {
                 self.no_copies(&pending);
             }
-            (Role::Plain, sent) => {
-                match fate(pending.gate_effect(self.lane.primary), sent) {
-                    Fate::Replay => self.replay(pending),
-                    Fate::Uncertain => self.uncertain(&pending),
-                }
-            }
+            (Role::Plain, sent) => match fate(pending.gate_effect(self.lane.primary), sent) {
+                Fate::Replay => self.replay(pending),
+                Fate::Uncertain => self.uncertain(&pending),
+            },
             (role @ (Role::Instead(_) | Role::Discard | Role::Reset | Role::Side), _) => {
                 self.resolve(role, &pending);
             }

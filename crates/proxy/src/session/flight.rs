@@ -118,8 +118,8 @@ pub(crate) enum Expect {
     Slot,
     /// The reply to the lane's credentials.
     Auth,
-    /// Replies of a restored state, so many frames.
-    Restore(usize),
+    /// The replies to one step of a restored state, so many frames.
+    Restore { frames: usize, needed: bool },
     /// `+OK` or `+QUEUED` of a transaction that is queued again.
     Rebuild,
     /// The reply to a DISCARD of the proxy's own.

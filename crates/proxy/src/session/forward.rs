@@ -93,13 +93,7 @@ impl Session {
         self.slots.push_back(Slot::Answer(answer));
     }
 
-    fn step(
-        &mut self,
-        pending: &Pending,
-        shard: &Shard,
-        now: Instant,
-        batch_writes: bool,
-    ) -> Step {
+    fn step(&mut self, pending: &Pending, shard: &Shard, now: Instant, batch_writes: bool) -> Step {
         let blocked = self.is_blocked()
             || self.proof.is_some()
             || (self.proof_wanted && !self.forward.multi)
@@ -107,7 +101,7 @@ impl Session {
         if blocked {
             return Step::Stop(Stop::Busy);
         }
-        if let Some(answer) = self.answer_locally(pending, now) {
+        if let Some(answer) = self.answer_locally(pending, shard, now) {
             return Step::Answer(answer);
         }
         if self.is_paused(pending, now) {
@@ -169,7 +163,7 @@ impl Session {
     }
 
     /// The answer to a request that no engine has to see.
-    fn answer_locally(&mut self, pending: &Pending, now: Instant) -> Option<Answer> {
+    fn answer_locally(&mut self, pending: &Pending, shard: &Shard, now: Instant) -> Option<Answer> {
         if self.forward.doomed
             && let Some(bytes) = self.answer_doomed(pending)
         {
@@ -190,6 +184,7 @@ impl Session {
             Class::Pause if !limited => self.pause(pending, now),
             Class::Unpause if !limited => {
                 self.endpoint.pause.set(None);
+                shard.changed();
                 text::OK
             }
             Class::Auth if !multi && !limited => local::auth(&pending.request)?,

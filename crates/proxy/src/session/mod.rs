@@ -206,6 +206,11 @@ impl Session {
         self.eof = true;
     }
 
+    /// Whether the client has said so.
+    pub(crate) fn has_eof(&self) -> bool {
+        self.eof
+    }
+
     /// The client is gone.
     pub(crate) fn client_lost(&mut self) {
         self.closing = Closing::Now;
@@ -238,8 +243,7 @@ impl Session {
             _ => None,
         };
         let paused = self.endpoint.pause.get().filter(|_| self.stop == Stop::Paused);
-        let frame =
-            self.inbound.deadline(self.client_in.len()).filter(|_| self.wants_client());
+        let frame = self.inbound.deadline(self.client_in.len()).filter(|_| self.wants_client());
         [
             held,
             draining,

@@ -89,8 +89,7 @@ impl Session {
         if !self.proof_wanted || self.proof.is_some() || self.link.phase != Phase::Ready {
             return;
         }
-        let parked =
-            matches!(self.slots.back(), Some(Slot::Flight(flight)) if flight.is_parked());
+        let parked = matches!(self.slots.back(), Some(Slot::Flight(flight)) if flight.is_parked());
         if self.forward.multi || parked {
             return;
         }
@@ -274,9 +273,6 @@ mod tests {
             Value::Integer(9),
             Value::Array(vec![row]),
         ]);
-        assert_eq!(
-            primary_role(&primary),
-            Some((Offset(9), vec![("t.1".to_owned(), Offset(7))]))
-        );
+        assert_eq!(primary_role(&primary), Some((Offset(9), vec![("t.1".to_owned(), Offset(7))])));
     }
 }

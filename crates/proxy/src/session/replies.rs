@@ -15,7 +15,6 @@ use super::flight::{Expect, Flight, Role, Slot};
 use super::{Closing, Phase, Session, transaction};
 use crate::rewrite;
 use crate::shard::{EndpointKind, Shard};
-use crate::text;
 
 impl Session {
     /// Takes in what the upstream has sent.
@@ -53,11 +52,12 @@ impl Session {
                 };
             }
             Expect::Auth => true,
-            Expect::Restore(frames) => {
+            Expect::Restore { frames, needed } => {
                 if frames > 1 && !reply.is_error() {
-                    self.link.expect.push_front(Expect::Restore(frames - 1));
+                    let rest = Expect::Restore { frames: frames - 1, needed };
+                    self.link.expect.push_front(rest);
                 }
-                true
+                !(needed && reply.is_error())
             }
             // A command that this engine refuses to queue fails the transaction by itself.
             Expect::Rebuild => !reply.error_code().is_some_and(refused_by_role),
@@ -102,13 +102,10 @@ impl Session {
 
     fn awaits_confirmation(&self) -> bool {
         match (self.link.expect.front(), self.slots.get(self.cursor)) {
-            (Some(Expect::Restore(_)), _) => true,
+            (Some(Expect::Restore { .. }), _) => true,
             (Some(Expect::Slot), Some(Slot::Flight(flight))) => {
                 flight.role == Role::Plain
-                    && matches!(
-                        flight.pending.class,
-                        Class::Subscribe(_) | Class::Unsubscribe(_)
-                    )
+                    && matches!(flight.pending.class, Class::Subscribe(_) | Class::Unsubscribe(_))
             }
             _ => false,
         }
@@ -120,7 +117,8 @@ impl Session {
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
             return self.lose(shard);
         };
-        let refused = reply.is_error() && is_refused(&reply, flight, &self.endpoint.kind)
+        let refused = reply.is_error()
+            && is_refused(&reply, flight, &self.endpoint.kind)
             && (lane_primary || reply.error_code() != Some("READONLY"));
         if draining || refused {
             // Followers are in doubt as well: their order with this one counts.
@@ -134,9 +132,8 @@ impl Session {
             None => return,
         };
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return };
-        let served = flight.pending.effect.is_blocking()
-            && flight.is_write()
-            && !is_null_or_error(&raw);
+        let served =
+            flight.pending.effect.is_blocking() && flight.is_write() && !is_null_or_error(&raw);
         self.withheld += raw.len();
         flight.reply = Some(raw);
         flight.settled = true;

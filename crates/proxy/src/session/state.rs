@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tanist_resp::{Command, Version};
 
 use super::class::{Channels, Class, Pending};
@@ -41,8 +41,21 @@ pub(crate) struct State {
 /// The words that subscribe to each kind of channel.
 const SUBSCRIBE: [&str; 3] = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"];
 
-/// A request for a new upstream, and how many frames answer it.
-pub(crate) type Step = (Bytes, usize);
+/// A request for a new upstream.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) raw: Bytes,
+    /// How many frames answer it.
+    pub(crate) frames: usize,
+    /// Without it the client's requests would mean something else.
+    pub(crate) needed: bool,
+}
+
+impl Step {
+    fn needed(command: &Command, frames: usize) -> Self {
+        Self { raw: command.encode(), frames, needed: true }
+    }
+}
 
 impl State {
     /// Takes in a request that the engine has answered without an error.
@@ -59,9 +72,8 @@ impl State {
             Class::Hello => self.hello(pending),
             Class::SetInfo => {
                 let which = arg(2);
-                let same = |known: &Bytes| {
-                    which.as_ref().is_some_and(|which| contains_word(known, which))
-                };
+                let same =
+                    |known: &Bytes| which.as_ref().is_some_and(|which| contains_word(known, which));
                 self.settings.retain(|(class, raw)| *class != Class::SetInfo || !same(raw));
                 self.remember(pending);
             }
@@ -164,22 +176,24 @@ impl State {
     pub(crate) fn restore(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.version == Version::Resp3 {
-            steps.push((Command::new("HELLO").arg("3").encode(), 1));
+            steps.push(Step::needed(&Command::new("HELLO").arg("3"), 1));
         }
         if let Some(name) = &self.name {
-            steps.push((Command::new("CLIENT").arg("SETNAME").arg(name).encode(), 1));
+            steps.push(Step::needed(&Command::new("CLIENT").arg("SETNAME").arg(name), 1));
         }
-        steps.extend(self.settings.iter().map(|(_, raw)| (raw.clone(), 1)));
+        // Not every engine knows every setting.
+        let settings = self.settings.iter();
+        steps.extend(settings.map(|(_, raw)| Step { raw: raw.clone(), frames: 1, needed: false }));
         if let Some(db) = self.db.as_ref().filter(|db| db.as_ref() != b"0") {
-            steps.push((Command::new("SELECT").arg(db).encode(), 1));
+            steps.push(Step::needed(&Command::new("SELECT").arg(db), 1));
         }
         for (word, channels) in SUBSCRIBE.iter().zip(&self.channels) {
             if !channels.is_empty() {
-                steps.push((Command::new(word).args(channels).encode(), channels.len()));
+                steps.push(Step::needed(&Command::new(word).args(channels), channels.len()));
             }
         }
         if self.monitor {
-            steps.push((Command::new("MONITOR").encode(), 1));
+            steps.push(Step::needed(&Command::new("MONITOR"), 1));
         }
         steps
     }
@@ -226,13 +240,13 @@ mod tests {
         state
             .restore()
             .iter()
-            .map(|(raw, frames)| {
-                let text = String::from_utf8_lossy(raw).into_owned();
+            .map(|step| {
+                let text = String::from_utf8_lossy(&step.raw).into_owned();
                 let words: Vec<&str> = text
                     .split("\r\n")
                     .filter(|part| !part.is_empty() && !part.starts_with(['*', '$']))
                     .collect();
-                format!("{} {frames}", words.join(" "))
+                format!("{} {}", words.join(" "), step.frames)
             })
             .collect()
     }

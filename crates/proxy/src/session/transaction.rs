@@ -121,11 +121,6 @@ impl Transaction {
     pub(crate) fn rebuild(&self) -> Option<&[Bytes]> {
         self.sent.as_deref()
     }
-
-    /// Commands queued so far.
-    pub(crate) fn queued(&self) -> usize {
-        self.queued
-    }
 }
 
 /// Splits EXEC's answer into its elements; `None` if it is not an array.
@@ -176,7 +171,7 @@ mod tests {
         assert_eq!(sent[2], "*1\r\n$4\r\nPING\r\n");
         transaction.queue(&pending(&format!("SET a {}", "x".repeat(100))), 100);
         assert!(transaction.rebuild().is_none());
-        assert_eq!((transaction.queued(), transaction.changes_keys), (3, true));
+        assert_eq!((transaction.queued, transaction.changes_keys), (3, true));
         let special = transaction.end();
         assert_eq!((special.len(), special[0].index), (1, 1));
         assert!(!transaction.is_open());

@@ -128,9 +128,10 @@ impl Session {
         self.link.phase = Phase::Handshake;
         self.link.out.push(shard.credentials(lane).encode());
         self.link.expect.push_back(Expect::Auth);
-        for (raw, frames) in self.state.restore() {
-            self.link.out.push(raw);
-            self.link.expect.push_back(Expect::Restore(frames));
+        for step in self.state.restore() {
+            self.link.out.push(step.raw);
+            let (frames, needed) = (step.frames, step.needed);
+            self.link.expect.push_back(Expect::Restore { frames, needed });
         }
         for raw in self.transaction.rebuild().unwrap_or_default() {
             self.link.out.push(raw.clone());
@@ -208,9 +209,7 @@ impl Session {
                 self.lose(shard);
             }
         }
-        if self.link.phase == Phase::Down
-            && self.closing == Closing::No
-            && self.state.needs_lane()
+        if self.link.phase == Phase::Down && self.closing == Closing::No && self.state.needs_lane()
         {
             self.make_ready(shard);
         }

@@ -53,8 +53,8 @@ pub(super) struct Measured<'a> {
 
 /// Reads the answers to PING, DEL, ROLE, INFO replication and perhaps INFO memory and errorstats.
 pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Reading, Failure> {
-    let [_, write, role, replication, more @ ..] = answers else { return Err(Failure::Gone) };
-    let health = health(write);
+    let [ping, write, role, replication, more @ ..] = answers else { return Err(Failure::Gone) };
+    let health = health(ping, write);
     let replication = info(replication)?;
     let unreadable = || Failure::Refused("an INFO or ROLE that is not understood".to_owned());
     let number = |name| replication.get_u64(name).map(Offset);
@@ -84,9 +84,10 @@ pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Readi
     })
 }
 
-/// What the answer to the probe's write means.
-fn health(write: &Value) -> Health {
-    match write.error_code() {
+/// What the answers to PING and to the probe's write mean.
+fn health(ping: &Value, write: &Value) -> Health {
+    // A replica that loads refuses writes as a replica; only PING tells that it loads.
+    match ping.error_code().or(write.error_code()) {
         None => Health::Writable,
         Some("READONLY" | "MASTERDOWN") => Health::ReadOnly,
         Some("LOADING") => Health::Loading,
@@ -237,8 +238,11 @@ mod tests {
             ("BUSY x", Health::BusyScript),
             ("WHATEVER x", Health::Odd),
         ] {
-            assert_eq!(health(&Error(error.into())), expected, "{error}");
+            let pong = Simple("PONG".into());
+            assert_eq!(health(&pong, &Error(error.into())), expected, "{error}");
         }
+        let refused = Error("READONLY x".into());
+        assert_eq!(health(&Error("LOADING x".into()), &refused), Health::Loading);
     }
 
     #[test]

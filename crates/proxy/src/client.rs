@@ -1,0 +1,353 @@
+//! One client's sockets.
+//!
+//! A task per client polls its two sockets by hand: each pass reads what there is, lets the session
+//! go as far as it can, and writes what came of it in one call per socket. Readiness is kept by the
+//! runtime, so an idle client costs nothing.
+//!
+//! Invariant: a socket that the session does not want is not read; a client that leaves is noticed
+//! even then.
+//!
+//! Not here: what the bytes mean (`crate::session`).
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tanist_resp::ReplyFramer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use crate::out::{MAX_SLICES, OutQueue};
+use crate::session::{Endpoint, Phase, Session};
+use crate::shard::Shard;
+
+/// Room for one read, in bytes.
+const READ_BYTES: usize = 16 << 10;
+/// Most room that is made because a length in a frame asks for it, in bytes.
+const MAX_RESERVE: usize = 1 << 20;
+/// How long a connection to an engine may take to open.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// Passes before other clients get their turn.
+const MAX_PASSES: usize = 16;
+
+type Connecting = Pin<Box<dyn Future<Output = Option<(TcpStream, OwnedSemaphorePermit)>>>>;
+type Aside = Pin<Box<dyn Future<Output = Option<Bytes>>>>;
+
+/// A client and its sockets.
+struct Client {
+    shard: Rc<Shard>,
+    session: Session,
+    socket: Rc<TcpStream>,
+    /// Resolves when the client has left; only while its socket is not read.
+    leaving: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    upstream: Option<TcpStream>,
+    connecting: Option<Connecting>,
+    /// Held from connecting until the engine has accepted the lane.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Which of the session's connections `upstream` or `connecting` is.
+    serial: u64,
+    aside: Option<Aside>,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+    place: usize,
+}
+
+/// Serves a client until it or its endpoint ends.
+pub(crate) async fn serve(socket: TcpStream, endpoint: Rc<Endpoint>, shard: Rc<Shard>) {
+    let session = Session::new(endpoint, shard.identity.limits.clone());
+    let count = &shard.counters.clients;
+    count.set(count.get() + 1);
+    let place = shard.enroll();
+    let mut client = Client {
+        shard: Rc::clone(&shard),
+        session,
+        socket: Rc::new(socket),
+        leaving: None,
+        upstream: None,
+        connecting: None,
+        permit: None,
+        serial: 0,
+        aside: None,
+        timer: None,
+        armed: None,
+        place,
+    };
+    poll_fn(|cx| client.poll(cx)).await;
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let count = &self.shard.counters.clients;
+        count.set(count.get().saturating_sub(1));
+        self.session.retire(&self.shard);
+        self.shard.leave(self.place);
+    }
+}
+
+impl Client {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shard.keep_waker(self.place, cx.waker());
+        for _ in 0..MAX_PASSES {
+            let now = Instant::now();
+            let mut moved = self.poll_connecting(cx);
+            moved |= self.poll_aside(cx);
+            moved |= self.read_upstream(cx, now);
+            moved |= self.read_client(cx);
+            self.session.advance(&self.shard, now);
+            self.follow_link();
+            moved |= self.write_upstream(cx, now);
+            moved |= self.write_client(cx);
+            if self.session.is_closed() {
+                return Poll::Ready(());
+            }
+            moved |= self.poll_timer(cx);
+            if !moved {
+                self.give_buffers_back();
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Opens and closes the upstream as the session wishes.
+    fn follow_link(&mut self) {
+        let link = &self.session.link;
+        if link.serial != self.serial {
+            self.serial = link.serial;
+            self.upstream = None;
+            self.connecting = None;
+            self.permit = None;
+            if let Some(address) = link.wanted_address() {
+                let permits = Arc::clone(&self.shard.connecting);
+                self.connecting = Some(Box::pin(async move {
+                    let permit = permits.acquire_owned().await.ok()?;
+                    let socket = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+                    let socket = socket.ok()?.ok()?;
+                    socket.set_nodelay(true).ok()?;
+                    Some((socket, permit))
+                }));
+            }
+        } else if link.phase == Phase::Ready {
+            self.permit = None;
+        }
+        if self.aside.is_none()
+            && let Some(request) = self.session.take_side()
+        {
+            let route = self.shard.route();
+            let primary = route.map(|route| (route.endpoints.primary, route.endpoints.port));
+            self.aside = Some(Box::pin(async move { ask_primary(primary?, request).await }));
+        }
+    }
+
+    fn poll_connecting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(connecting) = &mut self.connecting else { return false };
+        let Poll::Ready(outcome) = connecting.as_mut().poll(cx) else { return false };
+        self.connecting = None;
+        if self.session.link.serial != self.serial {
+            return true;
+        }
+        match outcome {
+            Some((socket, permit)) => {
+                self.upstream = Some(socket);
+                self.permit = Some(permit);
+                self.session.connected(&self.shard);
+            }
+            None => self.session.connect_failed(&self.shard),
+        }
+        true
+    }
+
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(aside) = &mut self.aside else { return false };
+        let Poll::Ready(reply) = aside.as_mut().poll(cx) else { return false };
+        self.aside = None;
+        self.session.side_done(&self.shard, reply);
+        true
+    }
+
+    fn read_upstream(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.session.link.serial != self.serial || !self.session.wants_upstream() {
+            return false;
+        }
+        let Some(socket) = &self.upstream else { return false };
+        let wanted = self.session.link.wants();
+        match poll_read(socket, cx, &mut self.session.link.input, wanted) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(more)) if more > 0 => true,
+            Poll::Ready(_) => {
+                self.session.upstream_lost(&self.shard, now);
+                true
+            }
+        }
+    }
+
+    fn read_client(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.session.wants_client() {
+            return self.watch_client(cx);
+        }
+        self.leaving = None;
+        let wanted = self.session.client_wants();
+        match poll_read(&self.socket, cx, &mut self.session.client_in, wanted) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(more)) if more > 0 => true,
+            Poll::Ready(Ok(_)) => {
+                self.session.client_eof();
+                true
+            }
+            Poll::Ready(Err(_)) => {
+                self.session.client_lost();
+                true
+            }
+        }
+    }
+
+    /// Notices that a client leaves whose socket is not read.
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.session.has_eof() {
+            return false;
+        }
+        let socket = &self.socket;
+        let leaving = self.leaving.get_or_insert_with(|| {
+            let socket = Rc::clone(socket);
+            // In this interest's readiness there is nothing but the peer's end of sending.
+            Box::pin(async move {
+                let _ = socket.ready(Interest::PRIORITY).await;
+            })
+        });
+        if leaving.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.leaving = None;
+        self.session.client_eof();
+        true
+    }
+
+    fn write_upstream(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let link = &mut self.session.link;
+        if link.serial != self.serial || !link.may_write() || link.out.is_empty() {
+            return false;
+        }
+        let Some(socket) = &self.upstream else { return false };
+        let lost = poll_write(socket, cx, &mut link.out).is_err();
+        if lost {
+            self.session.upstream_lost(&self.shard, now);
+        }
+        lost
+    }
+
+    fn write_client(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.session.client_out.len();
+        if before == 0 {
+            return false;
+        }
+        if poll_write(&self.socket, cx, &mut self.session.client_out).is_err() {
+            self.session.client_lost();
+            return true;
+        }
+        // What was not read because too much waited may be read now.
+        before >= self.shard.identity.limits.output_bytes && self.session.client_out.is_empty()
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.session.deadline() else { return false };
+        // A timer that fires early only looks again; re-arming it for every reply costs more.
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.armed = Some(deadline);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(sleep_until(deadline))),
+            }
+        }
+        let Some(timer) = &mut self.timer else { return false };
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        true
+    }
+
+    /// Ten thousand idle clients need no buffers.
+    fn give_buffers_back(&mut self) {
+        for buffer in [&mut self.session.client_in, &mut self.session.link.input] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                *buffer = BytesMut::new();
+            }
+        }
+    }
+}
+
+/// Reads once; 0 bytes are the end.
+fn poll_read(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    into: &mut BytesMut,
+    wanted: usize,
+) -> Poll<io::Result<usize>> {
+    loop {
+        match socket.poll_read_ready(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {}
+        }
+        into.reserve(wanted.clamp(READ_BYTES, MAX_RESERVE));
+        let room = into.capacity() - into.len();
+        match socket.try_read_buf(into) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(bytes) => {
+                if bytes > 0 && bytes < room {
+                    // There is no more: saying so here saves the read that would find it out.
+                    let empty = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
+                    let _ = socket.try_io(Interest::READABLE, empty);
+                }
+                return Poll::Ready(Ok(bytes));
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Writes as much as the socket takes.
+fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, out: &mut OutQueue) -> io::Result<()> {
+    while !out.is_empty() {
+        match socket.poll_write_ready(cx) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(ready) => ready?,
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = out.slices(&mut slices);
+        match socket.try_write_vectored(&slices[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => out.consume(bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Sends a request to the primary's own endpoint, where every rule for the primary holds.
+async fn ask_primary(address: (std::net::Ipv4Addr, u16), request: Bytes) -> Option<Bytes> {
+    let mut socket = TcpStream::connect(address).await.ok()?;
+    socket.set_nodelay(true).ok()?;
+    socket.write_all(&request).await.ok()?;
+    let mut framer = ReplyFramer::default();
+    let mut input = BytesMut::new();
+    loop {
+        if let Some(reply) = framer.next(&mut input).ok()? {
+            return Some(reply.into_raw());
+        }
+        if socket.read_buf(&mut input).await.ok()? == 0 {
+            return None;
+        }
+    }
+}

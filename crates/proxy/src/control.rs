@@ -1,0 +1,211 @@
+//! The conversation with the controller.
+//!
+//! The proxy works by what it has been told last for as long as nobody tells it otherwise: a
+//! controller that is gone is looked for again, and clients notice nothing.
+//!
+//! Invariant: a beat says what holds at the moment it is made; a change of it is said at once.
+//!
+//! Not here: what a route means (`crate::shard`).
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tanist_core::model::ShardKey;
+use tanist_link::wire::{FromProxy, ProxyShard, ToProxy};
+use tanist_link::{Client, Duplex, LinkError, Sender};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use crate::config::{ProxyConfig, ProxyLimits};
+use crate::endpoint::{Endpoints, Failed};
+use crate::probe;
+use crate::shard::{Identity, Shard};
+
+/// Where a controller talks to proxies.
+const PATH: &str = "/link/v1/proxy";
+/// The longest time between two beats.
+const BEAT: Duration = Duration::from_millis(200);
+/// Time between two looks for a controller that is gone.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a controller may take to take the call.
+const CALL_LIMIT: Duration = Duration::from_secs(2);
+/// Time between two tries to offer an endpoint.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a conversation ended.
+enum End {
+    /// The controller wants the proxy to end.
+    Exit,
+    Lost,
+}
+
+/// What a proxy consists of.
+pub(crate) struct Control {
+    controller: Client,
+    identity: Rc<Identity>,
+    shards: BTreeMap<ShardKey, Rc<Shard>>,
+    endpoints: Endpoints,
+    /// What was last said about endpoints that cannot be offered.
+    failed: BTreeMap<String, String>,
+    /// When to try those again.
+    offer_at: Instant,
+}
+
+impl Control {
+    pub(crate) fn new(config: ProxyConfig) -> Self {
+        let ProxyConfig { id, controller, secret, limits } = config;
+        let limits = ProxyLimits { max_clients: limits.max_clients.max(1), ..limits };
+        Self {
+            controller: Client::new(controller),
+            identity: Rc::new(Identity {
+                proxy: id,
+                secret,
+                limits,
+                clients: Cell::new(0),
+                news: Notify::new(),
+            }),
+            shards: BTreeMap::new(),
+            endpoints: Endpoints::default(),
+            failed: BTreeMap::new(),
+            offer_at: Instant::now(),
+        }
+    }
+
+    /// Works until the controller says that it should end.
+    pub(crate) async fn run(&mut self) {
+        let mut calls = ticking(RETRY);
+        let mut reachable = true;
+        loop {
+            calls.tick().await;
+            match timeout(CALL_LIMIT, self.controller.open(PATH)).await {
+                Ok(Ok(duplex)) => {
+                    info!(controller = %self.controller.path().display(), "talking");
+                    reachable = true;
+                    match self.converse(duplex).await {
+                        Ok(End::Exit) => return,
+                        Ok(End::Lost) => info!("the controller has ended the conversation"),
+                        Err(error) => {
+                            warn!(error = &error as &dyn std::error::Error, "talking failed");
+                        }
+                    }
+                }
+                outcome => {
+                    if std::mem::take(&mut reachable) {
+                        let path = self.controller.path().display();
+                        warn!(controller = %path, ?outcome, "the controller cannot be reached");
+                    }
+                }
+            }
+            if !self.failed.is_empty() && self.offer_at <= Instant::now() {
+                self.offer(None);
+            }
+        }
+    }
+
+    async fn converse(&mut self, duplex: Duplex<FromProxy, ToProxy>) -> Result<End, LinkError> {
+        let Duplex { sender, mut receiver } = duplex;
+        let proxy = self.identity.proxy.clone();
+        sender.send(&FromProxy::Hello { proxy, pid: std::process::id() })?;
+        // A new controller has heard of no failure yet.
+        for reason in self.failed.values_mut() {
+            reason.clear();
+        }
+        let mut beats = ticking(BEAT);
+        let mut said = Vec::new();
+        let identity = Rc::clone(&self.identity);
+        loop {
+            tokio::select! {
+                message = receiver.recv() => match message? {
+                    None => return Ok(End::Lost),
+                    Some(ToProxy::Exit) => return Ok(End::Exit),
+                    Some(message) => self.hear(message, &sender),
+                },
+                () = identity.news.notified() => {
+                    let now = self.report();
+                    if is_news(&said, &now) {
+                        said = self.beat(&sender)?;
+                    }
+                }
+                _ = beats.tick() => said = self.beat(&sender)?,
+                () = sleep_until(self.offer_at), if !self.failed.is_empty() => {
+                    self.offer(Some(&sender));
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: ToProxy, sender: &Sender<FromProxy>) {
+        match message {
+            ToProxy::Route(route) => {
+                let key = ShardKey { group: route.group.clone(), shard: route.shard.clone() };
+                debug!(%key, rev = %route.rev, epoch = %route.epoch, "route");
+                let identity = &self.identity;
+                let shard = self.shards.entry(key.clone()).or_insert_with(|| {
+                    let shard = Rc::new(Shard::new(key, Rc::clone(identity)));
+                    spawn_local(probe::heal(Rc::clone(&shard)));
+                    shard
+                });
+                if shard.learn(*route) {
+                    self.offer(Some(sender));
+                }
+            }
+            ToProxy::Gone(key) => {
+                if let Some(shard) = self.shards.remove(&key) {
+                    shard.end();
+                    shard.broken.notify_one();
+                }
+                self.offer(Some(sender));
+            }
+            ToProxy::Exit => {}
+        }
+    }
+
+    /// Makes the endpoints what the routes say, and tells what could not be done, once.
+    fn offer(&mut self, sender: Option<&Sender<FromProxy>>) {
+        let mut failed = BTreeMap::new();
+        for Failed { key, address, reason } in self.endpoints.reconcile(&self.shards) {
+            let address = address.to_string();
+            if self.failed.get(&address) != Some(&reason) {
+                warn!(%key, address, reason, "an endpoint cannot be offered");
+                let message = FromProxy::EndpointFailed {
+                    key,
+                    address: address.clone(),
+                    reason: reason.clone(),
+                };
+                // A conversation that is over is noticed where messages are received.
+                let _ = sender.map(|sender| sender.send(&message));
+            }
+            failed.insert(address, reason);
+        }
+        self.failed = failed;
+        self.offer_at = Instant::now() + OFFER_AGAIN;
+    }
+
+    fn report(&self) -> Vec<ProxyShard> {
+        self.shards.values().map(|shard| shard.report()).collect()
+    }
+
+    fn beat(&self, sender: &Sender<FromProxy>) -> Result<Vec<ProxyShard>, LinkError> {
+        let shards = self.report();
+        sender.send(&FromProxy::Beat { shards: shards.clone() })?;
+        Ok(shards)
+    }
+}
+
+/// Whether something has changed that a controller acts on.
+fn is_news(said: &[ProxyShard], now: &[ProxyShard]) -> bool {
+    let same = |a: &ProxyShard, b: &ProxyShard| {
+        (&a.key, a.rev, a.drained, a.released) == (&b.key, b.rev, b.drained, b.released)
+    };
+    said.len() != now.len() || !said.iter().zip(now).all(|(a, b)| same(a, b))
+}
+
+fn ticking(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

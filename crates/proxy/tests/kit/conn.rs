@@ -1,0 +1,108 @@
+//! A client as simple as can be: frames in, frames out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tanist_resp::{Command, ReplyFramer, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::LIMIT;
+
+pub struct Conn {
+    socket: TcpStream,
+    framer: ReplyFramer,
+    input: BytesMut,
+}
+
+impl Conn {
+    /// Connects; an endpoint that is about to be offered is waited for.
+    pub async fn open(address: SocketAddr) -> Self {
+        let connect = async {
+            loop {
+                match TcpStream::connect(address).await {
+                    Ok(socket) => break socket,
+                    // waits: nobody says when a port begins to listen.
+                    Err(_) => sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let socket = timeout(LIMIT, connect).await.expect("the endpoint is offered");
+        socket.set_nodelay(true).unwrap();
+        Self { socket, framer: ReplyFramer::default(), input: BytesMut::new() }
+    }
+
+    pub async fn send_raw(&mut self, raw: &[u8]) {
+        self.socket.write_all(raw).await.unwrap();
+    }
+
+    /// Sends commands written as lines of words, in one write.
+    pub async fn send(&mut self, lines: &[&str]) {
+        let mut out = BytesMut::new();
+        for line in lines {
+            let mut words = line.split(' ');
+            Command::new(words.next().unwrap()).args(words).encode_into(&mut out);
+        }
+        self.send_raw(&out).await;
+    }
+
+    /// The next frame as it is; `None` at the end of the connection.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        timeout(LIMIT, self.read()).await.expect("a reply comes")
+    }
+
+    async fn read(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(reply) = self.framer.next(&mut self.input).unwrap() {
+                return Some(reply.into_raw());
+            }
+            match self.socket.read_buf(&mut self.input).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next frame as text, lines joined by blanks.
+    pub async fn text(&mut self) -> String {
+        let raw = self.next().await.expect("the connection is open");
+        String::from_utf8_lossy(&raw).trim_end().replace("\r\n", " ")
+    }
+
+    /// One command and its reply as text.
+    pub async fn call(&mut self, line: &str) -> String {
+        self.send(&[line]).await;
+        self.text().await
+    }
+
+    /// One command and its reply.
+    pub async fn value(&mut self, line: &str) -> Value {
+        self.send(&[line]).await;
+        Value::decode(&self.next().await.expect("the connection is open")).unwrap()
+    }
+
+    /// Whether nothing comes for a while.
+    pub async fn is_silent(&mut self, millis: u64) -> bool {
+        timeout(Duration::from_millis(millis), self.read()).await.is_err()
+    }
+
+    /// Everything until the end of the connection.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut all = self.input.split().to_vec();
+        let reading = async {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = self.socket.read(&mut buffer).await {
+                all.extend_from_slice(&buffer[..count]);
+            }
+        };
+        timeout(LIMIT, reading).await.expect("the connection ends");
+        all
+    }
+
+    /// Says that nothing more will be sent.
+    pub async fn finish(&mut self) {
+        self.socket.shutdown().await.unwrap();
+    }
+}
