@@ -2,6 +2,7 @@
 //! binary has to offer besides: the hidden subcommand `exec-engine`.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("{err}");
+            // Without a standard error there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{err}");
             ExitCode::from(127)
         }
     }

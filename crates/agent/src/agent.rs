@@ -16,7 +16,7 @@ use std::time::Duration;
 use tanist_core::model::{HostId, Limits, NodeId, Order, Process, RoleSeen, ShardKey};
 use tanist_link::Secret;
 use tanist_link::api::Fault;
-use tanist_link::wire::{FromAgent, Signal, ToAgent};
+use tanist_link::wire::{FromAgent, ProcessKey, Signal, ToAgent};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -93,6 +93,7 @@ pub async fn run(
         fence,
         nodes: BTreeMap::new(),
         tasks: JoinSet::new(),
+        strays: BTreeMap::new(),
         listing: BTreeSet::new(),
         listed: false,
     };
@@ -130,6 +131,8 @@ struct Agent {
     nodes: BTreeMap<NodeId, Handle>,
     /// The nodes' tasks; they end with the agent.
     tasks: JoinSet<()>,
+    /// Engines of this host that run although nothing is known of their nodes.
+    strays: BTreeMap<NodeId, ProcessKey>,
     /// What the supervisor has listed since the conversation was opened.
     listing: BTreeSet<NodeId>,
     /// The supervisor has said everything that exists, at least once.
@@ -192,23 +195,34 @@ impl Agent {
         let (task, handle) = Node::new(node.clone(), dir, record, guard, context);
         self.tasks.spawn(task.live());
         self.nodes.insert(node.clone(), handle);
-        if self.listed {
+        if let Some(process) = self.strays.remove(node) {
+            self.runs(node, process);
+        } else if self.listed {
             self.absent(node);
+        }
+    }
+
+    fn runs(&self, node: &NodeId, process: ProcessKey) {
+        let Some(handle) = self.nodes.get(node) else { return };
+        if *handle.process.borrow() != Proc::Running(process) {
+            self.context.board.process(node, Some(process), Process::Running(None));
+            handle.process.send_replace(Proc::Running(process));
         }
     }
 
     fn hear(&mut self, news: News) -> Result<(), AgentError> {
         match news {
-            News::Opened => self.listing.clear(),
+            News::Opened => {
+                self.listing.clear();
+                self.strays.clear();
+            }
             News::Running(node, process) => {
                 self.listing.insert(node.clone());
-                let Some(handle) = self.nodes.get(&node) else {
-                    warn!(%node, pid = process.pid, "an engine without a directory runs");
-                    return Ok(());
-                };
-                if *handle.process.borrow() != Proc::Running(process) {
-                    self.context.board.process(&node, Some(process), Process::Running(None));
-                    handle.process.send_replace(Proc::Running(process));
+                if self.nodes.contains_key(&node) {
+                    self.runs(&node, process);
+                } else {
+                    warn!(%node, pid = process.pid, "an engine runs whose node is not known");
+                    self.strays.insert(node, process);
                 }
             }
             News::NotStarted(node, reason) => {
@@ -217,6 +231,7 @@ impl Agent {
                 }
             }
             News::Exited(node, process, status) => {
+                self.strays.remove(&node);
                 let handle = self.nodes.get(&node);
                 let same = |handle: &&Handle| *handle.process.borrow() == Proc::Running(process);
                 if let Some(handle) = handle.filter(same) {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tanist_core::model::{NodeId, ShardKey};
+use tracing::warn;
 
 /// The engine's log.
 pub(crate) const ENGINE_LOG: &str = "engine.log";
@@ -61,8 +62,12 @@ impl Layout {
                 io::Error::new(err.kind(), format!("making {}: {err}", dir.display()))
             })?;
         }
-        for left in fs::read_dir(layout.trash())? {
-            fs::remove_dir_all(left?.path())?;
+        // A promise must not be lost with the directory that it is in.
+        File::open(root)?.sync_all()?;
+        for left in fs::read_dir(layout.trash())?.flatten() {
+            if let Err(err) = fs::remove_dir_all(left.path()) {
+                warn!(path = %left.path().display(), %err, "deleting what is left of a node");
+            }
         }
         Ok(layout)
     }

@@ -1,5 +1,7 @@
 //! What happens to engines, and what is said about it.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Restarts of everything but the engine, and of the engine.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod common;
 
 use std::time::Duration;
@@ -359,6 +361,19 @@ async fn an_engine_that_was_started_but_not_recorded_is_recognised() {
     let host = Host::with(config, EngineKind::Redis);
     host.up("web-001", 1, 1, DataOnStart::Load).await;
     assert_eq!(host.pid("web-001"), pid);
+    end(&[&host]).await;
+}
+
+#[tokio::test]
+async fn an_engine_whose_node_is_not_known_is_not_started_over() {
+    let supervisor = Supervisor::start().await;
+    let host = Host::start(&supervisor, "host-1", EngineKind::Redis);
+    let run = host.up("web-001", 1, 1, DataOnStart::Load).await;
+    std::fs::remove_file(host.dir("web-001").join("node.json")).unwrap();
+    let host = host.restart().await;
+    assert_eq!(host.up("web-001", 1, 1, DataOnStart::SetAside).await, run);
+    host.loaded("web-001").await;
+    assert!(std::fs::read_dir(host.dir("web-001").join("aside")).unwrap().next().is_none());
     end(&[&host]).await;
 }
 

@@ -1,5 +1,7 @@
 //! Roles: start, freeze, promote, follow, admit, and what each leaves behind.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod common;
 
 use common::*;

@@ -10,11 +10,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Event, GroupName, GroupSpec, NodeId, Severity, ShardKey, ShardTopology, Term,
+    Epoch, Event, GroupName, GroupSpec, NodeId, RequestId, Rev, Severity, ShardKey, ShardTopology,
+    Term,
 };
 use tanist_link::api::{EventRecord, FailoverRecord};
 use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
@@ -31,6 +32,16 @@ const EVENTS_KEPT: u64 = 10_000;
 pub(crate) struct Held<T> {
     pub(crate) body: T,
     revision: Revision,
+}
+
+/// What is remembered of a shard that is gone: hands keep the revision that they have promised, so a
+/// group of the same name has to go on from it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Retired {
+    rev: Rev,
+    epoch: Epoch,
+    next_seq: u64,
+    request_done: RequestId,
 }
 
 /// What the store holds.
@@ -105,9 +116,12 @@ impl Archive {
     pub(crate) async fn write_spec(
         &mut self,
         spec: GroupSpec,
-        new_shards: Vec<ShardTopology>,
+        mut new_shards: Vec<ShardTopology>,
         events: &[EventRecord],
     ) -> Result<(), ControllerError> {
+        for shard in &mut new_shards {
+            self.go_on(shard).await?;
+        }
         let key = keys::spec(&spec.name);
         let before = self.specs.get(&spec.name).map_or(Revision::ABSENT, |held| held.revision);
         let mut txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
@@ -120,6 +134,20 @@ impl Archive {
             self.topologies.insert(body.key(), Held { body, revision });
         }
         self.specs.insert(spec.name.clone(), Held { body: spec, revision });
+        Ok(())
+    }
+
+    /// Lets a new shard go on from one of the same name that is gone.
+    async fn go_on(&self, shard: &mut ShardTopology) -> Result<(), ControllerError> {
+        let failed = |source| ControllerError::Store { doing: "reading the store", source };
+        let (found, _) = self.store.get(&keys::retired(&shard.key())).await.map_err(failed)?;
+        if let Some(kv) = found {
+            let before: Retired = parse(&kv)?;
+            shard.rev = before.rev.next();
+            shard.epoch = before.epoch.next();
+            shard.next_seq = before.next_seq;
+            shard.request_done = before.request_done;
+        }
         Ok(())
     }
 
@@ -145,6 +173,15 @@ impl Archive {
             self.topologies.keys().filter(|key| key.group == *group).cloned().collect();
         for key in &shards {
             txn = txn.delete(keys::topology(key));
+            if let Some(Held { body, .. }) = self.topologies.get(key) {
+                let retired = Retired {
+                    rev: body.rev,
+                    epoch: body.epoch,
+                    next_seq: body.next_seq,
+                    request_done: body.request_done,
+                };
+                txn = txn.put(keys::retired(key), json(&retired)?);
+            }
         }
         for kv in self.range(&keys::failovers(group)).await?.into_iter().take(100) {
             txn = txn.delete(kv.key);

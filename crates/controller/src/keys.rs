@@ -17,6 +17,13 @@ pub(crate) const EVENTS: &str = "event/";
 /// Prefix of every failover's record.
 pub(crate) const FAILOVERS: &str = "failover/";
 
+/// Prefix of what is remembered of shards that are gone.
+pub(crate) const RETIRED: &str = "retired/";
+
+pub(crate) fn retired(key: &ShardKey) -> String {
+    format!("{RETIRED}{key}")
+}
+
 pub(crate) fn spec(group: &GroupName) -> String {
     format!("{SPECS}{group}")
 }

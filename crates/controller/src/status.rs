@@ -100,7 +100,7 @@ impl Controller {
                 | Cause::Switchover => Word::Unavailable,
             };
         }
-        let whole = shard.in_sync.len() == usize::from(spec.replicas);
+        let whole = self.is_promoted(shard) && shard.in_sync.len() == usize::from(spec.replicas);
         let first = !whole && !self.was_whole.contains(&shard.key());
         let serious = |plan: &Plan| {
             plan.problems.iter().any(|problem| problem.kind.severity() == Severity::Error)
@@ -205,8 +205,9 @@ impl Controller {
             return "silent";
         }
         match report.engine().map(|engine| &engine.role) {
+            // What its agent confirmed is newer than what the last probe saw.
+            Some(_) if is_primary && self.is_promoted(shard) => "primary",
             None => "starting",
-            Some(RoleSeen::Primary { .. }) if is_primary && self.is_promoted(shard) => "primary",
             Some(RoleSeen::Replica { syncing: true, .. }) => "syncing",
             Some(RoleSeen::Replica { link_up: true, .. }) => "replica",
             Some(RoleSeen::Primary { .. } | RoleSeen::Replica { .. }) => "frozen",

@@ -101,7 +101,7 @@ impl Client {
             moved |= self.read_upstream(cx, now);
             moved |= self.read_client(cx);
             self.session.advance(&self.shard, now);
-            self.follow_link();
+            moved |= self.follow_link();
             moved |= self.write_upstream(cx, now);
             moved |= self.write_client(cx);
             if self.session.is_closed() {
@@ -117,15 +117,17 @@ impl Client {
         Poll::Pending
     }
 
-    /// Opens and closes the upstream as the session wishes.
-    fn follow_link(&mut self) {
+    /// Opens and closes the upstream as the session wishes; whether something has begun.
+    fn follow_link(&mut self) -> bool {
         let link = &self.session.link;
+        let mut begun = false;
         if link.serial != self.serial {
             self.serial = link.serial;
             self.upstream = None;
             self.connecting = None;
             self.permit = None;
             if let Some(address) = link.wanted_address() {
+                begun = true;
                 let permits = Arc::clone(&self.shard.connecting);
                 self.connecting = Some(Box::pin(async move {
                     let permit = permits.acquire_owned().await.ok()?;
@@ -141,10 +143,12 @@ impl Client {
         if self.aside.is_none()
             && let Some(request) = self.session.take_side()
         {
+            begun = true;
             let route = self.shard.route();
             let primary = route.map(|route| (route.endpoints.primary, route.endpoints.port));
             self.aside = Some(Box::pin(async move { ask_primary(primary?, request).await }));
         }
+        begun
     }
 
     fn poll_connecting(&mut self, cx: &mut Context<'_>) -> bool {

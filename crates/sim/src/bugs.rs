@@ -51,6 +51,10 @@ bugs! {
     GrowWithoutPending = "a replica joins the in-sync set in one commit",
     /// A newcomer is in sync while a proxy still works by an older route.
     GrowIgnoresProxies = "the in-sync set grows without the proxies' confirmation",
+    /// A proxy is let in although it works by an old route.
+    AdmitBlindly = "a proxy is admitted whatever route it works by",
+    /// The set grows although a cut proxy still has its user.
+    CutNotAwaited = "the in-sync set grows before the primary has deleted a cut proxy's user",
     /// The count of WAIT is believed.
     WaitIsProof = "the number that WAIT returns is taken for proof",
     /// A write is acknowledged once the primary has it.

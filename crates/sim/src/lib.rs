@@ -24,6 +24,7 @@ mod host;
 mod judge;
 mod listen;
 pub mod many;
+pub mod mutants;
 mod mischief;
 mod net;
 mod people;

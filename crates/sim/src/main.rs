@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tanist_sim::{Mode, many};
+use tanist_sim::{Bug, Mode, many, mutants};
 
 #[derive(Parser)]
 #[command(about = "Simulated worlds around Tanist's head")]
@@ -43,6 +43,18 @@ enum Command {
         /// Tell its story.
         #[arg(long)]
         trace: bool,
+        /// Threads.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// Plant each bug until a seed catches it.
+    Mutants {
+        /// Only the bug of this name.
+        #[arg(long)]
+        only: Option<String>,
+        /// Worlds for each bug.
+        #[arg(long, default_value_t = 6000)]
+        worlds: u64,
         /// Threads.
         #[arg(long, default_value_t = 2)]
         threads: usize,
@@ -100,6 +112,17 @@ fn run(command: Command, out: &mut impl Write) -> io::Result<bool> {
             }
             writeln!(out, "violations {}", sum.broken.len())?;
             Ok(sum.broken.is_empty() && never.is_empty())
+        }
+        Command::Mutants { only, worlds, threads } => {
+            let mut free = 0;
+            let named = |bug: &&Bug| only.as_ref().is_none_or(|name| name == bug.name());
+            for bug in Bug::ALL.iter().filter(named) {
+                let caught = mutants::catch(*bug, worlds, threads);
+                writeln!(out, "{}", mutants::line(*bug, caught.as_ref()))?;
+                free += u32::from(caught.is_none());
+            }
+            writeln!(out, "not caught: {free}")?;
+            Ok(free == 0)
         }
     }
 }

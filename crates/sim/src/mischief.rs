@@ -53,6 +53,11 @@ fn misread(bug: Bug, seen: &Observations, decided: &ShardTopology) -> Observatio
                     answer.rev = decided.rev;
                 }
             }
+            Bug::CutNotAwaited => {
+                if let Some(applied) = &mut report.applied {
+                    applied.lanes.retain(|lane| decided.lanes.contains(lane));
+                }
+            }
             Bug::FakeFreeze => {
                 if let Some(engine) = report.engine().cloned() {
                     let state = Fenced::Frozen {
@@ -68,11 +73,12 @@ fn misread(bug: Bug, seen: &Observations, decided: &ShardTopology) -> Observatio
             _ => {}
         }
     }
-    if bug == Bug::GrowIgnoresProxies {
-        for shards in seen.proxies.values_mut() {
-            for proxy in shards.values_mut() {
-                proxy.route = Some((decided.rev, Instant::ZERO));
-            }
+    for (id, shards) in &mut seen.proxies {
+        let known = decided.lanes.contains(id);
+        let believed = (bug == Bug::GrowIgnoresProxies && known)
+            || (bug == Bug::AdmitBlindly && !known);
+        for proxy in shards.values_mut().filter(|_| believed) {
+            proxy.route = Some((decided.rev, Instant::ZERO));
         }
     }
     seen

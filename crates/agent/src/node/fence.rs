@@ -8,15 +8,17 @@
 //!
 //! Not here: what the answers decide (`tanist_core::decide`).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tanist_core::model::{FenceAnswer, Fenced, Offset, Order, Origin, ReplId, RunId};
+use tanist_core::model::{FenceAnswer, Fenced, Offset, Order, Origin, ReplId, RunId, Stall};
 use tanist_link::wire::Signal;
 use tanist_resp::{Info, Value};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::admin::{Failure, info, info_of, replica_of};
+use super::stall::Look;
 use super::{Node, Woken};
 use crate::acl;
 
@@ -26,6 +28,8 @@ const PRIMARY_DEADLINE: Duration = Duration::from_millis(50);
 const MEMBER_DEADLINE: Duration = Duration::from_millis(100);
 /// Pause between two looks at a member that drains.
 const DRAIN_PAUSE: Duration = Duration::from_millis(1);
+/// Pause between two attempts to fence a primary.
+const RETRY_PAUSE: Duration = Duration::from_millis(2);
 /// Pause between two attempts to kill.
 const KILL_PAUSE: Duration = Duration::from_millis(50);
 /// A second replication id that was never set.
@@ -48,9 +52,7 @@ impl Node {
             Some(_) => self.freeze_member(drain_to).await,
         };
         let Some(state) = state else { return };
-        self.record.applied = None;
         self.context.board.change(&self.id, |report| {
-            report.applied = None;
             report.fence = Some(FenceAnswer { rev: order.rev, state });
         });
         if self.dir.exists() {
@@ -58,18 +60,41 @@ impl Node {
         }
     }
 
+    /// Until it confirms that it takes no more writes, or is dead.
     async fn fence_primary(&mut self) -> Option<Fenced> {
-        let until = Instant::now() + PRIMARY_DEADLINE;
-        match self.freeze(until, true).await {
-            Ok(state) => Some(state),
-            Err(Failure::Superseded) => None,
-            Err(Failure::Gone) if self.running().is_none() => Some(Fenced::Dead),
-            Err(failure) => {
-                // It may come back to life at any time and go on taking writes.
-                let text = format!("it did not confirm that it takes no more writes ({failure})");
-                self.context.board.note(Some(&self.id), "EngineKilled", text);
-                self.kill().await.then_some(Fenced::Dead)
+        let began = Instant::now();
+        let process = self.running();
+        let look = || process.and_then(|process| Look::at(process.pid));
+        let before = look();
+        let mut until = began + PRIMARY_DEADLINE;
+        loop {
+            let failure = match self.freeze(until, true).await {
+                Ok(state) => return Some(state),
+                Err(Failure::Superseded) => return None,
+                Err(failure) => failure,
+            };
+            // A broken connection is often the first sign of its end.
+            if self.wait(RETRY_PAUSE).await == Woken::Superseded {
+                return None;
             }
+            if self.running().is_none() {
+                return Some(Fenced::Dead);
+            }
+            if Instant::now() < until {
+                continue;
+            }
+            // One that works or gets no processor on a busy host is given a little longer.
+            let longest = began + self.context.config.limits.stopped;
+            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let stall = before.zip(look()).map(|(before, now)| now.since(before, nanos));
+            if matches!(stall, Some(Stall::Busy | Stall::Starved)) && until < longest {
+                until = longest;
+                continue;
+            }
+            // It may come back to life at any time and go on taking writes.
+            let text = format!("it did not confirm that it takes no more writes ({failure})");
+            self.context.board.note(Some(&self.id), "EngineKilled", text);
+            return self.kill().await.then_some(Fenced::Dead);
         }
     }
 
@@ -100,12 +125,11 @@ impl Node {
         loop {
             self.greet(left(until)).await?;
             let answers = self.ask(&[info_of("replication")], left(until)).await?;
-            let there = answers
-                .first()
-                .map(info)
-                .transpose()?
-                .and_then(|info| info.get_u64("slave_repl_offset"));
-            if there.is_some_and(|there| there >= offset.0) || Instant::now() >= until {
+            let state = answers.first().map(info).transpose()?.unwrap_or_default();
+            let there = state.get_u64("slave_repl_offset").is_some_and(|there| there >= offset.0);
+            // Without a link nothing more will come.
+            let linked = state.get("master_link_status") == Some("up");
+            if there || !linked || Instant::now() >= until {
                 return Ok(());
             }
             if self.wait(DRAIN_PAUSE).await == Woken::Superseded {
@@ -120,7 +144,7 @@ impl Node {
         until: Instant,
         was_primary: bool,
     ) -> Result<Fenced, Failure> {
-        let fence = self.context.fence().ok_or(Failure::NoFence)?;
+        let fence = self.fence_address(left(until)).await?;
         self.greet(left(until)).await?;
         let run = self.admin.as_ref().map(|admin| admin.run.clone()).ok_or(Failure::Gone)?;
         let mut commands = vec![info_of("replication"), replica_of(fence), info_of("replication")];
@@ -131,6 +155,8 @@ impl Node {
             false => self.users.iter().cloned().collect(),
         };
         commands.extend(acl::delete(cut.iter()));
+        // Whatever comes of it, what was true before may not be any more.
+        self.forget_applied();
         let answers = self.ask(&commands, left(until)).await?;
         let [before, pointed, after, ..] = answers.as_slice() else { return Err(Failure::Gone) };
         match pointed.error_code() {
@@ -148,6 +174,20 @@ impl Node {
         }
         let origin = self.record.origin.unwrap_or(Origin::Crash);
         Ok(frozen(&after, run.clone(), origin).unwrap_or(Fenced::Unusable { run: Some(run) }))
+    }
+
+    /// Where to point the engine; waits for the supervisor to say so after it was replaced.
+    pub(super) async fn fence_address(&self, limit: Duration) -> Result<SocketAddr, Failure> {
+        let mut port = self.context.fence.clone();
+        let bound = port.wait_for(Option::is_some);
+        let _ = tokio::time::timeout(limit, bound).await;
+        self.context.fence().ok_or(Failure::NoFence)
+    }
+
+    /// Nothing that was made true holds any more, or it is about to change.
+    pub(super) fn forget_applied(&mut self) {
+        self.record.applied = None;
+        self.context.board.change(&self.id, |report| report.applied = None);
     }
 
     /// Kills the process and waits for its end; false if a newer order arrives.

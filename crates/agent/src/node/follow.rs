@@ -96,7 +96,8 @@ impl Node {
         order: &Order,
         base: Option<&(ReplId, Offset)>,
     ) -> Result<(), Failure> {
-        let fence = self.context.fence().ok_or(Failure::NoFence)?;
+        let fence = self.fence_address(CALM_DEADLINE).await?;
+        self.forget_applied();
         let own = loop {
             let answers =
                 self.ask(&[replica_of(fence), info_of("replication")], CALM_DEADLINE).await?;

@@ -260,8 +260,10 @@ impl Node {
             Err(Failure::Superseded) => debug!(node = %self.id, "superseded"),
             // It is sent again until it is true.
             Err(failure) => {
-                let action = order.action.name();
-                warn!(node = %self.id, action, %failure, "an order was not carried out");
+                let text = format!("{}: {failure}", order.action.name());
+                if self.attempts.is_news(&text) {
+                    warn!(node = %self.id, text, "an order was not carried out");
+                }
             }
         }
     }
@@ -321,12 +323,7 @@ impl Node {
             Proc::Unknown | Proc::Absent => self.killing = false,
             Proc::Running(process) => {
                 self.attempts.began();
-                if let Some(start) = &self.record.start {
-                    let heard = self.process.clone();
-                    let context = Arc::clone(&self.context);
-                    let id = self.id.clone();
-                    tokio::spawn(probe::watch(id, process, start.address, heard, context));
-                }
+                self.probe(process);
             }
             Proc::NotStarted(reason) => self.failed(reason),
             Proc::Exited(status) => {
@@ -334,6 +331,13 @@ impl Node {
                 self.ended(&status, killed);
             }
         }
+    }
+
+    /// Begins to probe the process, if it is known where it listens.
+    fn probe(&self, process: ProcessKey) {
+        let Some(start) = &self.record.start else { return };
+        let (heard, context) = (self.process.clone(), Arc::clone(&self.context));
+        tokio::spawn(probe::watch(self.id.clone(), process, start.address, heard, context));
     }
 
     /// Waits until something happens or `limit` is over.

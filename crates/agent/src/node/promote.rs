@@ -51,8 +51,7 @@ impl Node {
         let role = answers.last().and_then(role_word);
         if role != Some("master") {
             // Not what was reported before either: it has to be promoted again.
-            self.record.applied = None;
-            self.context.board.change(&self.id, |report| report.applied = None);
+            self.forget_applied();
             return Err(Failure::Refused(format!("its role is {}", role.unwrap_or("unknown"))));
         }
         let applied = Applied {

@@ -112,7 +112,13 @@ impl Node {
         let asked = StartedAs { engine, address, memory_bytes };
         let mut set_aside = data == DataOnStart::SetAside;
         loop {
-            if self.running().is_some() {
+            if let Some(process) = self.running() {
+                if self.record.start.is_none() {
+                    // The record of an engine that runs was lost; the order says the same.
+                    self.record.start = Some(asked.clone());
+                    self.save().await;
+                    self.probe(process);
+                }
                 if self.up().await == Woken::Process {
                     continue;
                 }
@@ -140,6 +146,11 @@ impl Node {
                 Woken::Elapsed => self.failed("the host's supervisor does not answer".to_owned()),
             }
         }
+    }
+
+    /// A start was asked for, and nothing is known yet of what became of it.
+    pub(super) fn is_starting(&self) -> bool {
+        self.attempts.awaited && self.running().is_none()
     }
 
     /// Waits until the running engine answers.

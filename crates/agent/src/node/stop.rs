@@ -51,6 +51,10 @@ impl Node {
 
     /// Freezes the engine, lets it write everything to its disk and end, and records what it had.
     pub(super) async fn stop(&mut self) {
+        if self.is_starting() {
+            // What it waits for is the process; a failed start is as good.
+            self.wait(CALM_DEADLINE).await;
+        }
         let Some(process) = self.running() else { return };
         let last = self.last_state().await;
         let until = Instant::now() + END_DEADLINE;

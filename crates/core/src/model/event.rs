@@ -245,7 +245,7 @@ impl EventKind {
             Self::NodePlaced { node, zone } => format!("{node} placed in {zone}"),
             Self::ProxyCut { proxy } => format!("lanes of the silent proxy {proxy} cut"),
             Self::ProxyAdmitted { proxy } => format!("proxy {proxy} admitted"),
-            Self::GroupDeleted => "group deleted".to_owned(),
+            Self::GroupDeleted => "the group is being deleted".to_owned(),
         }
     }
 }

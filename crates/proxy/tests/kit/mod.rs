@@ -6,6 +6,7 @@
 //! Not here: deciding anything; tests play the controller and the agents.
 
 #![allow(dead_code, reason = "every test uses its own part of the kit")]
+#![allow(unreachable_pub, reason = "the kit is a module of each test")]
 
 pub mod conn;
 pub mod engine;

@@ -81,8 +81,11 @@ async fn wait(
         if started.elapsed() > PATIENCE {
             out.line("");
             let problems = group.shards.iter().flat_map(|shard| &shard.problems);
-            let why: Vec<String> =
-                problems.map(|problem| format!("{} {}", problem.kind, problem.detail)).collect();
+            let waits = group.shards.iter().flat_map(|shard| &shard.waits);
+            let why: Vec<String> = problems
+                .map(|problem| format!("{} {}", problem.kind, problem.detail))
+                .chain(waits.map(|wait| wait.detail.clone()))
+                .collect();
             let message =
                 format!("{name} is {} after {PATIENCE:?}: {}", group.status, why.join("; "));
             return Err(
