@@ -5,7 +5,9 @@
 //! Not here: figures (`benches/`).
 
 mod bad_start;
+mod documents;
 mod faults;
+mod loss;
 mod persistence;
 mod truth;
 

@@ -28,6 +28,7 @@ const SPECIAL: [(&str, Uses); 6] = [
     // A proxy that could read the store could act on a decision before its fence holds.
     ("tanist-proxy", Uses::Only(&["tanist-core", "tanist-resp", "tanist-link"])),
     // The simulated world proves the pure parts; whatever else it used would not be simulated.
+    ("tanist-check", Uses::Only(&["tanist-core"])),
     ("tanist-sim", Uses::Only(&["tanist-core", "tanist-resp"])),
     ("tanist-lab", Uses::Everything),
     ("tanist-tests", Uses::Everything),

@@ -81,7 +81,7 @@ const RULES: [Rule; 11] = [
     },
     Rule {
         words: &[&["decide("]],
-        place: Place::Only(&["tanist-core", "tanist-controller", "tanist-sim"]),
+        place: Place::Only(&["tanist-core", "tanist-controller", "tanist-sim", "tanist-check"]),
         why: "one head decides; a second one would be a second opinion",
         fix: "change the spec and let the controller decide",
     },

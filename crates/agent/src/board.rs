@@ -239,6 +239,7 @@ impl Board {
                     // An urgent change ends the collecting.
                     let _ = tokio::time::timeout(COLLECT, self.urgent.notified()).await;
                 }
+                // waits: an unchanged state is reported once in a while.
                 () = tokio::time::sleep(every) => {}
             }
             for message in self.take() {

@@ -106,8 +106,8 @@ impl Link {
                 }
                 Err(err) => debug!(err = &err as &dyn std::error::Error, "no supervisor"),
             }
-            // waits: nothing tells when a socket will be offered again.
             tokio::select! {
+                // waits: nothing tells when a socket will be offered again.
                 () = sleep(pause) => pause = (pause * 2).min(PAUSE.1),
                 () = self.news.closed() => return,
             }

@@ -167,6 +167,7 @@ async fn writes_refused_for_lack_of_memory_are_seen(engine: EngineKind) {
     let refusing = async {
         loop {
             assert_eq!(client.call(&["SET", "k", &value]).await.error_code(), Some("OOM"));
+            // waits: the pace of a client that goes on trying.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -120,6 +120,7 @@ async fn a_killed_supervisor_leaves_engines_running_and_its_successor_recognises
         loop {
             // Requests to a supervisor that is away are lost; whoever wants something asks again.
             a.send(ToAgent::Inject { node: "web-001".into(), fault }).await;
+            // waits: the pace of somebody who goes on asking.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use tanist_core::decide::heir_missing;
 use tanist_core::model::{
     Cause, GroupName, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
 };
@@ -163,13 +164,31 @@ impl Controller {
             Ok(added) => added,
             Err(err) => return Ok(Err(err)),
         };
+        let key = ShardKey { group: name.clone(), shard: shard.clone() };
+        if let Some(refusal) = self.would_only_wait(&key, asked) {
+            return Ok(Err(refusal));
+        }
         if let Err(err) = self.archive.write_spec(spec, Vec::new(), &[]).await {
             let refusal = internal_ref(&err);
             self.survive(err)?;
             return Ok(Err(refusal));
         }
-        touched.shards.insert(ShardKey { group: name.clone(), shard: shard.clone() });
+        touched.shards.insert(key);
         Ok(Ok(MoveAccepted { shard, request }))
+    }
+
+    /// The refusal of a request that nobody could carry out as things are.
+    fn would_only_wait(&self, key: &ShardKey, asked: &MovePrimary) -> Option<ApiError> {
+        let (spec, shard) = self.shard(key)?;
+        let (seen, limits) = (&self.observer.seen, &self.config.limits);
+        let missing = heir_missing(&spec, &shard, seen, limits, boot_time(), asked.to.as_ref());
+        let missing = missing.filter(|_| !asked.accept_loss)?;
+        let name = &key.group;
+        let remedy = format!(
+            "wait: tanist status {name}    or lose what it lacks: \
+             tanist failover {name} --to NODE --accept-loss"
+        );
+        Some(ApiError::new("T204", format!("{name}: {missing}"), remedy))
     }
 
     /// Drops a request that has waited for too long, and says so.

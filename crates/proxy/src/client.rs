@@ -98,12 +98,16 @@ impl Client {
             let now = Instant::now();
             let mut moved = self.poll_connecting(cx);
             moved |= self.poll_aside(cx);
+            let wanted = self.wanted();
             moved |= self.read_upstream(cx, now);
             moved |= self.read_client(cx);
             self.session.advance(&self.shard, now);
             moved |= self.follow_link();
             moved |= self.write_upstream(cx, now);
             moved |= self.write_client(cx);
+            // A side that was not asked above would never be heard.
+            let wants = self.wanted();
+            moved |= (wants.0 && !wanted.0) || (wants.1 && !wanted.1);
             if self.session.is_closed() {
                 return Poll::Ready(());
             }
@@ -248,16 +252,15 @@ impl Client {
     }
 
     fn write_client(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.session.client_out.len();
-        if before == 0 {
-            return false;
-        }
-        if poll_write(&self.socket, cx, &mut self.session.client_out).is_err() {
+        let lost = poll_write(&self.socket, cx, &mut self.session.client_out).is_err();
+        if lost {
             self.session.client_lost();
-            return true;
         }
-        // What was not read because too much waited may be read now.
-        before >= self.shard.identity.limits.output_bytes && self.session.client_out.is_empty()
+        lost
+    }
+
+    fn wanted(&self) -> (bool, bool) {
+        (self.session.wants_client(), self.session.wants_upstream())
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {

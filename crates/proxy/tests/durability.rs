@@ -1,5 +1,7 @@
 //! What an acknowledged write means in a `sync` group.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod kit;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! What a client sees when the primary changes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod kit;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! What a client sees while nothing goes wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod kit;
 
 use kit::{Binary, Conn, World};

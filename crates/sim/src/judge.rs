@@ -189,6 +189,30 @@ impl World {
             let to = self.judge.acked_to.entry(*log).or_default();
             *to = (*to).max(*off);
         }
+        self.judge_proof(write, epoch);
+    }
+
+    /// V2 at the moment of an acknowledgement: every member whose answer would count has the write.
+    fn judge_proof(&mut self, write: WriteId, epoch: u64) {
+        let Some(topology) = self.store.topology.clone() else { return };
+        if self.is_async() || self.judge.accepted || topology.epoch.0 != epoch {
+            return;
+        }
+        for tag in &topology.in_sync {
+            let Some(proc) = self.proc_of(&tag.run) else { continue };
+            let engine = &self.procs[proc];
+            if engine.alive && !engine.loading && !self.logs.holds(engine.pos, write) {
+                let (key, version) = self.judge.name(write);
+                let rev = topology.rev;
+                let detail = format!("{tag} is in sync at {rev}, lacks write {version} of {key}");
+                return self.violated("V2", detail);
+            }
+        }
+    }
+
+    /// The engine has executed the write, whatever became of its reply.
+    pub(crate) fn was_executed(&self, write: WriteId) -> bool {
+        self.judge.writes[write as usize].executed_at.is_some()
     }
 
     /// P1: once an epoch's primary has executed an acknowledged write, no older one executes

@@ -68,14 +68,12 @@ struct Batch {
     requests: Vec<Request>,
     /// How many of them were sent to their last byte.
     whole: usize,
-    position: Option<u64>,
     sent_at: u64,
 }
 
 /// One proxy process.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    pub(crate) seat: usize,
     pub(crate) number: usize,
     pub(crate) up: bool,
     gate: Gate,
@@ -101,7 +99,6 @@ impl World {
         self.proxy_ids.push(ProxyId::new(format!("proxy-{}.{number}", seat + 1)));
         self.after(MILLI, Event::ProxyTick { seat, number });
         Proxy {
-            seat,
             number,
             up: true,
             gate: Gate::default(),
@@ -245,10 +242,13 @@ impl World {
         if !self.has(Bug::ReleaseOldEpoch) {
             return;
         }
-        let answered = self.proxies[seat].batch.as_ref().is_some_and(|b| b.position.is_some());
-        if answered && let Some(batch) = self.proxies[seat].batch.take() {
-            for request in batch.requests {
+        let Some(batch) = self.proxies[seat].batch.take() else { return };
+        for request in batch.requests {
+            // The replies to the commands come before that to WAIT.
+            if self.was_executed(request.write) {
                 self.acknowledge_client(request, batch.epoch);
+            } else {
+                self.answer_client(request, Answer::Uncertain);
             }
         }
     }
@@ -308,11 +308,10 @@ impl World {
     ) {
         let async_group = self.is_async();
         let bug = self.config.bug;
-        let proxy = &mut self.proxies[seat];
-        let Some(batch) = proxy.batch.as_mut().filter(|batch| batch.number == number) else {
+        let proxy = &self.proxies[seat];
+        let Some(batch) = proxy.batch.as_ref().filter(|batch| batch.number == number) else {
             return;
         };
-        batch.position = Some(position);
         let lane = batch.lane;
         let required = proxy.gate.required();
         let acks = acked.iter().map(|(tag, offset)| (&**tag, Offset(*offset)));
@@ -393,7 +392,7 @@ impl World {
         let number = proxy.batches;
         let count = if unproven { 0 } else { proxy.gate.required().len() };
         proxy.batch =
-            Some(Batch { number, lane, epoch, requests, whole, position: None, sent_at: now });
+            Some(Batch { number, lane, epoch, requests, whole, sent_at: now });
         let delay = self.stream_delay();
         if whole > 0 {
             let ask = Ask::Batch { batch: number, writes, count };

@@ -216,5 +216,6 @@ async fn superseded(mut errands: watch::Receiver<Errand>) {
     if errands.changed().await.is_err() {
         return;
     }
+    // waits: the moment that the older work is given to end by itself.
     sleep(GRACE).await;
 }

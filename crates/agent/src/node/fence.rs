@@ -66,6 +66,12 @@ impl Node {
         let process = self.running();
         let look = || process.and_then(|process| Look::at(process.pid));
         let before = look();
+        // A stopped process confirms nothing until somebody continues it.
+        if before.is_some_and(|look| look.since(look, 1) == Stall::Stopped) {
+            let text = "its process is stopped and could be continued at any time".to_owned();
+            self.context.board.note(Some(&self.id), "EngineKilled", text);
+            return self.kill().await.then_some(Fenced::Dead);
+        }
         let mut until = began + PRIMARY_DEADLINE;
         loop {
             let failure = match self.freeze(until, true).await {

@@ -354,6 +354,7 @@ impl Node {
                 self.observe();
                 Woken::Process
             }
+            // waits: the limit is the event.
             () = sleep(limit) => Woken::Elapsed,
         }
     }

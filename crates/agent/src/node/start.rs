@@ -36,8 +36,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 const CONNECT_PAUSE: Duration = Duration::from_millis(3);
 /// Copies of data set aside that are kept per node.
 const ASIDES: usize = 2;
-/// An append-only file of an engine that never held a key is at most this long, in bytes.
-const EMPTY_DATA: u64 = 512;
+/// A snapshot without entries is at most this long, in bytes.
+const HEADERS: u64 = 4096;
 /// How the supervisor's words for the end by SIGKILL end.
 const KILLED: &str = "signal 9";
 /// How much of the end of an engine's log is read for a reason, in bytes.
@@ -298,17 +298,36 @@ fn has_data(data: &Path) -> bool {
     entries.flatten().any(|entry| entry.path().extension().is_some_and(|ext| ext == "manifest"))
 }
 
-/// The data is more than what an engine writes when it starts with nothing.
+/// The data holds a key or a function: it is more than what an engine writes when it starts with
+/// nothing. What cannot be read is worth keeping.
 fn is_worth_keeping(data: &Path) -> io::Result<bool> {
-    let mut bytes = 0;
-    for dir in [data.to_owned(), data.join("appendonlydir")] {
-        let Ok(entries) = fs::read_dir(dir) else { continue };
-        for entry in entries {
-            let meta = entry?.metadata()?;
-            bytes += if meta.is_file() { meta.len() } else { 0 };
+    let Ok(entries) = fs::read_dir(data.join("appendonlydir")) else { return Ok(false) };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.to_string_lossy();
+        let kept = if name.ends_with(".base.rdb") {
+            fs::metadata(&path)?.len() > HEADERS
+                || fs::read(&path).map_or(true, |snapshot| has_entries(&snapshot))
+        } else if name.ends_with(".aof") {
+            fs::metadata(&path)?.len() > 0
+        } else {
+            false
+        };
+        if kept {
+            return Ok(true);
         }
     }
-    Ok(bytes > EMPTY_DATA)
+    Ok(false)
+}
+
+/// The snapshot has an opcode that comes before keys or functions. One of those bytes in a header
+/// field is taken for an opcode too, which only keeps too much.
+fn has_entries(snapshot: &[u8]) -> bool {
+    const SELECT_DB: u8 = 0xfe;
+    const FUNCTION: u8 = 0xf5;
+    const CHECKSUM: usize = 8;
+    let body = snapshot.get(..snapshot.len().saturating_sub(CHECKSUM)).unwrap_or_default();
+    body.iter().any(|byte| matches!(*byte, SELECT_DB | FUNCTION))
 }
 
 /// Why an engine ended, from how it ended and the end of its log.

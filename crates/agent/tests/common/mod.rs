@@ -77,6 +77,7 @@ impl Supervisor {
     async fn reachable(&self) {
         let connected = async {
             while tokio::net::UnixStream::connect(self.socket()).await.is_err() {
+                // waits: nothing tells when a socket is offered.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -331,6 +332,7 @@ impl Engine {
     pub(crate) async fn flushed(&mut self) {
         let flushed = async {
             while self.info("persistence").await.get("aof_buffer_length") != Some("0") {
+                // waits: the engine offers no event for an empty buffer.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -159,7 +159,12 @@ fn follow(
     copying: &mut BTreeSet<HostId>,
 ) -> Option<Action> {
     let id = match &report.process {
-        Process::Absent | Process::Failed(_) => return start(view, member, DataOnStart::SetAside),
+        // Only beside a primary that serves is a replica's disk of no more use: after the end of
+        // everything it may be the best copy there is.
+        Process::Absent | Process::Failed(_) if view.serves(primary) => {
+            return start(view, member, DataOnStart::SetAside);
+        }
+        Process::Absent | Process::Failed(_) => return None,
         Process::Unknown | Process::Running(None) => return None,
         Process::Running(Some(id)) => id,
     };

@@ -27,6 +27,7 @@ pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
 pub use placement::{found, free_endpoints};
 pub use routing::route;
+pub use vacate::heir_missing;
 
 use crate::model::{
     EngineSeen, Event, EventKind, GroupSpec, Instant, Limits, Member, NodeId, NodeSeen,
@@ -114,6 +115,13 @@ impl<'a> View<'a> {
     pub(crate) fn request(&self) -> Option<&'a crate::model::MoveRequest> {
         let request = self.asked.requests.get(&self.decided.shard)?;
         (request.id > self.decided.request_done).then_some(request)
+    }
+
+    /// The primary has confirmed its role and answers.
+    pub(crate) fn serves(&self, primary: &Run) -> bool {
+        self.promoted(primary)
+            && !self.run_gone(primary)
+            && self.verdict(&primary.node) == Verdict::Alive
     }
 
     /// The primary has been told that it is, and has confirmed it.

@@ -9,8 +9,8 @@
 
 use super::{Draft, Verdict, View};
 use crate::model::{
-    Cause, Durability, EventKind, MoveKind, MoveRequest, NodeId, Primaryship, Run, Vacancy,
-    WaitKind,
+    Cause, Durability, EventKind, GroupSpec, Instant, Limits, MoveKind, MoveRequest, NodeId,
+    Observations, Primaryship, Run, ShardTopology, Vacancy, WaitKind,
 };
 
 /// Proposes a vacancy if one is due; returns whether it did.
@@ -117,19 +117,41 @@ fn could_take_over(view: &View<'_>, node: &NodeId) -> bool {
     holds_all && !view.run_gone(&tag.run) && view.verdict(node) == Verdict::Alive
 }
 
+/// Why nobody, or not `to`, could take over if it were asked for now; `None` if somebody could.
+///
+/// The same judgment as the decision's own, so that a request that would only wait can be refused.
+pub fn heir_missing(
+    asked: &GroupSpec,
+    decided: &ShardTopology,
+    seen: &Observations,
+    limits: &Limits,
+    now: Instant,
+    to: Option<&NodeId>,
+) -> Option<String> {
+    let view = View { asked, decided, seen, limits, now };
+    match decided.primary() {
+        Some(primary) => heir_wanted(&view, primary, to),
+        None => Some("nobody is primary".to_owned()),
+    }
+}
+
+fn heir_wanted(view: &View<'_>, primary: &Run, to: Option<&NodeId>) -> Option<String> {
+    match to {
+        Some(node) if could_take_over(view, node) => None,
+        Some(node) => Some(format!("{node} is not in sync")),
+        None if anyone_could_take_over(view, primary) => None,
+        None => Some("no replica is in sync".to_owned()),
+    }
+}
+
 fn requested(view: &View<'_>, primary: &Run, request: &MoveRequest, draft: &mut Draft) -> bool {
     if request.to.as_ref() == Some(&primary.node) {
         draft.next.request_done = request.id;
         return true;
     }
-    let heir_ready = match &request.to {
-        Some(node) => could_take_over(view, node),
-        None => anyone_could_take_over(view, primary),
-    };
     let forced = request.accept_loss && request.to.is_some();
-    if !heir_ready && !forced {
-        let who = request.to.as_ref().map_or("no replica".to_owned(), |node| format!("{node} not"));
-        draft.wait(WaitKind::Heir, format!("{who} in sync"));
+    if let Some(missing) = heir_wanted(view, primary, request.to.as_ref()).filter(|_| !forced) {
+        draft.wait(WaitKind::Heir, missing);
         return false;
     }
     match request.kind {

@@ -31,12 +31,16 @@ struct Fates<'a> {
     items: VecDeque<Item>,
     /// Where the transaction begins that the next items may belong to.
     group: Option<usize>,
+    /// The transaction that the engine has begun to answer will be queued again.
+    kept: bool,
     /// That transaction is over.
     ended: bool,
     /// Bytes of requests that are answered now.
     answered: usize,
     /// RESET took effect.
     reset: bool,
+    /// Answered requests before this place were followed by one that changed the connection.
+    changed_at: usize,
 }
 
 impl Fates<'_> {
@@ -64,19 +68,25 @@ impl Fates<'_> {
                 *item = Item::Answer(Answer::to(pending, Bytes::from_static(text)));
             }
         }
-        self.ended = true;
+        self.ended |= !self.kept;
     }
 
-    fn judge(&mut self, flight: Flight) {
+    /// EXEC or DISCARD will be sent again, so what it closes is queued again first.
+    fn keep_group(&mut self) {
+        self.group = None;
+        self.kept = true;
+    }
+
+    fn judge(&mut self, index: usize, flight: Flight) {
         match (flight.reply.clone(), flight.settled) {
-            (Some(reply), true) => self.judge_unproven(flight, reply),
+            (Some(reply), true) => self.judge_unproven(index, flight, reply),
             (Some(reply), false) => self.judge_evidence(flight, &reply),
             (None, _) => self.judge_unanswered(flight),
         }
     }
 
     /// The engine has answered, but not everybody who must have it is known to.
-    fn judge_unproven(&mut self, flight: Flight, reply: Bytes) {
+    fn judge_unproven(&mut self, index: usize, flight: Flight, reply: Bytes) {
         let pending = flight.pending;
         let plain_error = flight.role == Role::Plain
             && pending.class != Class::Script
@@ -85,7 +95,10 @@ impl Fates<'_> {
             Role::Exec => self.uncertain(&pending),
             Role::Plain if plain_error => self.answer(&pending, reply),
             Role::Plain if pending.effect.is_write() => self.uncertain(&pending),
-            // It may have read what is not proven.
+            // It may have read what is not proven, and cannot be asked again in another database.
+            Role::Plain if pending.effect.is_read() && index < self.changed_at => {
+                self.uncertain(&pending);
+            }
             Role::Plain if pending.effect.is_read() => self.replay(pending),
             _ => self.answer(&pending, reply),
         }
@@ -103,7 +116,7 @@ impl Fates<'_> {
                 self.replay(pending);
             }
             Role::Exec if flight.refused || reply.first() != Some(&b'*') || is_nil(reply) => {
-                self.group = None;
+                self.keep_group();
                 self.replay(pending);
             }
             Role::Exec => {
@@ -141,7 +154,9 @@ impl Fates<'_> {
                 self.group = Some(self.items.len());
                 self.replay(pending);
             }
-            (Role::Queued, _) | (Role::Exec | Role::Discard | Role::Reset, Sent::NotWhole) => {
+            (Role::Queued, _) => self.replay(pending),
+            (Role::Exec | Role::Discard | Role::Reset, Sent::NotWhole) => {
+                self.keep_group();
                 self.replay(pending);
             }
             (Role::Exec, Sent::Whole) => {
@@ -193,6 +208,21 @@ impl Fates<'_> {
     }
 }
 
+/// Where the last answered request is that changed the connection's state.
+fn changed_at(slots: &VecDeque<Slot>) -> usize {
+    let changes = |slot: &Slot| match slot {
+        Slot::Flight(flight) if flight.settled => match flight.role {
+            Role::Plain => {
+                matches!(flight.pending.effect, Effect::Connection | Effect::Subscription)
+            }
+            Role::Multi | Role::Queued | Role::Reset => true,
+            Role::Exec | Role::Instead(_) | Role::Discard | Role::Side => false,
+        },
+        _ => false,
+    };
+    slots.iter().rposition(changes).unwrap_or_default()
+}
+
 fn is_nil(reply: &[u8]) -> bool {
     reply.starts_with(b"*-1")
 }
@@ -201,6 +231,9 @@ impl Session {
     /// Gives the upstream up: every request in flight meets its fate.
     pub(super) fn lose(&mut self, shard: &Shard) {
         let Some(lane) = self.link.lane.clone() else { return };
+        if shard.is_valid(&lane) {
+            self.release(shard);
+        }
         let refused = self.slots.iter().any(|slot| match slot {
             Slot::Flight(flight) => flight.refused,
             Slot::Answer(_) => false,
@@ -213,17 +246,19 @@ impl Session {
             releasable,
             items: VecDeque::new(),
             group: self.transaction.is_open().then_some(0),
+            kept: false,
             ended: false,
             answered: 0,
             reset: false,
+            changed_at: changed_at(&self.slots),
         };
         let mut aside = None;
-        for slot in mem::take(&mut self.slots) {
+        for (index, slot) in mem::take(&mut self.slots).into_iter().enumerate() {
             match slot {
                 Slot::Answer(answer) => fates.items.push_back(Item::Answer(answer)),
                 // It is not on this upstream.
                 Slot::Flight(flight) if flight.role == Role::Side => aside = Some(flight),
-                Slot::Flight(flight) => fates.judge(flight),
+                Slot::Flight(flight) => fates.judge(index, flight),
             }
         }
         let Fates { mut items, ended, answered, reset, .. } = fates;

@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 use tanist_core::gate::HOLD_LIMIT;
+use tanist_resp::Effect;
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
@@ -96,6 +97,7 @@ impl Session {
     fn step(&mut self, pending: &Pending, shard: &Shard, now: Instant, batch_writes: bool) -> Step {
         let blocked = self.is_blocked()
             || self.proof.is_some()
+            || self.is_window_full()
             || (self.proof_wanted && !self.forward.multi)
             || matches!(self.link.phase, Phase::Draining { .. });
         if blocked {
@@ -143,14 +145,12 @@ impl Session {
         }
     }
 
-    /// Whether nothing could be asked of the engine right after this request.
+    /// Whether a batch with a write ends before this request: nothing could be asked of the engine
+    /// right after it, or reads of the batch could not be repeated.
     fn ends_batch(&self, pending: &Pending) -> bool {
         !self.forward.multi
             && (pending.effect.is_blocking()
-                || matches!(
-                    pending.class,
-                    Class::Multi | Class::Reset | Class::Subscribe(_) | Class::Monitor
-                ))
+                || matches!(pending.effect, Effect::Connection | Effect::Subscription))
     }
 
     fn is_paused(&self, pending: &Pending, now: Instant) -> bool {

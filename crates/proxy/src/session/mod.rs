@@ -42,6 +42,10 @@ use state::State;
 use transaction::Transaction;
 pub(crate) use upstream::{Link, Phase};
 
+/// What the next reply is taken to be before there was one, in bytes.
+const FIRST_GUESS: usize = 4 << 10;
+/// Fewest and most requests in flight for one client.
+const WINDOW: (usize, usize) = (16, 16 << 10);
 /// Replies that may be withheld for one proof, in bytes.
 const MAX_WITHHELD: usize = 64 << 20;
 
@@ -134,6 +138,8 @@ pub(crate) struct Session {
     proof_wanted: bool,
     /// Bytes of replies in slots.
     withheld: usize,
+    /// The recent replies' size on average, in bytes.
+    usual_reply: usize,
     /// A request for the primary's own endpoint, until somebody takes it.
     side: Option<Bytes>,
     stop: Stop,
@@ -172,6 +178,7 @@ impl Session {
             proofs: 0,
             proof_wanted: false,
             withheld: 0,
+            usual_reply: FIRST_GUESS,
             side: None,
             stop: Stop::Empty,
             held_since: None,
@@ -187,10 +194,7 @@ impl Session {
         if shard.gone.get() || self.endpoint.closed.get() {
             self.closing = Closing::Now;
         }
-        if self.generation != shard.generation.get() {
-            self.generation = shard.generation.get();
-            self.follow_route(shard, now);
-        }
+        self.look_at_route(shard, now);
         self.read_replies(shard, now);
         self.check_link(shard, now);
         self.check_proof(shard, now);
@@ -199,6 +203,13 @@ impl Session {
         self.pump(shard, now);
         self.release(shard);
         self.finish(shard);
+    }
+
+    fn look_at_route(&mut self, shard: &Shard, now: Instant) {
+        if self.generation != shard.generation.get() {
+            self.generation = shard.generation.get();
+            self.follow_route(shard, now);
+        }
     }
 
     /// The client will send no more.
@@ -329,6 +340,15 @@ impl Session {
     fn is_parked(&self) -> bool {
         self.cursor + 1 == self.slots.len()
             && matches!(self.slots.back(), Some(Slot::Flight(flight)) if flight.is_parked())
+    }
+
+    /// Whether the engine owes this client as much as may wait for it: an engine puts no limit to
+    /// the replies that it keeps for a client who does not read them.
+    fn is_window_full(&self) -> bool {
+        let room = self.limits.output_bytes / self.usual_reply.max(1);
+        let window = room.clamp(WINDOW.0, WINDOW.1);
+        self.slots.len() - self.cursor.min(self.slots.len()) >= window
+            || self.client_out.len() >= self.limits.output_bytes
     }
 
     fn drop_queued(&mut self) {

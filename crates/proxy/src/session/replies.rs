@@ -112,6 +112,7 @@ impl Session {
     }
 
     fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
+        self.usual_reply = (self.usual_reply * 7 + reply.raw().len()) / 8;
         let lane_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
         let draining = matches!(self.link.phase, Phase::Draining { .. });
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
@@ -269,7 +270,8 @@ impl Session {
             match self.slots.front() {
                 None => break,
                 Some(Slot::Flight(flight)) => {
-                    if flight.reply.is_none() || (flight.gated && withholding) {
+                    // What came while the upstream was given up is only evidence.
+                    if !flight.settled || (flight.gated && withholding) {
                         break;
                     }
                 }

@@ -133,7 +133,10 @@ impl Client {
     async fn write(self) -> Ledger {
         let mut ledger = Ledger::default();
         let rate = f64::from(self.load.writes_per_second.max(1)) / f64::from(self.load.connections);
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+        let period = Duration::from_secs_f64(1.0 / rate);
+        // In turns: clients in step would leave gaps that are the load's own.
+        let turn = period.mul_f64(self.number as f64 / f64::from(self.load.connections.max(1)));
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + turn, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let value = "v".repeat(self.load.value_bytes);
         let mut last_acked = None;
