@@ -107,7 +107,7 @@ pub const RULES: &[ProblemRule] = &[
     ProblemRule {
         kind: ProblemKind::ReplicaSilent,
         meaning: "a replica's process does not answer",
-        remedy: "it leaves the in-sync set so that writes do not wait for it; it comes back when it answers",
+        remedy: "it leaves the in-sync set (at once if it hangs, after 2 s if it is slow) and comes back when it answers",
         find: |view| on_replicas(view, |verdict| matches!(verdict, Verdict::Slow | Verdict::Hung)),
     },
     ProblemRule {

@@ -50,8 +50,16 @@ fn lost(view: &View<'_>, primary: &Run, tag: &Tag) -> Option<String> {
     }
     match view.verdict(&tag.run.node) {
         Verdict::HostLost => return Some("its host is not heard from".to_owned()),
-        Verdict::Hung | Verdict::Slow => return Some("it does not answer".to_owned()),
+        Verdict::Hung => return Some("it does not answer".to_owned()),
         Verdict::Gone => return Some("its process is gone".to_owned()),
+        // One that works or waits for a processor is worth a pause of the writes: without it they
+        // would be acknowledged by fewer.
+        Verdict::Slow => {
+            let silent = view.report(&tag.run.node).map(|seen| seen.report.silent);
+            if silent.is_some_and(|silent| silent >= view.limits.behind) {
+                return Some("it has been too slow to answer".to_owned());
+            }
+        }
         Verdict::Alive | Verdict::Unknown => {}
     }
     let behind = as_primary_sees(view, primary, tag)?.behind;
