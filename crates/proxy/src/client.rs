@@ -270,6 +270,7 @@ impl Client {
             self.armed = Some(deadline);
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(deadline),
+                // waits: the deadline is the event.
                 None => self.timer = Some(Box::pin(sleep_until(deadline))),
             }
         }

@@ -93,12 +93,13 @@ impl Control {
                         }
                     }
                 }
-                outcome => {
+                Ok(Err(error)) => {
                     if std::mem::take(&mut reachable) {
-                        let path = self.controller.path().display();
-                        warn!(controller = %path, ?outcome, "the controller cannot be reached");
+                        let error = &error as &dyn std::error::Error;
+                        warn!(error, "the controller cannot be reached");
                     }
                 }
+                Err(_) => debug!("the controller does not take the call"),
             }
             if !self.failed.is_empty() && self.offer_at <= Instant::now() {
                 self.offer(None);
@@ -131,6 +132,7 @@ impl Control {
                     }
                 }
                 _ = beats.tick() => said = self.beat(&sender)?,
+                // waits: nothing tells when an address becomes free.
                 () = sleep_until(self.offer_at), if !self.failed.is_empty() => {
                     self.offer(Some(&sender));
                 }

@@ -34,12 +34,13 @@ pub(crate) async fn heal(shard: Rc<Shard>) {
 async fn probe(shard: Rc<Shard>, lane: Lane) {
     let mut pause = PAUSE.0;
     while shard.is_down(&lane) && shard.is_valid(&lane) && !shard.gone.get() {
+        // waits: an engine says nothing when it begins to listen. The client that found the lane
+        // broken has just tried.
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
         if works(&shard, &lane).await.is_some() {
             break;
         }
-        // waits: an engine says nothing when it begins to listen.
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
     }
     shard.mark_up(&lane);
 }

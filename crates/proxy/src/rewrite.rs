@@ -39,9 +39,9 @@ pub(crate) fn info(raw: &Bytes, route: &Route) -> Bytes {
         return raw.clone();
     }
     let mut text = BytesMut::with_capacity(body.len() + 64);
-    let mut master = None;
+    let mut leader = None;
     for line in body.split_inclusive(|byte| *byte == b'\n') {
-        rewrite_line(&mut text, line, body, route, &mut master);
+        rewrite_line(&mut text, line, body, route, &mut leader);
     }
     let mut out = BytesMut::with_capacity(text.len() + 16);
     let kind = raw.first().copied().unwrap_or(b'$');
@@ -60,14 +60,14 @@ fn rewrite_line(
     line: &[u8],
     body: &[u8],
     route: &Route,
-    master: &mut Option<u16>,
+    leader: &mut Option<u16>,
 ) {
     let text = std::str::from_utf8(line).unwrap_or_default();
     if let Some(host) = text.strip_prefix("master_host:") {
-        let (ip, port) = endpoint(route, host.trim_end(), master_port(body));
-        *master = Some(port);
+        let (ip, port) = endpoint(route, host.trim_end(), leader_port(body));
+        *leader = Some(port);
         out.extend_from_slice(format!("master_host:{ip}\r\n").as_bytes());
-    } else if let (true, Some(port)) = (text.starts_with("master_port:"), *master) {
+    } else if let (true, Some(port)) = (text.starts_with("master_port:"), *leader) {
         out.extend_from_slice(format!("master_port:{port}\r\n").as_bytes());
     } else if let Some(rewritten) = replica_line(text, route) {
         out.extend_from_slice(rewritten.as_bytes());
@@ -76,7 +76,7 @@ fn rewrite_line(
     }
 }
 
-fn master_port(body: &[u8]) -> u16 {
+fn leader_port(body: &[u8]) -> u16 {
     let text = String::from_utf8_lossy(body);
     let line = text.lines().find_map(|line| line.strip_prefix("master_port:"));
     line.and_then(|port| port.trim_end().parse().ok()).unwrap_or_default()

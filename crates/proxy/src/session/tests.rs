@@ -1,3 +1,9 @@
+//! The session's claims: one client, one made-up engine, no socket.
+//!
+//! Invariant: every request is answered once and in order, whatever happens to its lane.
+//!
+//! Not here: real engines (`tests/`).
+
 mod random;
 
 use std::io::IoSlice;
@@ -397,6 +403,48 @@ fn a_client_who_does_not_read_is_not_read() {
     assert!(rig.session.slots.len() < forwarded);
     rig.advance();
     assert!(rig.session.wants_upstream() && rig.session.wants_client());
+}
+
+#[test]
+fn while_holding_nothing_is_forwarded_and_the_client_is_not_read() {
+    let mut rig = Rig::ready(Durability::Async, &[]);
+    rig.ask(&["GET a"]);
+    rig.write(usize::MAX);
+    assert_eq!(rig.engine_got(), ["GET a"]);
+    rig.route(Durability::Async, 1, 1, serving("n1", &[], Some(5)));
+    rig.ask(&["GET b"]);
+    rig.write(usize::MAX);
+    assert!(rig.engine_got().is_empty() && !rig.session.wants_client());
+    assert_eq!((rig.shard.report().drained, rig.shard.report().held), (None, 1));
+    rig.reply("$-1\r\n");
+    assert_eq!(rig.client_got(), "$-1\r\n");
+    assert!(rig.shard.report().drained.is_some());
+    rig.route(Durability::Async, 1, 1, serving("n1", &[], None));
+    rig.write(usize::MAX);
+    assert_eq!(rig.engine_got(), ["GET b"]);
+    assert!(rig.session.wants_client());
+}
+
+#[test]
+fn what_is_held_too_long_is_refused_with_the_transaction_around_it() {
+    let mut rig = Rig::ready(Durability::Async, &[]);
+    rig.ask(&["MULTI", "SET a 1"]);
+    rig.write(usize::MAX);
+    rig.reply("+OK\r\n+QUEUED\r\n");
+    rig.engine_got();
+    rig.client_got();
+    rig.route(Durability::Async, 1, 1, serving("n1", &[], Some(5)));
+    rig.ask(&["SET b 1", "EXEC"]);
+    rig.now += HOLD_LIMIT;
+    rig.advance();
+    assert_eq!(rig.client_got().matches("-TRYAGAIN ").count(), 2);
+    rig.route(Durability::Async, 1, 1, serving("n1", &[], None));
+    rig.ask(&["SET c 1"]);
+    rig.write(usize::MAX);
+    assert_eq!(rig.engine_got(), ["DISCARD", "SET c 1"]);
+    rig.reply("+OK\r\n+OK\r\n");
+    assert_eq!(rig.client_got(), "+OK\r\n");
+    assert!(!rig.session.transaction.is_open());
 }
 
 #[test]

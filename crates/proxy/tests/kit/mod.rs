@@ -339,6 +339,13 @@ impl Drop for World {
     }
 }
 
+/// Lets some time pass.
+pub async fn moment(millis: u64) {
+    // waits: nothing tells from outside that a request lies in front of an engine that does not
+    // answer, that a load has gone on for a while, or that a port was closed.
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
 pub fn free_port(address: Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }

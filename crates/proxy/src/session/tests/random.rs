@@ -277,7 +277,11 @@ impl World {
             self.step(&Event::NewEpoch);
         }
         self.step(&Event::Release);
-        for _ in 0..2000 {
+        let mut rounds = 0;
+        while rounds < 2 || !self.rig.session.slots.is_empty() || !self.rig.session.queue.is_empty()
+        {
+            rounds += 1;
+            assert!(rounds < 5000, "it never ends");
             self.step(&Event::Write(usize::MAX));
             self.step(&Event::Copy);
             self.step(&Event::Read(usize::MAX));
