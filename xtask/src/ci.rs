@@ -14,12 +14,11 @@ use crate::{say, tidy};
 
 type Step = fn() -> ExitCode;
 
-const STEPS: [(&str, Step); 6] = [
+const STEPS: [(&str, Step); 5] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("tidy", tidy::run),
     ("build", build),
-    ("simulation", simulation),
     ("tests", tests),
 ];
 
@@ -51,16 +50,6 @@ fn clippy() -> ExitCode {
 /// The stories drive the binary, which no test target builds for them.
 fn build() -> ExitCode {
     status(cargo(&["build", "--package", "tanist"]))
-}
-
-/// Thousands of worlds and the planted bugs; too many for an unoptimised build.
-fn simulation() -> ExitCode {
-    let run = ["run", "--release", "--package", "tanist-sim", "--"];
-    let worlds = status(cargo(&[&run[..], &["run", "--seeds", "20000"]].concat()));
-    if worlds != ExitCode::SUCCESS {
-        return worlds;
-    }
-    status(cargo(&[&run[..], &["mutants"]].concat()))
 }
 
 /// nextest isolates each test in a process and sums up by itself; without it, we sum up.
