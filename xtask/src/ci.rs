@@ -14,13 +14,8 @@ use crate::{say, tidy};
 
 type Step = fn() -> ExitCode;
 
-const STEPS: [(&str, Step); 5] = [
-    ("fmt", fmt),
-    ("clippy", clippy),
-    ("tidy", tidy::run),
-    ("build", build),
-    ("tests", tests),
-];
+const STEPS: [(&str, Step); 5] =
+    [("fmt", fmt), ("clippy", clippy), ("tidy", tidy::run), ("build", build), ("tests", tests)];
 
 pub(crate) fn run() -> ExitCode {
     let begun = Instant::now();

@@ -12,8 +12,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset, Problem, RequestId,
-    Rev, Severity, ShardId, Wait, Zone,
+    Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset, Problem,
+    RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
 
 /// An error as an answer: what happened, why, and what to do now.
