@@ -61,11 +61,10 @@ async fn a_stopped_primary_is_seen_and_killed_by_the_fence(engine: EngineKind) {
         .await;
     assert!(silent >= Duration::from_millis(100), "{silent:?}");
     assert!(alive(pid));
-    let began = Instant::now();
     assert_eq!(host.fence("web-001", 3, 2, true).await, Fenced::Dead);
-    assert!(began.elapsed() >= Duration::from_millis(50), "it was given its time");
     assert!(!alive(pid));
-    host.note("EngineKilled").await;
+    let why = host.note("EngineKilled").await;
+    assert!(why.contains("stopped"), "{why}");
     end(&[&host]).await;
 }
 

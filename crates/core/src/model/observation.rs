@@ -39,7 +39,9 @@ pub enum Process {
 pub enum Origin {
     /// The process started without data.
     Empty,
-    /// It loaded what its node's disk held after an orderly stop.
+    /// It loaded what its node's disk held after an orderly stop of a run that was complete. A run
+    /// that had loaded a crash's leftovers, and was neither promoted nor given a full copy since,
+    /// leaves [`Self::Crash`] behind however orderly it stops: nothing became better by that.
     CleanStop,
     /// It loaded what its node's disk held after a crash: the last second may be missing.
     Crash,
@@ -276,7 +278,8 @@ pub struct Observations {
     pub nodes: BTreeMap<NodeId, Vec<NodeSeen>>,
     /// Proxies by id, each with what it says about each shard.
     pub proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxySeen>>,
-    /// When the controller first saw the current revision of each shard.
+    /// When the controller first saw the current revision of each shard, and at the earliest when it
+    /// began to lead: until then the leader before may have granted leases.
     pub rev_since: BTreeMap<ShardKey, (Rev, Instant)>,
     /// Since when the proxies of a shard are asked to hold, and for which request.
     pub holds: BTreeMap<ShardKey, (RequestId, Instant)>,
