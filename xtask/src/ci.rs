@@ -55,7 +55,7 @@ fn tests() -> ExitCode {
         .status()
         .is_ok_and(|status| status.success());
     if has_nextest {
-        return status(cargo(&["nextest", "run", "--workspace"]));
+        return status(cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]));
     }
     match counted(cargo(&["test", "--workspace", "--no-fail-fast"]), say) {
         Ok((code, counts)) => {

@@ -168,7 +168,7 @@ impl Writer {
     }
 
     fn stop(self) {
-        let Self { conn, head, crew, lock, gone, .. } = self;
+        let Self { conn, head, crew, lock, witness, gone, .. } = self;
         // Watchers see the end of the store by this.
         drop(head);
         drop(crew.deadlines);
@@ -182,6 +182,8 @@ impl Writer {
         if let Err((_, error)) = conn.close() {
             tracing::warn!(%error, "the database was not closed in order");
         }
+        // It holds a file open for writing; nothing may be open when the end is told.
+        drop(witness);
         drop(lock);
         drop(gone);
     }
