@@ -45,6 +45,16 @@ fn a_data_directory_that_is_a_file_is_refused() {
 }
 
 #[test]
+fn a_data_directory_that_cannot_be_written_is_refused() {
+    let mut installation = Installation::empty();
+    if !installation.with_disk(".", "ro") {
+        return;
+    }
+    let path = installation.dir().display().to_string();
+    assert_refused(&installation.dev_fails(), "T611", &[&path, "Read-only"]);
+}
+
+#[test]
 fn a_damaged_store_is_refused_with_the_place_of_its_last_copy_and_left_alone() {
     let mut installation = web("redis", &["--replicas", "0"]);
     installation.tanist(&["down"]).ok();

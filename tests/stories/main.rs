@@ -8,6 +8,7 @@ mod bad_start;
 mod documents;
 mod faults;
 mod loss;
+mod machine;
 mod persistence;
 mod truth;
 

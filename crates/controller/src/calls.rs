@@ -177,6 +177,27 @@ impl Controller {
         Ok(Ok(MoveAccepted { shard, request }))
     }
 
+    /// Requests a switchover because the primary's engine cannot write to its disk.
+    pub(crate) async fn move_for_health(
+        &mut self,
+        key: ShardKey,
+        heir: NodeId,
+        touched: &mut Touched,
+    ) -> Result<(), ControllerError> {
+        let text = format!(
+            "the primary refuses writes because its append-only file or a snapshot cannot be \
+             written; it moves to {heir}"
+        );
+        let shard = Some(key.shard.clone());
+        let asked = MovePrimary { shard, to: Some(heir), accept_loss: false };
+        let kind = MoveKind::Switchover;
+        if self.move_primary(&key.group, kind, &asked, touched).await?.is_ok() {
+            let (group, severity) = (Some(key.group), Severity::Warning);
+            self.announce(group, None, "MovingForHealth", severity, text).await?;
+        }
+        Ok(())
+    }
+
     /// The refusal of a request that nobody could carry out as things are.
     fn would_only_wait(&self, key: &ShardKey, asked: &MovePrimary) -> Option<ApiError> {
         let (spec, shard) = self.shard(key)?;

@@ -11,10 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tanist_core::decide::{Commit, Plan, converge, decide, orphans, route};
+use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
-    EventKind, Fenced, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, ProxyId, Route,
-    Severity, ShardKey, ShardTopology,
+    EventKind, Fenced, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem,
+    ProblemKind, ProxyId, Route, Severity, ShardKey, ShardTopology,
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EventRecord, FailoverRecord, Fault, GroupStatus,
@@ -31,7 +31,7 @@ use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
-use crate::requests::Ages;
+use crate::requests::{Ages, Cures};
 use crate::timeline::Timelines;
 use crate::{ControllerConfig, Parts};
 
@@ -103,6 +103,7 @@ pub(crate) struct Controller {
     pub(crate) timelines: Timelines,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
+    cures: Cures,
     events: broadcast::Sender<EventRecord>,
 }
 
@@ -146,6 +147,7 @@ pub async fn run(
         timelines: Timelines::default(),
         routes: BTreeMap::new(),
         ages: Ages::default(),
+        cures: Cures::default(),
         events,
     };
     info!(term = %controller.archive.term(), "controller leads");
@@ -198,7 +200,32 @@ impl Controller {
         for key in self.ages.expired(&self.archive, now) {
             self.drop_request(&key).await?;
         }
+        if self.stopping.is_none() {
+            self.cure_all(now, touched).await?;
+        }
         touched.shards.extend(self.archive.topologies.keys().cloned());
+        Ok(())
+    }
+
+    /// Asks, as a person would, for the moves that cure a primary.
+    async fn cure_all(
+        &mut self,
+        now: Instant,
+        touched: &mut Touched,
+    ) -> Result<(), ControllerError> {
+        let keys: Vec<ShardKey> = self.archive.topologies.keys().cloned().collect();
+        for key in keys {
+            let refuses = |problem: &Problem| problem.kind == ProblemKind::WritesRefused;
+            let ill = self.plans.get(&key).is_some_and(|plan| plan.problems.iter().any(refuses));
+            let (seen, limits) = (&self.observer.seen, &self.config.limits);
+            let shard = if ill { self.shard(&key) } else { None };
+            let heir = shard.and_then(|(spec, shard)| cure(&spec, &shard, seen, limits, now));
+            if self.cures.due(&key, heir.as_ref(), limits.flap, now)
+                && let Some(heir) = heir
+            {
+                self.move_for_health(key, heir, touched).await?;
+            }
+        }
         Ok(())
     }
 
@@ -377,7 +404,8 @@ impl Controller {
     pub(crate) fn tell(&self, host: &HostId, message: ToAgent) {
         let Some(outbox) = self.agents.get(host) else { return };
         // A full queue is an agent that does not keep up; orders are derived anew at every look.
-        if outbox.try_send(message).is_err() {
+        // One that was asked to stop has ended and reads nothing more.
+        if outbox.try_send(message).is_err() && self.stopping.is_none() {
             warn!(%host, "an agent does not take messages");
         }
     }

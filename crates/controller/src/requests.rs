@@ -1,8 +1,10 @@
 //! Requests to move a primaryship: taken in as changes of the spec, and dropped when they grow old.
 //!
+//! Most come from people. The controller makes one itself when a move would cure a primary.
+//!
 //! Invariant: a request that could not be carried out for a while never surprises anybody later.
 //!
-//! Not here: whether one can be carried out (`tanist_core::decide`).
+//! Not here: whether one can be carried out, and what a move would cure (`tanist_core::decide`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +19,42 @@ use crate::archive::Archive;
 
 /// How long a request may wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a primary refuses writes before it is moved: an engine tries its disk again every
+/// second.
+const CURE_AFTER: Duration = Duration::from_secs(2);
+
+/// Since when a move would cure a shard's primary, and when one was last made for that.
+#[derive(Debug, Default)]
+pub(crate) struct Cures {
+    since: BTreeMap<ShardKey, Instant>,
+    made: BTreeMap<ShardKey, Instant>,
+}
+
+impl Cures {
+    /// Whether the move that `heir` stands for is due; at most one within `flap`, because a disk
+    /// that fills up everywhere would chase the primary around.
+    pub(crate) fn due(
+        &mut self,
+        key: &ShardKey,
+        heir: Option<&NodeId>,
+        flap: Duration,
+        now: Instant,
+    ) -> bool {
+        if heir.is_none() {
+            self.since.remove(key);
+            return false;
+        }
+        let since = *self.since.entry(key.clone()).or_insert(now);
+        let rests = self.made.get(key).is_some_and(|made| now.since(*made) < flap);
+        let due = !rests && now.since(since) >= CURE_AFTER;
+        if due {
+            self.made.insert(key.clone(), now);
+            self.since.remove(key);
+        }
+        due
+    }
+}
 
 /// When each pending request was first seen.
 #[derive(Debug, Default)]
@@ -107,4 +145,28 @@ pub(crate) fn known<'a>(
         let message = format!("there is no group {group}");
         ApiError::new("T410", message, "tanist status lists the groups")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cure_is_due_after_a_while_and_not_again_soon() {
+        let key = ShardKey { group: "web".into(), shard: "0001".into() };
+        let heir = NodeId::new("web-002");
+        let flap = Duration::from_secs(60);
+        let mut cures = Cures::default();
+        let mut due =
+            |heir: Option<&NodeId>, ms| cures.due(&key, heir, flap, Instant::from_millis(ms));
+        assert!(!due(Some(&heir), 1_000));
+        assert!(!due(Some(&heir), 2_999));
+        // It was well for a moment: the time begins anew.
+        assert!(!due(None, 3_000));
+        assert!(!due(Some(&heir), 3_100));
+        assert!(due(Some(&heir), 5_100));
+        assert!(!due(Some(&heir), 5_200));
+        assert!(!due(Some(&heir), 65_000));
+        assert!(due(Some(&heir), 65_100));
+    }
 }

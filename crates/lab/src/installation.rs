@@ -27,6 +27,14 @@ pub struct Installation {
     network: Network,
     dev: Option<Child>,
     path: Option<std::ffi::OsString>,
+    disk: Option<SmallDisk>,
+}
+
+/// A disk of its own for one directory, which only the installation's processes see.
+#[derive(Debug)]
+struct SmallDisk {
+    at: PathBuf,
+    options: String,
 }
 
 /// What a command said.
@@ -77,7 +85,7 @@ impl Installation {
     pub fn empty() -> Self {
         let dir = tempfile::Builder::new().prefix("tanist-lab-").tempdir();
         let dir = dir.unwrap_or_else(|err| panic!("making a directory: {err}"));
-        Self { dir, network: Network::take(), dev: None, path: None }
+        Self { dir, network: Network::take(), dev: None, path: None, disk: None }
     }
 
     /// A running one.
@@ -100,8 +108,53 @@ impl Installation {
         self.path = Some(path.into());
     }
 
+    /// Puts what is below `at` on a small disk from the next start on, mounted with `options`
+    /// (`size=48m`, `ro`). False, and said aloud, if this system allows no mount namespace.
+    ///
+    /// # Panics
+    /// If the directory cannot be made.
+    pub fn with_disk(&mut self, at: &str, options: &str) -> bool {
+        let probe = ["--user", "--map-root-user", "--mount", "true"];
+        let status = Command::new("unshare").args(probe).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: this system allows no mount namespace (unshare --user --mount)");
+            return false;
+        }
+        let at = self.dir().join(at);
+        let mut private = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(private.recursive(true), 0o700);
+        private.create(&at).unwrap_or_else(|err| panic!("{}: {err}", at.display()));
+        self.disk = Some(SmallDisk { at, options: options.to_owned() });
+        true
+    }
+
+    /// Where a path of the installation is found if it may lie on its small disk.
+    ///
+    /// # Panics
+    /// If `tanist dev` does not run.
+    pub fn seen_by_dev(&self, path: &str) -> PathBuf {
+        let Some(dev) = &self.dev else { panic!("tanist dev does not run") };
+        let root = PathBuf::from(format!("/proc/{}/root", dev.id()));
+        let inside = self.dir().join(path);
+        root.join(inside.strip_prefix("/").unwrap_or(&inside))
+    }
+
+    /// The command that starts the installation's processes.
+    fn starter(&self) -> Command {
+        let Some(disk) = &self.disk else { return self.command() };
+        let mut command = self.equip(Command::new("unshare"));
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        // The mount is made in a namespace that ends with its last process.
+        command.arg("mount -t tmpfs -o \"$1\" none \"$2\" && shift 2 && exec \"$@\"");
+        command.arg("sh").arg(&disk.options).arg(&disk.at).arg(binary());
+        command
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        self.equip(Command::new(binary()))
+    }
+
+    fn equip(&self, mut command: Command) -> Command {
         command.stdin(Stdio::null()).env("TANIST_DATA_DIR", self.dir()).env("NO_COLOR", "1");
         if let Some(path) = &self.path {
             command.env("PATH", path);
@@ -128,7 +181,7 @@ impl Installation {
         let errors = log.try_clone().unwrap_or_else(|err| panic!("the log: {err}"));
         let number = self.network.number().to_string();
         let child = self
-            .command()
+            .starter()
             .args(["dev", "--network", number.as_str()])
             .stdout(log)
             .stderr(errors)
@@ -146,7 +199,8 @@ impl Installation {
     /// If it cannot be started.
     pub fn dev_fails(&self) -> Ran {
         let number = self.network.number().to_string();
-        self.tanist(&["dev", "--network", number.as_str()])
+        let output = self.starter().args(["dev", "--network", number.as_str()]).output();
+        Ran::new(&output.unwrap_or_else(|err| panic!("running tanist dev: {err}")))
     }
 
     /// SIGKILLs `tanist dev`; everything else lives on.

@@ -87,7 +87,7 @@ pub const RULES: &[ProblemRule] = &[
     ProblemRule {
         kind: ProblemKind::WritesRefused,
         meaning: "the primary answers but refuses writes",
-        remedy: "MISCONF: free disk space. OOM: raise the memory limit or delete keys. BUSY: SCRIPT KILL",
+        remedy: "MISCONF: free disk space (a planned switchover follows if a replica's disk is well). OOM: raise the memory limit or delete keys. BUSY: SCRIPT KILL",
         find: writes_refused,
     },
     ProblemRule {
@@ -181,11 +181,15 @@ fn on_replicas(view: &View<'_>, matches: fn(Verdict) -> bool) -> Vec<Finding> {
 }
 
 fn two_primaries(view: &View<'_>) -> Vec<Finding> {
+    // While the shard is vacant, the one before is about to be fenced: no second one, and no news.
+    let vacated = view.decided.vacancy().and_then(|vacancy| vacancy.prev.as_ref());
+    let chosen = view.decided.primary().or(vacated);
     let says_primary = |node: &&NodeId| {
-        let chosen =
-            view.decided.primary().is_some_and(|run| run.node == **node && !view.run_gone(run));
+        let chosen = chosen.is_some_and(|run| run.node == **node && !view.run_gone(run));
         let role = view.engine(node).map(|engine| &engine.role);
-        !chosen && matches!(role, Some(RoleSeen::Primary { .. })) && view.answer(node).is_none()
+        // What a lost host said last says nothing about now.
+        let lies = matches!(role, Some(RoleSeen::Primary { .. })) && view.reachable(node);
+        !chosen && lies && view.answer(node).is_none()
     };
     let liars = view.decided.members.keys().filter(says_primary);
     liars.map(|node| (Some(node.clone()), String::new())).collect()

@@ -9,6 +9,7 @@
 //! Not here: storing the commit and sending orders (`tanist-controller`).
 
 mod converge;
+mod cure;
 mod detect;
 mod diagnose;
 mod elect;
@@ -23,6 +24,7 @@ mod vacate;
 mod tests;
 
 pub use converge::{converge, orphans};
+pub use cure::cure;
 pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
 pub use placement::{found, free_endpoints};

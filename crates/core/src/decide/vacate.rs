@@ -101,7 +101,7 @@ fn anyone_could_take_over(view: &View<'_>, primary: &Run) -> bool {
 }
 
 /// The member holds every acknowledged write, as far as one can know before freezing it.
-fn could_take_over(view: &View<'_>, node: &NodeId) -> bool {
+pub(super) fn could_take_over(view: &View<'_>, node: &NodeId) -> bool {
     let Some(tag) = view.member(node).filter(|m| !m.leaving).and_then(|m| m.attach.as_ref()) else {
         return false;
     };

@@ -533,3 +533,19 @@ fn a_silent_proxy_does_not_prevent_a_switchover() {
     world.decided.lanes.clear();
     assert_eq!(world.commit().next.vacancy().unwrap().cause, Cause::Switchover);
 }
+
+#[test]
+fn neither_a_primary_that_is_being_fenced_nor_a_lost_host_is_a_second_primary() {
+    let found = |world: &World| {
+        let problems = world.decide().problems;
+        problems.iter().any(|problem| problem.kind == ProblemKind::TwoPrimaries)
+    };
+    let mut world = World::new();
+    world.vacate(Cause::Switchover);
+    assert!(!found(&world));
+    // Somebody else is primary now: the one before comes back and still believes to be.
+    world.decided.primaryship = Primaryship::Serving(run(2));
+    assert!(found(&world));
+    world.lose_host(1);
+    assert!(!found(&world));
+}
