@@ -10,6 +10,8 @@ use tanist_lab::Installation;
 
 use crate::{call, runtime, web};
 
+crate::on_both_engines!(a_group_on_a_taken_port_says_so_and_others_are_not_disturbed,);
+
 fn assert_refused(ran: &tanist_lab::Ran, code: &str, says: &[&str]) {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains(&format!("error[{code}]")), "{}", ran.err);
@@ -52,6 +54,18 @@ fn a_data_directory_that_cannot_be_written_is_refused() {
     }
     let path = installation.dir().display().to_string();
     assert_refused(&installation.dev_fails(), "T611", &[&path, "Read-only"]);
+}
+
+#[test]
+fn names_that_could_not_be_kept_are_refused_before_anything_starts() {
+    let mut installation = Installation::empty();
+    // A disk that is mounted over /etc, read-only and without any file.
+    if !installation.with_disk("/etc", "ro") {
+        return;
+    }
+    let ran = installation.dev_fails_with(&["--hosts"]);
+    assert_refused(&ran, "T642", &["/etc/hosts", "root"]);
+    assert!(!installation.dir().join("store").exists(), "something was started");
 }
 
 #[test]
@@ -99,9 +113,8 @@ fn an_engine_that_is_too_old_is_named_with_the_remedy() {
     assert!(problem.contains("6.0.16") && problem.contains("7.0"), "{problem}");
 }
 
-#[test]
-fn a_group_on_a_taken_port_says_so_and_others_are_not_disturbed() {
-    let installation = web("redis", &["--replicas", "0"]);
+fn a_group_on_a_taken_port_says_so_and_others_are_not_disturbed(engine: &str) {
+    let installation = web(engine, &["--replicas", "0"]);
     let status = installation.try_status().unwrap_or_else(|| panic!("no status"));
     let used = installation.primary("web").host;
     let other = status.hosts.iter().find(|host| host.host != used);
@@ -115,7 +128,17 @@ fn a_group_on_a_taken_port_says_so_and_others_are_not_disturbed() {
         .collect();
     assert!(taken.iter().all(Result::is_ok), "{taken:?}, {other:?}");
     installation
-        .tanist(&["create", "late", "--replicas", "0", "--memory", "64mb", "--no-wait"])
+        .tanist(&[
+            "create",
+            "late",
+            "--engine",
+            engine,
+            "--replicas",
+            "0",
+            "--memory",
+            "64mb",
+            "--no-wait",
+        ])
         .ok();
     let problem = installation.wait("the problem is named", |installation| {
         let shard = installation.shard("late");

@@ -7,7 +7,18 @@
 use serde_json::Value;
 use tanist_lab::{Installation, kill};
 
-use crate::{ENGINES, call, runtime, web};
+use crate::{call, runtime, web};
+
+crate::on_both_engines!(
+    a_killed_primary_costs_no_acknowledged_write_and_no_connection,
+    a_frozen_primary_is_killed_and_replaced,
+    a_planned_switchover_shows_clients_nothing_at_all,
+    a_group_without_waiting_for_replicas_survives_its_primary_too,
+    a_killed_replica_does_not_stop_writes_and_comes_back,
+    the_primary_of_a_group_without_replicas_is_restarted_with_its_data,
+    a_killed_proxy_is_back_and_costs_no_data,
+    a_killed_supervisor_takes_no_engine_with_it_and_failover_still_works,
+);
 
 fn drill(installation: &Installation, args: &[&str]) -> Value {
     let mut all =
@@ -32,101 +43,82 @@ fn assert_clean(report: &Value) {
     assert_eq!(report["reader_errors"], 0, "{report:#}");
 }
 
-#[test]
-fn a_killed_primary_costs_no_acknowledged_write_and_no_connection() {
-    for engine in ENGINES {
-        let installation = web(engine, &[]);
-        let before = installation.primary("web");
-        assert_clean(&drill(&installation, &["--kill"]));
-        let after = installation.primary("web");
-        assert_ne!(before.node, after.node, "{engine}");
-        installation.available("web");
-    }
+fn a_killed_primary_costs_no_acknowledged_write_and_no_connection(engine: &str) {
+    let installation = web(engine, &[]);
+    let before = installation.primary("web");
+    assert_clean(&drill(&installation, &["--kill"]));
+    let after = installation.primary("web");
+    assert_ne!(before.node, after.node, "{engine}");
+    installation.available("web");
 }
 
-#[test]
-fn a_frozen_primary_is_killed_and_replaced() {
-    for engine in ENGINES {
-        let installation = web(engine, &[]);
-        let before = installation.primary("web");
-        assert_clean(&drill(&installation, &["--freeze"]));
-        let pid = before.pid.unwrap_or_else(|| panic!("{before:?}"));
-        assert!(!tanist_lab::alive(pid), "the frozen process still exists ({engine})");
-        assert_ne!(installation.primary("web").node, before.node, "{engine}");
-    }
+fn a_frozen_primary_is_killed_and_replaced(engine: &str) {
+    let installation = web(engine, &[]);
+    let before = installation.primary("web");
+    assert_clean(&drill(&installation, &["--freeze"]));
+    let pid = before.pid.unwrap_or_else(|| panic!("{before:?}"));
+    assert!(!tanist_lab::alive(pid), "the frozen process still exists ({engine})");
+    assert_ne!(installation.primary("web").node, before.node, "{engine}");
 }
 
-#[test]
-fn a_planned_switchover_shows_clients_nothing_at_all() {
-    for engine in ENGINES {
-        let installation = web(engine, &[]);
-        let report = drill(&installation, &["--switchover", "--runs", "3"]);
-        assert_clean(&report);
-        assert_eq!(report["verdict"]["uncertain"], 0, "{report:#}");
-    }
+fn a_planned_switchover_shows_clients_nothing_at_all(engine: &str) {
+    let installation = web(engine, &[]);
+    let report = drill(&installation, &["--switchover", "--runs", "3"]);
+    assert_clean(&report);
+    assert_eq!(report["verdict"]["uncertain"], 0, "{report:#}");
 }
 
-#[test]
-fn a_group_without_waiting_for_replicas_survives_its_primary_too() {
-    for engine in ENGINES {
-        let installation = web(engine, &["--durability", "async"]);
-        let report = drill(&installation, &["--switchover"]);
-        assert_eq!(report["verdict"]["lost"], 0, "{report:#}");
-        let before = installation.primary("web");
-        kill(before.pid.unwrap_or_else(|| panic!("{before:?}")));
-        let group = installation.wait("another node is primary", |installation| {
-            let group = installation.group("web");
-            let moved = group.shards[0].primary.as_ref().is_some_and(|node| *node != before.node);
-            moved.then_some(group)
-        });
-        assert_eq!(group.durability.to_string(), "async");
-        installation.available("web");
-    }
-}
-
-#[test]
-fn a_killed_replica_does_not_stop_writes_and_comes_back() {
-    for engine in ENGINES {
-        let installation = web(engine, &[]);
+fn a_group_without_waiting_for_replicas_survives_its_primary_too(engine: &str) {
+    let installation = web(engine, &["--durability", "async"]);
+    let report = drill(&installation, &["--switchover"]);
+    assert_eq!(report["verdict"]["lost"], 0, "{report:#}");
+    let before = installation.primary("web");
+    kill(before.pid.unwrap_or_else(|| panic!("{before:?}")));
+    let group = installation.wait("another node is primary", |installation| {
         let group = installation.group("web");
-        let replica = group.shards[0].nodes.iter().find(|node| node.role == "replica");
-        let replica = replica.unwrap_or_else(|| panic!("{group:?}"));
-        runtime().block_on(async {
-            let mut client = installation.connect(&group.primary_endpoint).await;
-            assert!(call(&mut client, &["SET", "before", "1"]).await.is_ok());
-            kill(replica.pid.unwrap_or_else(|| panic!("{replica:?}")));
-            for n in 0..200 {
-                let reply = call(&mut client, &["SET", "k", &n.to_string()]).await;
-                assert!(reply.is_ok(), "{reply:?} ({engine})");
-            }
-        });
-        installation.available("web");
-        assert_eq!(installation.shard("web").epoch, group.shards[0].epoch, "{engine}");
-    }
+        let moved = group.shards[0].primary.as_ref().is_some_and(|node| *node != before.node);
+        moved.then_some(group)
+    });
+    assert_eq!(group.durability.to_string(), "async");
+    installation.available("web");
 }
 
-#[test]
-fn the_primary_of_a_group_without_replicas_is_restarted_with_its_data() {
-    for engine in ENGINES {
-        let installation = web(engine, &["--replicas", "0"]);
-        let group = installation.group("web");
-        let pid = installation.primary("web").pid;
-        runtime().block_on(async {
-            let mut client = installation.connect(&group.primary_endpoint).await;
-            for n in 0..100 {
-                let reply = call(&mut client, &["SET", &format!("k{n}"), "v"]).await;
-                assert!(reply.is_ok(), "{reply:?}");
-            }
-            kill(pid.unwrap_or_else(|| panic!("{group:?}")));
-            let size = call(&mut client, &["DBSIZE"]).await;
-            assert_eq!(size.as_int(), Some(100), "{size:?} ({engine})");
-        });
-    }
+fn a_killed_replica_does_not_stop_writes_and_comes_back(engine: &str) {
+    let installation = web(engine, &[]);
+    let group = installation.group("web");
+    let replica = group.shards[0].nodes.iter().find(|node| node.role == "replica");
+    let replica = replica.unwrap_or_else(|| panic!("{group:?}"));
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        assert!(call(&mut client, &["SET", "before", "1"]).await.is_ok());
+        kill(replica.pid.unwrap_or_else(|| panic!("{replica:?}")));
+        for n in 0..200 {
+            let reply = call(&mut client, &["SET", "k", &n.to_string()]).await;
+            assert!(reply.is_ok(), "{reply:?} ({engine})");
+        }
+    });
+    installation.available("web");
+    assert_eq!(installation.shard("web").epoch, group.shards[0].epoch, "{engine}");
 }
 
-#[test]
-fn a_killed_proxy_is_back_and_costs_no_data() {
-    let installation = web("redis", &[]);
+fn the_primary_of_a_group_without_replicas_is_restarted_with_its_data(engine: &str) {
+    let installation = web(engine, &["--replicas", "0"]);
+    let group = installation.group("web");
+    let pid = installation.primary("web").pid;
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        for n in 0..100 {
+            let reply = call(&mut client, &["SET", &format!("k{n}"), "v"]).await;
+            assert!(reply.is_ok(), "{reply:?}");
+        }
+        kill(pid.unwrap_or_else(|| panic!("{group:?}")));
+        let size = call(&mut client, &["DBSIZE"]).await;
+        assert_eq!(size.as_int(), Some(100), "{size:?} ({engine})");
+    });
+}
+
+fn a_killed_proxy_is_back_and_costs_no_data(engine: &str) {
+    let installation = web(engine, &[]);
     let group = installation.group("web");
     let status = installation.try_status().unwrap_or_else(|| panic!("no status"));
     let pid = status.proxies[0].pid;
@@ -147,9 +139,8 @@ fn a_killed_proxy_is_back_and_costs_no_data() {
     assert_eq!(installation.shard("web").epoch, group.shards[0].epoch);
 }
 
-#[test]
-fn a_killed_supervisor_takes_no_engine_with_it_and_failover_still_works() {
-    let installation = web("redis", &[]);
+fn a_killed_supervisor_takes_no_engine_with_it_and_failover_still_works(engine: &str) {
+    let installation = web(engine, &[]);
     let lock = std::fs::read_to_string(installation.dir().join("supervise.lock"));
     let pid: u32 = lock.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let pids = |installation: &Installation| {

@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 
 use tanist_lab::kill;
 
-use crate::{ENGINES, call, runtime, web};
+use crate::{call, runtime, web};
 
-#[test]
-fn a_switchover_to_a_replica_that_is_not_in_sync_is_refused() {
-    let installation = web("redis", &[]);
+crate::on_both_engines!(
+    a_switchover_to_a_replica_that_is_not_in_sync_is_refused,
+    an_operator_can_accept_a_loss_and_it_is_written_down,
+    what_a_dead_primary_had_is_set_aside_and_reported,
+);
+
+fn a_switchover_to_a_replica_that_is_not_in_sync_is_refused(engine: &str) {
+    let installation = web(engine, &[]);
     let group = installation.group("web");
     let replica = group.shards[0].nodes.iter().find(|node| node.role == "replica");
     let replica = replica.unwrap_or_else(|| panic!("{group:?}")).clone();
@@ -33,64 +38,58 @@ fn a_switchover_to_a_replica_that_is_not_in_sync_is_refused() {
     assert_eq!(installation.shard("web").primary, group.shards[0].primary);
 }
 
-#[test]
-fn an_operator_can_accept_a_loss_and_it_is_written_down() {
-    for engine in ENGINES {
-        let mut installation = web(engine, &[]);
-        let group = installation.group("web");
-        runtime().block_on(async {
-            let mut client = installation.connect(&group.primary_endpoint).await;
-            assert!(call(&mut client, &["SET", "k", "v"]).await.is_ok());
-        });
-        let primary = installation.primary("web");
-        let replica = group.shards[0].nodes.iter().find(|node| node.role == "replica");
-        let replica = replica.unwrap_or_else(|| panic!("{group:?}")).node.to_string();
-        // The recorded primary's disk is lost together with every process.
-        installation.kill_everything();
-        let node = installation.dir().join("hosts").join(primary.host.as_str()).join("nodes");
-        std::fs::remove_dir_all(node.join(primary.node.as_str()).join("data"))
-            .unwrap_or_else(|err| panic!("{err}"));
-        installation.dev();
-        let detail = installation.wait("the loss is named", |installation| {
-            let shard = installation.shard("web");
-            let problem = shard.problems.into_iter().find(|p| p.kind.name() == "NoCandidate");
-            problem.map(|problem| problem.detail)
-        });
-        assert!(detail.contains(primary.node.as_str()), "{detail}");
-        installation.tanist(&["failover", "web", "--to", &replica, "--accept-loss"]).ok();
-        installation.available("web");
-        let events = installation.tanist(&["events"]).ok();
-        assert!(events.contains("LossAccepted"), "{events}");
-        runtime().block_on(async {
-            let mut client = installation.connect(&group.primary_endpoint).await;
-            let value = call(&mut client, &["GET", "k"]).await;
-            assert_eq!(value.as_str(), Some("v"), "{engine}");
-        });
-    }
+fn an_operator_can_accept_a_loss_and_it_is_written_down(engine: &str) {
+    let mut installation = web(engine, &[]);
+    let group = installation.group("web");
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        assert!(call(&mut client, &["SET", "k", "v"]).await.is_ok());
+    });
+    let primary = installation.primary("web");
+    let replica = group.shards[0].nodes.iter().find(|node| node.role == "replica");
+    let replica = replica.unwrap_or_else(|| panic!("{group:?}")).node.to_string();
+    // The recorded primary's disk is lost together with every process.
+    installation.kill_everything();
+    let node = installation.dir().join("hosts").join(primary.host.as_str()).join("nodes");
+    std::fs::remove_dir_all(node.join(primary.node.as_str()).join("data"))
+        .unwrap_or_else(|err| panic!("{err}"));
+    installation.dev();
+    let detail = installation.wait("the loss is named", |installation| {
+        let shard = installation.shard("web");
+        let problem = shard.problems.into_iter().find(|p| p.kind.name() == "NoCandidate");
+        problem.map(|problem| problem.detail)
+    });
+    assert!(detail.contains(primary.node.as_str()), "{detail}");
+    installation.tanist(&["failover", "web", "--to", &replica, "--accept-loss"]).ok();
+    installation.available("web");
+    let events = installation.tanist(&["events"]).ok();
+    assert!(events.contains("LossAccepted"), "{events}");
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        let value = call(&mut client, &["GET", "k"]).await;
+        assert_eq!(value.as_str(), Some("v"), "{engine}");
+    });
 }
 
-#[test]
-fn what_a_dead_primary_had_is_set_aside_and_reported() {
-    for engine in ENGINES {
-        let installation = web(engine, &[]);
-        let group = installation.group("web");
-        let primary = installation.primary("web");
-        runtime().block_on(async {
-            let mut client = installation.connect(&group.primary_endpoint).await;
-            assert!(call(&mut client, &["SET", "precious", "v"]).await.is_ok());
-        });
-        kill(primary.pid.unwrap_or_else(|| panic!("{primary:?}")));
-        installation.wait("another node is primary", |installation| {
-            let now = installation.shard("web").primary;
-            now.filter(|node| *node != primary.node)
-        });
-        installation.available("web");
-        let events = installation.tanist(&["events"]).ok();
-        assert!(events.contains("DataSetAside"), "{engine}: {events}");
-        let node = installation.dir().join("hosts").join(primary.host.as_str()).join("nodes");
-        let aside = node.join(primary.node.as_str()).join("aside");
-        assert!(holds(&aside, b"precious"), "{engine}: nothing in {}", aside.display());
-    }
+fn what_a_dead_primary_had_is_set_aside_and_reported(engine: &str) {
+    let installation = web(engine, &[]);
+    let group = installation.group("web");
+    let primary = installation.primary("web");
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        assert!(call(&mut client, &["SET", "precious", "v"]).await.is_ok());
+    });
+    kill(primary.pid.unwrap_or_else(|| panic!("{primary:?}")));
+    installation.wait("another node is primary", |installation| {
+        let now = installation.shard("web").primary;
+        now.filter(|node| *node != primary.node)
+    });
+    installation.available("web");
+    let events = installation.tanist(&["events"]).ok();
+    assert!(events.contains("DataSetAside"), "{engine}: {events}");
+    let node = installation.dir().join("hosts").join(primary.host.as_str()).join("nodes");
+    let aside = node.join(primary.node.as_str()).join("aside");
+    assert!(holds(&aside, b"precious"), "{engine}: nothing in {}", aside.display());
 }
 
 fn holds(dir: &Path, needle: &[u8]) -> bool {

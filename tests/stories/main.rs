@@ -4,6 +4,15 @@
 //!
 //! Not here: figures (`benches/`).
 
+/// Tells each story on redis and on valkey.
+macro_rules! on_both_engines {
+    ($($name:ident),* $(,)?) => {
+        mod redis { $(#[test] fn $name() { super::$name("redis"); })* }
+        mod valkey { $(#[test] fn $name() { super::$name("valkey"); })* }
+    };
+}
+use on_both_engines;
+
 mod bad_start;
 mod documents;
 mod faults;
@@ -14,9 +23,6 @@ mod truth;
 
 use tanist_lab::Installation;
 use tanist_resp::{Command, Connection, Value};
-
-/// The engines that every story is told on.
-const ENGINES: [&str; 2] = ["redis", "valkey"];
 
 /// An installation with a group `web` of three nodes.
 fn web(engine: &str, args: &[&str]) -> Installation {

@@ -12,6 +12,9 @@ use std::time::Instant;
 
 use crate::{say, tidy};
 
+/// Names the file in which tests note that they were skipped (`tanist_lab::SKIPPED`).
+const SKIPPED: &str = "TANIST_SKIPPED";
+
 type Step = fn() -> ExitCode;
 
 const STEPS: [(&str, Step); 5] =
@@ -54,10 +57,24 @@ fn tests() -> ExitCode {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
-    if has_nextest {
-        return status(cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]));
-    }
-    match counted(cargo(&["test", "--workspace", "--no-fail-fast"]), say) {
+    let skipped = std::env::temp_dir().join(format!("tanist-skipped-{}", std::process::id()));
+    let code = if has_nextest {
+        let mut all = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
+        all.env(SKIPPED, &skipped);
+        status(all)
+    } else {
+        let mut all = cargo(&["test", "--workspace", "--no-fail-fast"]);
+        all.env(SKIPPED, &skipped);
+        sum_up(all)
+    };
+    say(&std::fs::read_to_string(&skipped).unwrap_or_default());
+    // It is only there if something was skipped.
+    let _ = std::fs::remove_file(&skipped);
+    code
+}
+
+fn sum_up(command: Command) -> ExitCode {
+    match counted(command, say) {
         Ok((code, counts)) => {
             say(&format!("{} passed, {} failed\n", counts.passed, counts.failed));
             code

@@ -14,7 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tanist_core::model::{
-    HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, RunId, ShardKey, Stall, Tag,
+    EngineSeen, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, RunId, ShardKey, Stall,
+    Tag,
 };
 use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ProcessKey};
 use tokio::sync::{Notify, mpsc};
@@ -50,6 +51,8 @@ struct Posted {
     process: Option<ProcessKey>,
     /// Attachments that the engine lets in as a primary, and since when.
     admitted: BTreeMap<String, Instant>,
+    /// The process was seen as primary or linked to one: its data is no crash's leftovers any more.
+    settled: bool,
 }
 
 impl Board {
@@ -83,7 +86,7 @@ impl Board {
             report,
         };
         let admitted = BTreeMap::new();
-        let posted = Posted { entry, sampled: None, process: None, admitted };
+        let posted = Posted { entry, sampled: None, process: None, admitted, settled: false };
         self.state().nodes.entry(node.clone()).or_insert(posted);
         self.urgent.notify_one();
     }
@@ -106,6 +109,7 @@ impl Board {
         let Some(posted) = state.nodes.get_mut(node) else { return };
         if posted.process != process || process.is_none() {
             posted.admitted.clear();
+            posted.settled = false;
             let report = &mut posted.entry.report;
             report.engine = None;
             report.applied = None;
@@ -146,6 +150,7 @@ impl Board {
         let before = essence(&posted.entry.report);
         change(&mut posted.entry.report);
         posted.sampled = heard.or(posted.sampled);
+        posted.settled |= posted.entry.report.engine().is_some_and(settled);
         if essence(&posted.entry.report) == before {
             self.calm.notify_one();
         } else {
@@ -179,6 +184,11 @@ impl Board {
     /// What is reported about a node now.
     pub(crate) fn report(&self, node: &NodeId) -> Option<NodeReport> {
         self.state().nodes.get(node).map(|posted| posted.entry.report.clone())
+    }
+
+    /// Whether the node's process was seen as primary or, with a complete copy, as a replica of one.
+    pub(crate) fn is_settled(&self, node: &NodeId) -> bool {
+        self.state().nodes.get(node).is_some_and(|posted| posted.settled)
     }
 
     /// Remembers a number of the controller.
@@ -248,6 +258,13 @@ impl Board {
                 }
             }
         }
+    }
+}
+
+fn settled(engine: &EngineSeen) -> bool {
+    match &engine.role {
+        RoleSeen::Primary { .. } => true,
+        RoleSeen::Replica { link_up, syncing, of } => *link_up && !syncing && of.is_some(),
     }
 }
 

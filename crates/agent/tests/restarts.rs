@@ -219,7 +219,27 @@ async fn after_a_crash_of_everything_the_data_is_there_and_the_crash_is_known(en
     host.up("web-001", 3, 2, DataOnStart::Load).await;
     assert_eq!(origin(&host, 4).await, Origin::Crash);
     assert_eq!(host.engine("web-001").await.call(&["GET", "k"]).await.as_str(), Some("v"));
+    // Stopping it in order makes what the crash left no better, as long as it had no role.
+    let host = stop_and_begin_anew(host, engine).await;
+    let run = host.up("web-001", 5, 3, DataOnStart::Load).await;
+    assert_eq!(origin(&host, 6).await, Origin::Crash);
+    host.order("web-001", 7, 4, promote(&run, &[], &[])).await;
+    let primary = |report: &NodeReport| match report.engine()?.role {
+        RoleSeen::Primary { .. } => Some(()),
+        RoleSeen::Replica { .. } => None,
+    };
+    host.node("web-001", "a primary", primary).await;
+    let host = stop_and_begin_anew(host, engine).await;
+    host.up("web-001", 8, 5, DataOnStart::Load).await;
+    assert_eq!(origin(&host, 9).await, Origin::CleanStop);
     end(&[&host]).await;
+}
+
+async fn stop_and_begin_anew(host: Host, engine: EngineKind) -> Host {
+    end(&[&host]).await;
+    let config = host.config.clone();
+    host.end().await.unwrap();
+    Host::with(config, engine)
 }
 
 async fn data_that_was_not_chosen_is_set_aside(engine: EngineKind) {
@@ -336,6 +356,18 @@ async fn a_process_is_a_session_of_its_own_and_no_other_gets_its_signals() {
     duplex.sender.send(&start).unwrap();
     hear(&mut duplex, |said| matches!(said, FromSupervisor::Running { .. }).then_some(())).await;
     assert!(alive(process.pid));
+    let log = supervisor.dir.path().join("engine.log");
+    let said = async {
+        loop {
+            let log = std::fs::read_to_string(&log).unwrap();
+            if log.lines().count() == 2 {
+                return log;
+            }
+            // waits: nothing tells when another process has written a line.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let log = tokio::time::timeout(PATIENCE, said).await.expect("the process says its limits");
     duplex.sender.send(&kill(process)).unwrap();
     let status = hear(&mut duplex, |said| match said {
         FromSupervisor::Exited { status, process: of, .. } if of == process => Some(status),
@@ -343,7 +375,6 @@ async fn a_process_is_a_session_of_its_own_and_no_other_gets_its_signals() {
     })
     .await;
     assert_eq!(status, "killed by signal 9");
-    let log = std::fs::read_to_string(supervisor.dir.path().join("engine.log")).unwrap();
     let limits: Vec<&str> = log.lines().collect();
     assert_eq!(limits[0], limits[1], "the limit of descriptors is raised");
 }

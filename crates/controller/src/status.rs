@@ -206,7 +206,7 @@ impl Controller {
         }
         match report.engine().map(|engine| &engine.role) {
             // What its agent confirmed is newer than what the last probe saw.
-            Some(_) if is_primary && self.is_promoted(shard) => "primary",
+            _ if is_primary && self.is_promoted(shard) => "primary",
             None => "starting",
             Some(RoleSeen::Replica { syncing: true, .. }) => "syncing",
             Some(RoleSeen::Replica { link_up: true, .. }) => "replica",

@@ -27,14 +27,15 @@ pub struct Installation {
     network: Network,
     dev: Option<Child>,
     path: Option<std::ffi::OsString>,
-    disk: Option<SmallDisk>,
+    apart: Option<Apart>,
 }
 
-/// A disk of its own for one directory, which only the installation's processes see.
+/// A mount namespace of its own for everything that the installation starts.
 #[derive(Debug)]
-struct SmallDisk {
-    at: PathBuf,
-    options: String,
+struct Apart {
+    /// Shell commands that make the mounts; `$1` and `$2` are the arguments.
+    mounts: &'static str,
+    args: [std::ffi::OsString; 2],
 }
 
 /// What a command said.
@@ -85,7 +86,7 @@ impl Installation {
     pub fn empty() -> Self {
         let dir = tempfile::Builder::new().prefix("tanist-lab-").tempdir();
         let dir = dir.unwrap_or_else(|err| panic!("making a directory: {err}"));
-        Self { dir, network: Network::take(), dev: None, path: None, disk: None }
+        Self { dir, network: Network::take(), dev: None, path: None, apart: None }
     }
 
     /// A running one.
@@ -114,18 +115,47 @@ impl Installation {
     /// # Panics
     /// If the directory cannot be made.
     pub fn with_disk(&mut self, at: &str, options: &str) -> bool {
-        let probe = ["--user", "--map-root-user", "--mount", "true"];
-        let status = Command::new("unshare").args(probe).status();
-        if !status.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: this system allows no mount namespace (unshare --user --mount)");
-            return false;
-        }
         let at = self.dir().join(at);
         let mut private = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(private.recursive(true), 0o700);
         private.create(&at).unwrap_or_else(|err| panic!("{}: {err}", at.display()));
-        self.disk = Some(SmallDisk { at, options: options.to_owned() });
+        self.set_apart("mount -t tmpfs -o \"$1\" none \"$2\"", [options.into(), at.into()])
+    }
+
+    /// Gives what is started from now on a copy of /etc/hosts, which the test finds in the file.
+    /// `None`, and said aloud, if this system allows no mount namespace.
+    ///
+    /// # Panics
+    /// If the copy cannot be made.
+    pub fn with_own_hosts_file(&mut self) -> Option<PathBuf> {
+        let copy = self.dir().join("etc-hosts");
+        let copied = std::fs::copy("/etc/hosts", &copy);
+        copied.unwrap_or_else(|err| panic!("{}: {err}", copy.display()));
+        let args = [copy.clone().into(), "/etc/hosts".into()];
+        self.set_apart("mount --bind \"$1\" \"$2\"", args).then_some(copy)
+    }
+
+    fn set_apart(&mut self, mounts: &'static str, args: [std::ffi::OsString; 2]) -> bool {
+        let probe = ["--user", "--map-root-user", "--mount", "true"];
+        let status = Command::new("unshare").args(probe).status();
+        if !status.is_ok_and(|status| status.success()) {
+            crate::skip("no mount namespace (unshare --user --mount)");
+            return false;
+        }
+        self.apart = Some(Apart { mounts, args });
         true
+    }
+
+    /// Runs a program where `tanist dev` runs.
+    ///
+    /// # Panics
+    /// If `tanist dev` does not run, or the program cannot be started.
+    pub fn beside_dev(&self, program: &str, args: &[&str]) -> Ran {
+        let Some(dev) = &self.dev else { panic!("tanist dev does not run") };
+        let mut command = self.equip(Command::new("nsenter"));
+        command.args(["--user", "--mount", "--preserve-credentials", "--target"]);
+        command.arg(dev.id().to_string()).arg(program).args(args);
+        Ran::new(&command.output().unwrap_or_else(|err| panic!("running {program}: {err}")))
     }
 
     /// Where a path of the installation is found if it may lie on its small disk.
@@ -141,12 +171,12 @@ impl Installation {
 
     /// The command that starts the installation's processes.
     fn starter(&self) -> Command {
-        let Some(disk) = &self.disk else { return self.command() };
+        let Some(apart) = &self.apart else { return self.command() };
         let mut command = self.equip(Command::new("unshare"));
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
-        // The mount is made in a namespace that ends with its last process.
-        command.arg("mount -t tmpfs -o \"$1\" none \"$2\" && shift 2 && exec \"$@\"");
-        command.arg("sh").arg(&disk.options).arg(&disk.at).arg(binary());
+        // The mounts are in a namespace that ends with its last process.
+        command.arg(format!("{} && shift 2 && exec \"$@\"", apart.mounts));
+        command.arg("sh").args(&apart.args).arg(binary());
         command
     }
 
@@ -176,6 +206,14 @@ impl Installation {
     /// # Panics
     /// If it does not.
     pub fn dev(&mut self) {
+        self.dev_with(&[]);
+    }
+
+    /// As [`Installation::dev`], with more arguments.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn dev_with(&mut self, args: &[&str]) {
         let log = std::fs::File::options().append(true).create(true).open(self.dir().join("out"));
         let log = log.unwrap_or_else(|err| panic!("the log: {err}"));
         let errors = log.try_clone().unwrap_or_else(|err| panic!("the log: {err}"));
@@ -183,6 +221,7 @@ impl Installation {
         let child = self
             .starter()
             .args(["dev", "--network", number.as_str()])
+            .args(args)
             .stdout(log)
             .stderr(errors)
             .spawn();
@@ -198,8 +237,16 @@ impl Installation {
     /// # Panics
     /// If it cannot be started.
     pub fn dev_fails(&self) -> Ran {
+        self.dev_fails_with(&[])
+    }
+
+    /// As [`Installation::dev_fails`], with more arguments.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn dev_fails_with(&self, args: &[&str]) -> Ran {
         let number = self.network.number().to_string();
-        let output = self.starter().args(["dev", "--network", number.as_str()]).output();
+        let output = self.starter().args(["dev", "--network", number.as_str()]).args(args).output();
         Ran::new(&output.unwrap_or_else(|err| panic!("running tanist dev: {err}")))
     }
 

@@ -4,14 +4,16 @@
 //! through the same command line as a person's. Whatever a test starts ends with it.
 //!
 //! Invariant: nothing here fakes an engine, a store or a client; a tool that is missing fails the
-//! test by name.
+//! test by name, and what the system does not allow is skipped aloud.
 //!
 //! Not here: the claims (`tests/`).
 
 mod installation;
 mod network;
 mod processes;
+mod skipped;
 
 pub use installation::{Installation, Ran};
 pub use network::Network;
 pub use processes::{alive, engines_of, kill, signal};
+pub use skipped::{SKIPPED, skip};

@@ -122,7 +122,7 @@ fn may_mount() -> bool {
     let args = ["--user", "--map-root-user", "--mount", "sh", "-c", probe];
     let found = Command::new("unshare").args(args).status().is_ok_and(|status| status.success());
     if !found {
-        eprintln!("skipped: this system allows no mount namespace");
+        tanist_lab::skip("no mount namespace (unshare --user --mount)");
     }
     found
 }

@@ -337,7 +337,8 @@ impl Node {
     fn probe(&self, process: ProcessKey) {
         let Some(start) = &self.record.start else { return };
         let (heard, context) = (self.process.clone(), Arc::clone(&self.context));
-        tokio::spawn(probe::watch(self.id.clone(), process, start.address, heard, context));
+        let log = self.dir.log();
+        tokio::spawn(probe::watch(self.id.clone(), process, start.address, log, heard, context));
     }
 
     /// Waits until something happens or `limit` is over.

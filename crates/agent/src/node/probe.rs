@@ -8,9 +8,11 @@
 //!
 //! Not here: what follows from silence (`tanist_core::decide`).
 
+mod forks;
 mod reading;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use tracing::debug;
 use super::admin::{Failure, connect, identity, info_of};
 use super::stall::Look;
 use super::{Context, Proc};
+use forks::Forks;
 use reading::{Measured, Reading, read};
 
 /// A key that nobody uses; deleting it is checked like every write and does nothing.
@@ -45,6 +48,7 @@ pub(super) async fn watch(
     node: NodeId,
     process: ProcessKey,
     address: SocketAddr,
+    log: PathBuf,
     mut heard: watch::Receiver<Proc>,
     context: Arc<Context>,
 ) {
@@ -55,6 +59,7 @@ pub(super) async fn watch(
         context,
         meter: LagMeter::default(),
         slow: Slow::default(),
+        forks: Forks::of(log),
     };
     tokio::select! {
         _ = heard.wait_for(|now| *now != Proc::Running(process)) => {}
@@ -69,6 +74,7 @@ struct Probe {
     context: Arc<Context>,
     meter: LagMeter,
     slow: Slow,
+    forks: Forks,
 }
 
 /// What is asked for less often.
@@ -150,6 +156,7 @@ impl Probe {
     fn post(&mut self, heard: u64, run: RunId, reading: Reading, slow: bool) {
         if slow {
             self.slow.note(&reading);
+            self.forks.look(reading.forks.unwrap_or(0), Instant::now());
         }
         let now = Instant::now();
         let admitted = self.context.board.admitted(&self.node);
@@ -165,6 +172,7 @@ impl Probe {
             behind: &|acked| self.meter.behind(clock(now), acked),
             memory_bytes: self.slow.memory_bytes,
             out_of_memory: self.slow.out_of_memory,
+            fork_error: self.forks.failed().map(str::to_owned),
         });
         self.context.board.sample(&self.node, self.process, Some(heard), |report| {
             report.process = Process::Running(Some(run));
@@ -225,7 +233,7 @@ async fn ask(
         info_of("replication"),
     ];
     if slow {
-        questions.extend([info_of("memory"), info_of("errorstats")]);
+        questions.extend([info_of("memory"), info_of("errorstats"), info_of("stats")]);
     }
     let answers: Vec<Value> = open.connection.pipeline(&questions, PATIENCE).await?;
     let fence = context.fence();

@@ -1,13 +1,14 @@
 //! Remove, and the orderly stop of everything.
 //!
 //! Invariant: a record of an orderly stop exists only if the process wrote everything to its disk
-//! and ended by itself after it had stopped taking writes.
+//! and ended by itself after it had stopped taking writes, and if what it wrote was more than what
+//! an earlier crash had left.
 //!
 //! Not here: the order in which nodes are stopped (`crate::agent`).
 
 use std::time::Duration;
 
-use tanist_core::model::Fenced;
+use tanist_core::model::{Fenced, Origin};
 use tanist_link::wire::Signal;
 use tanist_resp::Command;
 use tokio::time::Instant;
@@ -57,6 +58,7 @@ impl Node {
         }
         let Some(process) = self.running() else { return };
         let last = self.last_state().await;
+        let settled = self.context.board.is_settled(&self.id);
         let until = Instant::now() + END_DEADLINE;
         self.killing = true;
         self.context.supervised.signal(&self.id, process, Signal::Terminate);
@@ -75,6 +77,9 @@ impl Node {
         let Some(last) = last.filter(|_| self.ended_well()) else {
             return warn!(node = %self.id, "stopped, but it is not known what its disk holds");
         };
+        if self.record.origin == Some(Origin::Crash) && !settled {
+            return info!(node = %self.id, "stopped with what a crash had left");
+        }
         match last.save(&self.dir.stopped()) {
             Ok(()) => info!(node = %self.id, offset = %last.offset, "stopped in order"),
             Err(err) => warn!(node = %self.id, %err, "the record of the stop is not written"),

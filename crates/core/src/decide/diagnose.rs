@@ -129,6 +129,12 @@ pub const RULES: &[ProblemRule] = &[
         find: cannot_start,
     },
     ProblemRule {
+        kind: ProblemKind::ForkFails,
+        meaning: "an engine cannot start the child process that copies its data, so that no replica gets a full copy from it",
+        remedy: "sysctl vm.overcommit_memory=1, free memory on its host, and look at limits of processes (ulimit -u, pids.max); it is tried again every second",
+        find: fork_fails,
+    },
+    ProblemRule {
         kind: ProblemKind::ZoneSpreadBroken,
         meaning: "two nodes of the shard share a zone although another zone has a host",
         remedy: "a later replacement goes to the other zone; or remove a replica and add it again",
@@ -221,6 +227,14 @@ fn writes_refused(view: &View<'_>) -> Vec<Finding> {
         Some(Health::Writable | Health::ReadOnly) | None => return Vec::new(),
     };
     vec![(Some(primary.node.clone()), why.to_owned())]
+}
+
+fn fork_fails(view: &View<'_>) -> Vec<Finding> {
+    let failed = |node: &NodeId| {
+        let why = view.engine(node)?.fork_error.clone()?;
+        view.reachable(node).then(|| (Some(node.clone()), why))
+    };
+    view.decided.members.keys().filter_map(failed).collect()
 }
 
 fn in_sync_empty(view: &View<'_>) -> Vec<Finding> {

@@ -60,7 +60,21 @@ impl View<'_> {
         frozen.is_some_and(|frozen| !self.in_lineage(&frozen))
     }
 
+    /// The run's history is the epoch's, as its own answer or another member's proves: whoever was
+    /// given a full copy does not know where its history comes from, nor where it went on.
     fn in_lineage(&self, frozen: &Frozen) -> bool {
+        let beside = |tag: &Tag| {
+            let other = self.frozen(&tag.run.node).filter(|other| other.run == tag.run);
+            other.is_some_and(|other| {
+                let before = other.before.as_ref().map(|(id, _)| id);
+                let same = other.replid == frozen.replid || before == Some(&frozen.replid);
+                same && self.continues(&other)
+            })
+        };
+        self.continues(frozen) || self.decided.attachments().iter().any(beside)
+    }
+
+    fn continues(&self, frozen: &Frozen) -> bool {
         let lineage = &self.decided.lineage;
         if lineage.replid.as_ref() == Some(&frozen.replid) {
             return true;

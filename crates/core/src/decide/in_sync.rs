@@ -18,19 +18,29 @@ pub(super) fn maintain(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     attach(view, primary, draft);
     name_copies(view, primary, draft);
     lanes(view, draft);
+    lineage(view, primary, draft);
     if view.promoted(primary) {
-        lineage(view, primary, draft);
         grow(view, primary, draft);
     }
 }
 
-/// Notes the history that the primary writes, whenever it is not the noted one: a primary that
-/// fenced itself at its lease's end and was let go on has shifted it within the epoch, and an answer
-/// in a history that nobody noted is no answer.
-fn lineage(view: &View<'_>, primary: &Run, draft: &mut Draft) {
-    let Some(leader) = view.engine_of(primary) else { return };
-    let leads = matches!(leader.role, RoleSeen::Primary { .. });
-    if leads && draft.next.lineage.replid.as_ref() != Some(&leader.replid) {
+/// Notes the history that the primary writes: an answer in a history that nobody noted is no answer.
+///
+/// A primary that fenced itself at its lease's end and was let go on has shifted its history within
+/// the epoch. Its replicas are in the old one until they come back, so the new one is noted only
+/// when somebody is in it. The last that was seen counts, even if the primary is dead by now.
+pub(super) fn lineage(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    let Some(leader) = view.last_seen_of(primary).filter(|_| view.promoted(primary)) else {
+        return;
+    };
+    let joined = |tag: &Tag| {
+        view.last_seen_of(&tag.run).is_some_and(|replica| replica.replid == leader.replid)
+    };
+    let due = match &view.decided.lineage.replid {
+        None => true,
+        Some(noted) => *noted != leader.replid && view.decided.attachments().iter().any(joined),
+    };
+    if due && matches!(leader.role, RoleSeen::Primary { .. }) {
         draft.next.lineage.replid = Some(leader.replid.clone());
     }
 }

@@ -113,6 +113,12 @@ impl<'a> View<'a> {
         self.engine(&run.node).filter(|engine| engine.run == run.id)
     }
 
+    /// The last probe answer of this very run, whether it still lives or not.
+    pub(crate) fn last_seen_of(&self, run: &Run) -> Option<&'a EngineSeen> {
+        let engine = self.report(&run.node)?.report.engine.as_ref()?;
+        (engine.run == run.id).then_some(engine)
+    }
+
     /// The request to move the shard's primaryship that has not been carried out yet.
     pub(crate) fn request(&self) -> Option<&'a crate::model::MoveRequest> {
         let request = self.asked.requests.get(&self.decided.shard)?;

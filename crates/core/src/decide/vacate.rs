@@ -7,7 +7,7 @@
 //!
 //! Not here: who takes over (`super::elect`); orders to fence (`super::converge`).
 
-use super::{Draft, Verdict, View};
+use super::{Draft, Verdict, View, in_sync};
 use crate::model::{
     Cause, Durability, EventKind, GroupSpec, Instant, Limits, MoveKind, MoveRequest, NodeId,
     Observations, Primaryship, Run, ShardTopology, Vacancy, WaitKind,
@@ -37,6 +37,7 @@ fn commit(
     request: Option<&MoveRequest>,
     draft: &mut Draft,
 ) {
+    in_sync::lineage(view, primary, draft);
     draft.next.epoch = view.decided.epoch.next();
     draft.next.primaryship = Primaryship::Vacant(Vacancy {
         prev: Some(primary.clone()),

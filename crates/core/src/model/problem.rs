@@ -72,6 +72,8 @@ kinds! {
         ReplicaBehind,
         /// A node's process cannot be started.
         NodeCannotStart,
+        /// An engine cannot start the child process that copies its data.
+        ForkFails,
         /// Two nodes of the shard share a zone although another zone has room.
         ZoneSpreadBroken,
         /// There is no room for a node that was asked for.
@@ -149,6 +151,7 @@ impl ProblemKind {
             | Self::ReplicaSilent
             | Self::ReplicaFollowsWrongPrimary
             | Self::NodeCannotStart
+            | Self::ForkFails
             | Self::ZoneSpreadBroken
             | Self::NoRoom => Severity::Warning,
             Self::ReplicaBehind => Severity::Info,

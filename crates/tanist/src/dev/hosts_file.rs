@@ -44,6 +44,15 @@ impl Keeper {
     }
 }
 
+/// Refuses before anything is started if the file could not be kept.
+pub(crate) fn check() -> Result<(), Failure> {
+    let opened = std::fs::File::options().append(true).open(HOSTS);
+    opened.map(drop).map_err(|err| {
+        let remedy = "run as root, or without --hosts: endpoints are then shown as addresses";
+        Failure::new("T642", format!("{HOSTS} cannot be written: {err}"), remedy)
+    })
+}
+
 /// Removes the block.
 pub(crate) fn clear(layout: &Layout) -> Result<(), Failure> {
     let text = std::fs::read_to_string(HOSTS).unwrap_or_default();
@@ -83,17 +92,22 @@ fn replace(path: &Path, mark: &str, names: &[EndpointName]) -> io::Result<()> {
 fn with_block(text: &str, mark: &str, names: &[EndpointName]) -> String {
     let (begin, end) = (format!("# {mark} begin"), format!("# {mark} end"));
     let mut next = String::new();
-    let mut inside = false;
+    let mut block: Option<Vec<&str>> = None;
+    let mut keep = |line: &str| {
+        next.push_str(line);
+        next.push('\n');
+    };
     for line in text.lines() {
-        if line == begin {
-            inside = true;
-        } else if line == end {
-            inside = false;
-        } else if !inside {
-            next.push_str(line);
-            next.push('\n');
+        match &mut block {
+            None if line == begin => block = Some(Vec::new()),
+            None => keep(line),
+            Some(_) if line == end => block = None,
+            Some(lines) => lines.push(line),
         }
     }
+    // Somebody removed the end mark: only lines that look like ours are ours.
+    let ours = |line: &&str| line.starts_with("127.");
+    block.unwrap_or_default().into_iter().skip_while(ours).for_each(keep);
     if !names.is_empty() {
         next.push_str(&format!("{begin}\n"));
         for name in names {
@@ -123,5 +137,12 @@ mod tests {
         assert!(again.contains("b.x") && !again.contains("a.x"), "{again}");
         let other = with_block(&again, "tanist /other", &[name("c.x")]);
         assert_eq!(with_block(&with_block(&other, "tanist /d", &[]), "tanist /other", &[]), before);
+    }
+
+    #[test]
+    fn a_block_whose_end_mark_was_removed_takes_no_other_line_with_it() {
+        let broken = "127.0.0.1 localhost\n# tanist /d begin\n127.80.1.1 a.x\n10.0.0.1 mine\n";
+        let cleared = with_block(broken, "tanist /d", &[]);
+        assert_eq!(cleared, "127.0.0.1 localhost\n10.0.0.1 mine\n");
     }
 }

@@ -56,6 +56,9 @@ pub(crate) struct Running {
 
 /// Runs it until a signal or `tanist down`.
 pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outcome {
+    if args.hosts {
+        hosts_file::check()?;
+    }
     let machine = Machine::read();
     let running = start(&layout, args, &machine).await?;
     let hosts = args.hosts.then(|| hosts_file::Keeper::new(&layout));

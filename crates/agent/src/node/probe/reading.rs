@@ -26,6 +26,8 @@ pub(super) struct Reading {
     pub(super) memory_bytes: Option<u64>,
     /// Writes refused for lack of memory, if it was asked for.
     pub(super) refused: Option<u64>,
+    /// Forks that succeeded, if it was asked for.
+    pub(super) forks: Option<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,9 +51,11 @@ pub(super) struct Measured<'a> {
     pub(super) behind: &'a dyn Fn(Offset) -> Duration,
     pub(super) memory_bytes: u64,
     pub(super) out_of_memory: bool,
+    pub(super) fork_error: Option<String>,
 }
 
-/// Reads the answers to PING, DEL, ROLE, INFO replication and perhaps INFO memory and errorstats.
+/// Reads the answers to PING, DEL, ROLE, INFO replication and perhaps INFO memory, errorstats and
+/// stats.
 pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Reading, Failure> {
     let [ping, write, role, replication, more @ ..] = answers else { return Err(Failure::Gone) };
     let health = health(ping, write);
@@ -66,9 +70,11 @@ pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Readi
         }
         Some(_) | None => return Err(unreadable()),
     };
-    let (memory, errors) = match more {
-        [memory, errors, ..] => (Some(info(memory)?), Some(info(errors)?)),
-        _ => (None, None),
+    let (memory, errors, stats) = match more {
+        [memory, errors, stats, ..] => {
+            (Some(info(memory)?), Some(info(errors)?), Some(info(stats)?))
+        }
+        _ => (None, None, None),
     };
     let refused = |errors: Info| {
         let count = errors.parts("errorstat_OOM").find(|(name, _)| *name == "count");
@@ -81,6 +87,7 @@ pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Readi
         offset: offset.ok_or_else(unreadable)?,
         memory_bytes: memory.and_then(|memory| memory.get_u64("used_memory")),
         refused: errors.map(refused),
+        forks: stats.and_then(|stats| stats.get_u64("total_forks")),
     })
 }
 
@@ -160,6 +167,7 @@ impl Reading {
             offset: self.offset,
             health: if full { Health::OutOfMemory } else { self.health },
             memory_bytes: measured.memory_bytes,
+            fork_error: measured.fork_error,
         }
     }
 }
@@ -191,7 +199,15 @@ mod tests {
     ) -> Measured<'a> {
         let run = RunId::new("r");
         let now = Instant::now();
-        Measured { run, admitted, now, behind, memory_bytes: 7, out_of_memory: false }
+        Measured {
+            run,
+            admitted,
+            now,
+            behind,
+            memory_bytes: 7,
+            out_of_memory: false,
+            fork_error: None,
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::cure;
 use super::world::{World, host, node};
-use crate::model::{Health, Limits, MoveKind, NodeId};
+use crate::model::{Health, Limits, MoveKind, NodeId, ProblemKind};
 
 fn proposed(world: &World) -> Option<NodeId> {
     cure(&world.asked, &world.decided, &world.seen, &Limits::DEFAULT, world.now)
@@ -54,6 +54,16 @@ fn nobody_is_proposed_who_could_not_take_over_or_shares_the_disk() {
     assert_eq!(proposed(&world), Some(node(3)));
     world.decided.members.get_mut(&node(3)).unwrap().host = host(1);
     assert_eq!(proposed(&world), None);
+}
+
+#[test]
+fn a_fork_that_failed_is_a_problem_of_that_node() {
+    let mut world = World::healthy();
+    world.report(2).engine.as_mut().unwrap().fork_error = Some("Cannot allocate memory".into());
+    let problems = world.plan().problems;
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!((problem.kind, &problem.node), (ProblemKind::ForkFails, &Some(node(2))));
+    assert_eq!(problem.detail, "Cannot allocate memory");
 }
 
 #[test]

@@ -194,6 +194,7 @@ fn well(n: usize) -> NodeReport {
         offset: Offset(90),
         health: if n == 1 { Health::Writable } else { Health::ReadOnly },
         memory_bytes: 1,
+        fork_error: None,
     };
     let applied = Applied {
         rev: Rev(10),
@@ -216,13 +217,17 @@ fn well(n: usize) -> NodeReport {
 }
 
 fn frozen(n: usize, offset: u64) -> Fenced {
-    Fenced::Frozen {
-        run: run(n).id,
-        replid: NEW.into(),
-        before: Some((OLD.into(), Offset(51))),
-        offset: Offset(offset),
-        origin: Origin::Empty,
-    }
+    held(n, offset, NEW, Some((OLD.into(), Offset(51))))
+}
+
+/// A run that was given a full copy does not know what its history continues.
+fn copied(n: usize, offset: u64, replid: &str) -> Fenced {
+    held(n, offset, replid, None)
+}
+
+fn held(n: usize, offset: u64, replid: &str, before: Option<(ReplId, Offset)>) -> Fenced {
+    let (run, offset) = (run(n).id, Offset(offset));
+    Fenced::Frozen { run, replid: replid.into(), before, offset, origin: Origin::Empty }
 }
 
 fn chosen(commit: &Commit) -> &Run {
@@ -548,4 +553,44 @@ fn neither_a_primary_that_is_being_fenced_nor_a_lost_host_is_a_second_primary() 
     assert!(found(&world));
     world.lose_host(1);
     assert!(!found(&world));
+}
+
+#[test]
+fn a_vacancy_notes_the_history_that_was_last_seen_of_the_dead_primary() {
+    let mut world = World::new();
+    world.decided.lineage.replid = None;
+    world.report(1).process = Process::Absent;
+    let next = world.commit().next;
+    assert!(next.vacancy().is_some());
+    assert_eq!(next.lineage.replid, Some(NEW.into()));
+}
+
+#[test]
+fn a_full_copy_is_in_the_epochs_history_if_another_answer_proves_that_history() {
+    let mut world = World::new();
+    world.vacate(Cause::PrimaryDown);
+    world.decided.lineage.replid = None;
+    world.decided.in_sync = BTreeSet::from([tag(2, 2)]);
+    world.die(1);
+    world.answer(2, copied(2, 95, NEW));
+    assert!(world.waits_for(WaitKind::Candidate));
+    // It goes on from where the epoch's primary was chosen.
+    world.answer(3, frozen(3, 90));
+    assert_eq!(chosen(&world.commit()), &run(2));
+    world.answer(2, copied(2, 95, "another"));
+    assert!(world.waits_for(WaitKind::Candidate));
+}
+
+#[test]
+fn replicas_of_a_primary_that_was_let_go_on_count_until_they_come_back() {
+    let mut world = World::new();
+    world.make_async();
+    // It goes on in a new history; nobody is in it yet.
+    world.report(1).engine.as_mut().unwrap().replid = "history-later".into();
+    assert_eq!(world.decide().commit, None);
+    world.vacate(Cause::PrimaryDown);
+    world.die(1);
+    world.answer(2, copied(2, 92, NEW));
+    world.answer(3, copied(3, 93, NEW));
+    assert_eq!(chosen(&world.commit()), &run(3));
 }

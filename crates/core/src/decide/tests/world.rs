@@ -118,6 +118,7 @@ pub(super) fn report(n: usize) -> NodeReport {
             offset: Offset(100),
             health: if n == 1 { Health::Writable } else { Health::ReadOnly },
             memory_bytes: 0,
+            fork_error: None,
         }),
         silent: Duration::ZERO,
         stall: Stall::None,
