@@ -28,15 +28,20 @@ fn every_problem_has_its_heading_and_its_row() {
     assert_eq!(rows, ProblemKind::ALL, "the table's rows");
 }
 
+/// What a line of a document tells the reader to type after the program's name.
+fn typed(line: &str) -> Option<&str> {
+    line.split("/release/tanist ").nth(1).or_else(|| line.strip_prefix("$ tanist "))
+}
+
 #[test]
-fn every_command_of_the_readme_exists() {
-    let text = document("README.md");
+fn every_command_of_the_documents_exists() {
+    let text = document("README.md") + &document("docs/how-to.md");
     let help = tanist_lab::Installation::empty().tanist(&["--help"]).ok();
     let mut seen = 0;
-    for line in text.lines().filter_map(|line| line.split("/release/tanist ").nth(1)) {
+    for line in text.lines().filter_map(typed) {
         let command = line.split([' ', ')']).next().unwrap_or_default();
         assert!(help.contains(&format!("\n  {command} ")), "{command:?} is not in:\n{help}");
         seen += 1;
     }
-    assert!(seen >= 5, "too few commands were found in the README: {seen}");
+    assert!(seen >= 12, "too few commands were found in the documents: {seen}");
 }

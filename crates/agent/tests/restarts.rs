@@ -318,9 +318,14 @@ async fn a_program_that_cannot_be_executed_is_a_clear_failure() {
 #[tokio::test]
 async fn a_process_is_a_session_of_its_own_and_no_other_gets_its_signals() {
     let supervisor = Supervisor::start().await;
+    let protected = supervisor.protect();
     let mut duplex = talk(&supervisor).await;
     let script = supervisor.dir.path().join("engine");
-    std::fs::write(&script, "#!/bin/sh\nulimit -n; ulimit -Hn\nexec sleep 1000\n").unwrap();
+    std::fs::write(
+        &script,
+        "#!/bin/sh\nulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj\nexec sleep 1000\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let node: NodeId = "h/n".into();
     let start = ToSupervisor::Start {
@@ -360,7 +365,7 @@ async fn a_process_is_a_session_of_its_own_and_no_other_gets_its_signals() {
     let said = async {
         loop {
             let log = std::fs::read_to_string(&log).unwrap();
-            if log.lines().count() == 2 {
+            if log.lines().count() == 3 {
                 return log;
             }
             // waits: nothing tells when another process has written a line.
@@ -377,6 +382,7 @@ async fn a_process_is_a_session_of_its_own_and_no_other_gets_its_signals() {
     assert_eq!(status, "killed by signal 9");
     let limits: Vec<&str> = log.lines().collect();
     assert_eq!(limits[0], limits[1], "the limit of descriptors is raised");
+    assert!(!protected || limits[2] == "0", "the engine is no more protected than others");
 }
 
 #[tokio::test]

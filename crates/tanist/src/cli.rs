@@ -68,7 +68,7 @@ pub(crate) enum Command {
         group: Option<String>,
     },
     /// Move the primaryship as after a crash.
-    Failover(MoveArgs),
+    Failover(FailoverArgs),
     /// Move the primaryship without any client noticing.
     Switchover(MoveArgs),
     /// Break something under load and report what clients noticed.
@@ -207,8 +207,14 @@ pub(crate) struct MoveArgs {
     /// The heir [default: the best].
     #[arg(long)]
     pub(crate) to: Option<String>,
-    /// Go on although acknowledged writes may be lost (failover only).
-    #[arg(long)]
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FailoverArgs {
+    #[command(flatten)]
+    pub(crate) moved: MoveArgs,
+    /// Go on although acknowledged writes may be lost; needs --to.
+    #[arg(long, requires = "to")]
     pub(crate) accept_loss: bool,
 }
 

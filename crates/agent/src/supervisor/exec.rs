@@ -56,5 +56,19 @@ fn take_over(program: &Path, config: &Path) -> io::Error {
     if let Err(err) = setrlimit(Resource::Nofile, files) {
         return err.into();
     }
+    if let Err(err) = be_killed_like_others() {
+        return err;
+    }
     Command::new(program).arg(config).exec()
+}
+
+/// Gives up the protection that a service manager may have given Tanist's own processes: when memory
+/// runs out, the one that has it all is to be killed, and its replica takes over.
+fn be_killed_like_others() -> io::Result<()> {
+    const ADJUSTMENT: &str = "/proc/self/oom_score_adj";
+    let Ok(now) = std::fs::read_to_string(ADJUSTMENT) else { return Ok(()) };
+    match now.trim().parse::<i32>() {
+        Ok(protected) if protected < 0 => std::fs::write(ADJUSTMENT, "0"),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

@@ -88,6 +88,11 @@ impl Supervisor {
         self.dir.path().join("socket")
     }
 
+    /// Protects it from the kernel's choice when memory runs out; false if only root may do that.
+    pub(crate) fn protect(&self) -> bool {
+        std::fs::write(format!("/proc/{}/oom_score_adj", self.child.id()), "-500").is_ok()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -181,8 +181,16 @@ fn on_replicas(view: &View<'_>, matches: fn(Verdict) -> bool) -> Vec<Finding> {
         return Vec::new();
     }
     replicas(view)
-        .filter(|node| matches(view.verdict(node)))
-        .map(|node| (Some(node.clone()), stall_in_words(view, node)))
+        .map(|node| (node, view.verdict(node)))
+        .filter(|(_, verdict)| matches(*verdict))
+        .map(|(node, verdict)| {
+            let why = match verdict {
+                Verdict::Gone => "its process is gone".to_owned(),
+                Verdict::HostLost => "its host is silent".to_owned(),
+                _ => stall_in_words(view, node),
+            };
+            (Some(node.clone()), why)
+        })
         .collect()
 }
 

@@ -62,7 +62,7 @@ fn show(event: &EventRecord, out: &Output) -> Result<(), Failure> {
 pub(crate) fn event_line(event: &EventRecord, out: &Output) -> String {
     use tanist_core::model::Severity;
     let group = event.group.as_ref().map_or("-", |group| group.as_str());
-    let epoch = event.epoch.map_or(String::new(), |epoch| format!(" epoch {epoch}"));
+    let epoch = event.epoch.map_or(String::new(), |epoch| format!(" (epoch {epoch})"));
     let paint = match event.severity {
         Severity::Info => Paint::Dim,
         Severity::Warning => Paint::Warn,

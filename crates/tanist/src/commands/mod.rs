@@ -74,10 +74,11 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Status { group } => status::status(&client, group.as_deref(), output).await,
         Command::Watch { group } => watch::watch(&client, group.as_deref(), output).await,
         Command::Failover(args) => {
-            mover::move_primary(&client, args, MoveKind::Failover, output).await
+            let how = (MoveKind::Failover, args.accept_loss);
+            mover::move_primary(&client, args.moved, how, output).await
         }
         Command::Switchover(args) => {
-            mover::move_primary(&client, args, MoveKind::Switchover, output).await
+            mover::move_primary(&client, args, (MoveKind::Switchover, false), output).await
         }
         Command::Drill(args) => drill::drill(&client, &layout, &args, output).await,
         Command::Events { group, follow } => {

@@ -23,15 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub(crate) async fn move_primary(
     client: &Client,
     args: MoveArgs,
-    kind: MoveKind,
+    (kind, accept_loss): (MoveKind, bool),
     out: &Output,
 ) -> Outcome {
     let before = group_status(client, &args.group).await?;
-    let asked = MovePrimary {
-        shard: None,
-        to: args.to.map(NodeId::new),
-        accept_loss: args.accept_loss && kind == MoveKind::Failover,
-    };
+    let asked = MovePrimary { shard: None, to: args.to.map(NodeId::new), accept_loss };
     let verb = match kind {
         MoveKind::Failover => "failover",
         MoveKind::Switchover => "switchover",

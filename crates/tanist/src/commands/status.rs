@@ -86,9 +86,10 @@ fn shard_lines(shard: &ShardStatus, out: &Output, lines: &mut Vec<String>) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     for node in &shard.nodes {
-        table.add_row(node_row(node, out));
+        table.add_row(node_row(node));
     }
-    lines.extend(table.lines().map(|line| format!("   {line}")));
+    // Painted only now: the table would count the colour's bytes as width.
+    lines.extend(table.lines().map(|line| format!("   {}", paint_mark(&line, out))));
     for problem in &shard.problems {
         let paint = match problem.kind.severity() {
             Severity::Error => Paint::Bad,
@@ -114,11 +115,20 @@ fn shard_lines(shard: &ShardStatus, out: &Output, lines: &mut Vec<String>) {
     }
 }
 
-fn node_row(node: &NodeStatus, out: &Output) -> Vec<String> {
+fn paint_mark(line: &str, out: &Output) -> String {
+    for (mark, paint) in [("●", Paint::Good), ("✗", Paint::Bad)] {
+        if line.trim_start().starts_with(mark) {
+            return line.replacen(mark, &out.paint(paint, mark), 1);
+        }
+    }
+    line.to_owned()
+}
+
+fn node_row(node: &NodeStatus) -> Vec<String> {
     let mark = match node.role.as_str() {
-        "primary" => out.paint(Paint::Good, "●"),
-        "down" | "silent" => out.paint(Paint::Bad, "✗"),
-        _ => "○".to_owned(),
+        "primary" => "●",
+        "down" | "silent" => "✗",
+        _ => "○",
     };
     let lag = match (node.role.as_str(), node.lag_bytes) {
         ("primary", _) => node.offset.map_or(String::new(), |offset| format!("offset {offset}")),
