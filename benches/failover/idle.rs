@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use tanist_lab::{Installation, engines_of};
+use tanist_lab::Installation;
 
 use crate::{Row, setting, spread};
 
@@ -36,8 +36,7 @@ pub(crate) fn create() -> Row {
 pub(crate) fn idle() -> Vec<Row> {
     let installation = Installation::start();
     installation.tanist(&["create", "bench"]).ok();
-    let own: Vec<u32> =
-        engines_of(installation.dir()).into_iter().filter(|pid| is_own(*pid)).collect();
+    let own = installation.own_processes();
     let before: u64 = own.iter().map(|pid| ticks(*pid)).sum();
     // waits: a stretch of idleness is what is measured.
     std::thread::sleep(WATCH);
@@ -56,10 +55,6 @@ pub(crate) fn idle() -> Vec<Row> {
             target: "< 100 MiB",
         },
     ]
-}
-
-fn is_own(pid: u32) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("tanist"))
 }
 
 /// User and system time.

@@ -250,6 +250,21 @@ impl Installation {
         Ran::new(&output.unwrap_or_else(|err| panic!("running tanist dev: {err}")))
     }
 
+    /// Tanist's own processes, engines not among them.
+    ///
+    /// # Panics
+    /// If `tanist dev` does not run.
+    pub fn own_processes(&self) -> Vec<u32> {
+        let Some(dev) = &self.dev else { panic!("tanist dev does not run") };
+        let is_own = |pid: &u32| {
+            let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+            *pid != dev.id() && exe.is_ok_and(|exe| exe.ends_with("tanist"))
+        };
+        // The first one's command line need not name the directory.
+        let others = engines_of(self.dir()).into_iter().filter(is_own);
+        std::iter::once(dev.id()).chain(others).collect()
+    }
+
     /// SIGKILLs `tanist dev`; everything else lives on.
     ///
     /// # Panics
@@ -391,6 +406,33 @@ impl Installation {
         let address = SocketAddr::from((endpoint.address, endpoint.port));
         let connection = Connection::connect(address, Duration::from_secs(5)).await;
         connection.unwrap_or_else(|err| panic!("connecting to {address}: {err}"))
+    }
+
+    /// A connection to a node's engine itself, as its agent has one.
+    ///
+    /// # Panics
+    /// If it does not let us in.
+    pub async fn engine(&self, node: &NodeStatus) -> Connection {
+        let own = format!("hosts/{}/nodes/{}/node.conf", node.host, node.node);
+        let conf = std::fs::read_to_string(self.dir().join(&own));
+        let conf = conf.unwrap_or_else(|err| panic!("{own}: {err}"));
+        let setting = |name: &str| conf.lines().find_map(|line| line.strip_prefix(name));
+        let address = setting("bind ").zip(setting("port "));
+        let address = address.map(|(ip, port)| format!("{ip}:{port}"));
+        let address: SocketAddr = address
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no address in {own}"));
+        let secret = tanist_link::Secret::load_or_create(&self.dir().join("secret"));
+        let secret = secret.unwrap_or_else(|err| panic!("the secret: {err}"));
+        let password = secret.password(&tanist_link::wire::admin_label(&node.node));
+        let patience = Duration::from_secs(5);
+        let connected = Connection::connect(address, patience).await;
+        let mut connection = connected.unwrap_or_else(|err| panic!("{address}: {err}"));
+        let auth =
+            tanist_resp::Command::new("AUTH").arg(tanist_link::wire::ADMIN_USER).arg(password);
+        let answer = connection.call(&auth, patience).await;
+        assert!(answer.as_ref().is_ok_and(tanist_resp::Value::is_ok), "{answer:?}");
+        connection
     }
 }
 
