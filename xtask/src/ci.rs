@@ -17,8 +17,15 @@ const SKIPPED: &str = "TANIST_SKIPPED";
 
 type Step = fn() -> ExitCode;
 
-const STEPS: [(&str, Step); 5] =
-    [("fmt", fmt), ("clippy", clippy), ("tidy", tidy::run), ("build", build), ("tests", tests)];
+const STEPS: [(&str, Step); 7] = [
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("tidy", tidy::run),
+    ("build", build),
+    ("tests", tests),
+    ("simulation", simulation),
+    ("exhaustive check", exhaustive_check),
+];
 
 pub(crate) fn run() -> ExitCode {
     let begun = Instant::now();
@@ -48,6 +55,28 @@ fn clippy() -> ExitCode {
 /// The stories drive the binary, which no test target builds for them.
 fn build() -> ExitCode {
     status(cargo(&["build", "--package", "tanist"]))
+}
+
+/// Many worlds in which every promise has to hold, and planted bugs, each of which has to break one.
+fn simulation() -> ExitCode {
+    both("tanist-sim", &["run", "--seeds", "20000"], &["mutants"])
+}
+
+/// Every state of small worlds, and planted bugs that have to be found there.
+fn exhaustive_check() -> ExitCode {
+    both("tanist-check", &["exhaustive"], &["teeth"])
+}
+
+/// Two commands of a package's binary, built for speed.
+fn both(package: &str, first: &[&str], second: &[&str]) -> ExitCode {
+    let run = ["run", "--release", "--package", package, "--"];
+    for args in [first, second] {
+        let code = status(cargo(&[&run[..], args].concat()));
+        if code != ExitCode::SUCCESS {
+            return code;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// nextest isolates each test in a process and sums up by itself; without it, we sum up.

@@ -52,7 +52,7 @@ pub(super) fn elect(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
     if needs_disk(view) {
         return recover(view, vacancy, prev, draft);
     }
-    let Some(best) = best(&answers) else { return name_missing(view, prev, draft) };
+    let Some(best) = best(view, &answers) else { return name_missing(view, prev, draft) };
     if view.asked.automatic_failover || vacancy.request.is_some() || view.request().is_some() {
         return commit(view, vacancy, best, &answers, draft);
     }
@@ -73,8 +73,12 @@ fn answers(view: &View<'_>) -> Vec<Frozen> {
 }
 
 /// The longest history; the lowest node id among equals, so that the choice can be foretold.
-fn best(answers: &[Frozen]) -> Option<&Frozen> {
-    answers.iter().rev().max_by_key(|frozen| frozen.offset)
+///
+/// A primary that was given up may have gone on for a while from where this epoch began, too: what
+/// is certainly of this epoch comes first, for offsets of two branches cannot be compared.
+fn best<'a>(view: &View<'_>, answers: &'a [Frozen]) -> Option<&'a Frozen> {
+    let rank = |frozen: &&Frozen| (view.in_noted_history(frozen, answers), frozen.offset);
+    answers.iter().rev().max_by_key(rank)
 }
 
 /// Members that can be reached have not answered yet, and it is early enough to wait for them.

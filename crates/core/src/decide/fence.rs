@@ -74,6 +74,20 @@ impl View<'_> {
         self.continues(frozen) || self.decided.attachments().iter().any(beside)
     }
 
+    /// The run is in the history that was noted for the epoch, went on from it, or is in the one that
+    /// another answer went on from to get there.
+    pub(super) fn in_noted_history(&self, frozen: &Frozen, answers: &[Frozen]) -> bool {
+        let noted = self.decided.lineage.replid.as_ref();
+        let is_noted = |of: &Frozen| Some(&of.replid) == noted;
+        let left = |of: &Frozen| of.before.as_ref().map(|(id, _)| id.clone());
+        noted.is_some()
+            && (is_noted(frozen)
+                || left(frozen).as_ref() == noted
+                || answers
+                    .iter()
+                    .any(|other| is_noted(other) && left(other).as_ref() == Some(&frozen.replid)))
+    }
+
     fn continues(&self, frozen: &Frozen) -> bool {
         let lineage = &self.decided.lineage;
         if lineage.replid.as_ref() == Some(&frozen.replid) {

@@ -113,6 +113,27 @@ fn the_longest_history_of_the_in_sync_members_wins() {
 }
 
 #[test]
+fn a_longer_branch_that_was_given_up_does_not_win_over_the_epochs_own_history() {
+    let mut world = World::vacant(Cause::PrimaryDown);
+    world.asked.durability = Durability::Async;
+    world.decided.durability = Durability::Async;
+    world.dies(1);
+    world.answers(1, Fenced::Dead);
+    world.frozen(2, 60);
+    // It was primary, went on alone from where this epoch began, and has only just come back.
+    let mut branch = frozen(run(3).id.as_str(), "branch", 70);
+    if let Fenced::Frozen { before, .. } = &mut branch {
+        *before = Some(("old".into(), Offset(51)));
+    }
+    world.answers(3, branch);
+    assert_eq!(world.next().primary(), Some(&run(2)));
+    // It is better than nobody.
+    world.answers(2, Fenced::Unusable { run: None });
+    world.later(Limits::DEFAULT.answers);
+    assert_eq!(world.next().primary(), Some(&run(3)));
+}
+
+#[test]
 fn only_members_at_the_winners_position_stay_in_sync() {
     let mut world = World::vacant(Cause::PrimaryDown);
     world.dies(1);
