@@ -27,8 +27,9 @@ fmt: ## format all code
 tidy: ## check the rules of the architecture
 	cargo xtask tidy
 
-bench: ## compare with other proxies and controllers, in one run on this machine
-	cargo bench --package tanist-bench
+bench: ## measure failover beside Sentinel on this machine; PARTS="kill freeze" for some of it
+	cargo build --release --package tanist
+	cargo bench --package tanist-bench --bench failover -- $(PARTS)
 
 clean: ## remove what was built and the tests' Python clients
 	cargo clean
