@@ -115,6 +115,11 @@ pub async fn run(
     Ok(())
 }
 
+/// How long the supervisor may take to say what runs before everything is stopped.
+const LISTING: Duration = Duration::from_secs(10);
+/// How long engines of unknown nodes may take to end when they are asked, and when they are killed.
+const STRAYS: Duration = Duration::from_secs(10);
+
 /// Why the work ended.
 enum Done {
     /// Every engine was stopped.
@@ -294,6 +299,7 @@ impl Agent {
 
     /// Stops every engine: first those that take writes, so that the others receive the last ones.
     async fn stop_all(&mut self, news: &mut mpsc::Receiver<News>) -> Result<(), AgentError> {
+        self.wait_for_list(news).await?;
         let is_primary = |node: &NodeId| {
             let report = self.context.board.report(node);
             let engine = report.as_ref().and_then(|report| report.engine());
@@ -316,6 +322,46 @@ impl Agent {
                         Some(node) => { left.remove(&node); }
                         None => break,
                     },
+                }
+            }
+        }
+        self.stop_strays(news).await
+    }
+
+    /// Right after its start an agent does not know yet what runs; ending then would leave engines
+    /// running with nobody to end them.
+    async fn wait_for_list(&mut self, news: &mut mpsc::Receiver<News>) -> Result<(), AgentError> {
+        let over = tokio::time::sleep(LISTING);
+        tokio::pin!(over);
+        while !self.listed {
+            tokio::select! {
+                biased;
+                Some(news) = news.recv() => self.hear(news)?,
+                // waits: the deadline is the event.
+                () = &mut over => {
+                    warn!("the supervisor does not say what runs");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops engines of which nothing else is known; what they write at their end is all that a
+    /// person may find of them.
+    async fn stop_strays(&mut self, news: &mut mpsc::Receiver<News>) -> Result<(), AgentError> {
+        for (signal, patience) in [(Signal::Terminate, STRAYS), (Signal::Kill, STRAYS)] {
+            for (node, process) in &self.strays {
+                self.context.supervised.signal(node, *process, signal);
+            }
+            let over = tokio::time::sleep(patience);
+            tokio::pin!(over);
+            while !self.strays.is_empty() {
+                tokio::select! {
+                    biased;
+                    Some(news) = news.recv() => self.hear(news)?,
+                    // waits: the deadline is the event.
+                    () = &mut over => break,
                 }
             }
         }

@@ -161,6 +161,7 @@ async fn an_orderly_stop_is_remembered_until_something_is_written(engine: Engine
     let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
     primary_with_replica(&a, &b).await;
     let mut client = a.engine("web-001").await;
+    streaming(&mut client).await;
     for n in 0..1000 {
         client.call(&["SET", &format!("k{n}"), "v"]).await;
     }
@@ -173,7 +174,7 @@ async fn an_orderly_stop_is_remembered_until_something_is_written(engine: Engine
     let host = Host::with(config.clone(), engine);
     host.up("web-001", 3, 2, DataOnStart::Load).await;
     assert_eq!(origin(&host, 4).await, Origin::CleanStop);
-    assert_eq!(host.engine("web-001").await.call(&["DBSIZE"]).await.as_int(), Some(1000));
+    assert_eq!(host.engine("web-001").await.call(&["DBSIZE"]).await.as_int(), Some(1001));
     // Loaded but never given a role, it may be stopped by force and is still what was stopped.
     signal(host.pid("web-001"), "KILL");
     let gone = |report: &NodeReport| (report.process == Process::Absent).then_some(());
@@ -190,7 +191,7 @@ async fn an_orderly_stop_is_remembered_until_something_is_written(engine: Engine
     let b = Host::with(second, engine);
     b.up("web-002", 3, 2, DataOnStart::Load).await;
     b.loaded("web-002").await;
-    assert_eq!(b.engine("web-002").await.call(&["DBSIZE"]).await.as_int(), Some(1000));
+    assert_eq!(b.engine("web-002").await.call(&["DBSIZE"]).await.as_int(), Some(1001));
     end(&[&host, &b]).await;
 }
 
@@ -413,6 +414,22 @@ async fn an_engine_whose_node_is_not_known_is_not_started_over() {
     host.loaded("web-001").await;
     assert!(std::fs::read_dir(host.dir("web-001").join("aside")).unwrap().next().is_none());
     end(&[&host]).await;
+}
+
+#[tokio::test]
+async fn what_runs_is_stopped_even_if_nothing_was_known_of_it_when_the_stop_was_asked_for() {
+    for forgotten in [false, true] {
+        let supervisor = Supervisor::start().await;
+        let host = Host::start(&supervisor, "host-1", EngineKind::Redis);
+        host.up("web-001", 1, 1, DataOnStart::Load).await;
+        let pid = host.pid("web-001");
+        if forgotten {
+            std::fs::remove_file(host.dir("web-001").join("node.json")).unwrap();
+        }
+        let host = host.restart().await;
+        end(&[&host]).await;
+        assert!(!alive(pid), "forgotten: {forgotten}");
+    }
 }
 
 #[tokio::test]

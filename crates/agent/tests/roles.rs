@@ -90,14 +90,6 @@ async fn lead(
     }
 }
 
-/// After a full copy the stream begins with the replica's next acknowledgement, which may take it a
-/// second although both ends already call the link online.
-async fn streaming(primary: &mut Engine) {
-    primary.call(&["SET", "first", "x"]).await;
-    let reached = primary.call(&["WAIT", "1", "10000"]).await;
-    assert_eq!(reached, tanist_resp::Value::Integer(1));
-}
-
 async fn full_copies(host: &Host, node: &str) -> u64 {
     host.engine(node).await.info("stats").await.get_u64("sync_full").unwrap()
 }

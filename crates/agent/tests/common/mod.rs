@@ -394,3 +394,11 @@ pub(crate) async fn end(hosts: &[&Host]) {
         host.until("everything stopped", |said| said.stopped.then_some(())).await;
     }
 }
+
+/// After a full copy the stream begins with the replica's next acknowledgement, which may take it a
+/// second although both ends already call the link online.
+pub(crate) async fn streaming(primary: &mut Engine) {
+    primary.call(&["SET", "first", "x"]).await;
+    let reached = primary.call(&["WAIT", "1", "10000"]).await;
+    assert_eq!(reached, Value::Integer(1));
+}
