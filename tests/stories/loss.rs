@@ -6,11 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use tanist_lab::kill;
+use tanist_lab::{Installation, kill};
 
-use crate::{call, runtime, web};
+use crate::{call, runtime, text, web};
 
 crate::on_both_engines!(
+    a_store_from_an_older_copy_decides_nothing_until_a_person_has_named_a_node,
     a_switchover_to_a_replica_that_is_not_in_sync_is_refused,
     an_operator_can_accept_a_loss_and_it_is_written_down,
     what_a_dead_primary_had_is_set_aside_and_reported,
@@ -102,4 +103,51 @@ fn holds(dir: &Path, needle: &[u8]) -> bool {
         let bytes = std::fs::read(&path).unwrap_or_default();
         bytes.windows(needle.len()).any(|window| window == needle)
     })
+}
+
+fn a_store_from_an_older_copy_decides_nothing_until_a_person_has_named_a_node(engine: &str) {
+    let mut installation = web(engine, &["--replicas", "1"]);
+    let group = installation.group("web");
+    let old = installation.primary("web").node;
+    let stop = |installation: &mut Installation| {
+        installation.tanist(&["down"]).ok();
+        installation.dev_ended();
+    };
+    let copy = |installation: &Installation, from: &str, to: &str| {
+        let dir = installation.dir();
+        let copied = std::process::Command::new("cp")
+            .args(["-a", "-T"])
+            .arg(dir.join(from))
+            .arg(dir.join(to))
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "{from} -> {to}");
+    };
+    stop(&mut installation);
+    copy(&installation, "store", "store-of-before");
+    installation.dev();
+    installation.available("web");
+    installation.tanist(&["switchover", "web"]).ok();
+    let new = installation.primary("web").node;
+    assert_ne!(old, new);
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        assert!(call(&mut client, &["SET", "k", "acknowledged since"]).await.is_ok());
+    });
+    stop(&mut installation);
+    let store = installation.dir().join("store");
+    std::fs::remove_dir_all(&store).unwrap_or_else(|err| panic!("{err}"));
+    copy(&installation, "store-of-before", "store");
+    installation.dev();
+    installation.wait("it is said", |installation| {
+        installation.tanist(&["events"]).out.contains("StoreBehind").then_some(())
+    });
+    assert_eq!(installation.group("web").status, "unavailable");
+    let heir = new.to_string();
+    installation.tanist(&["failover", "web", "--to", &heir, "--accept-loss"]).ok();
+    assert_eq!(installation.primary("web").node, new);
+    installation.available("web");
+    runtime().block_on(async {
+        let mut client = installation.connect(&group.primary_endpoint).await;
+        assert_eq!(text(&mut client, &["GET", "k"]).await, "acknowledged since");
+    });
 }

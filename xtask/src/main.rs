@@ -1,16 +1,17 @@
-//! The project's own tool: `cargo xtask tidy` and `cargo xtask ci`.
+//! The project's own tool: `cargo xtask tidy`, `cargo xtask ci` and `cargo xtask models`.
 //!
 //! The architecture is a set of rules that no compiler checks: which crate may use which, how long
 //! a function may be, who may start a process. Rules that nobody checks do not survive, so they are
 //! a program here, and `ci` runs it together with everything else a change has to pass.
 //!
-//! Invariant: a check reads the repository and never changes it.
+//! Invariant: a check reads the repository and never changes it; only `models` writes.
 //! Not here: what the checks forbid and why (`rows`, `manifest`, `sizes`, `words`, `speech`, `docs`).
 
 mod approved;
 mod ci;
 mod docs;
 mod manifest;
+mod models;
 mod repo;
 mod rows;
 mod scan;
@@ -27,6 +28,8 @@ usage: cargo xtask <command>
 
   tidy   check the rules of the architecture; one line for each violation
   ci     everything CI runs, in its order: fmt, clippy, tidy, tests
+  models [--check]
+         take the service models of crates/aws from botocore, or say whether they still agree
 ";
 
 fn main() -> ExitCode {
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => tidy::run(),
         ["ci"] => ci::run(),
+        ["models"] => models::run(false),
+        ["models", "--check"] => models::run(true),
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             ExitCode::SUCCESS

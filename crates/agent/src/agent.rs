@@ -24,8 +24,9 @@ use tracing::{info, warn};
 
 use crate::AgentError;
 use crate::board::Board;
+use crate::engine_logs;
 use crate::guards::Guards;
-use crate::layout::{Layout, is_plain};
+use crate::layout::{self, Layout, is_plain};
 use crate::node::{Context, Errand, Handle, Node, Proc};
 use crate::record::Record;
 use crate::supervisor_link::{self, News};
@@ -62,18 +63,21 @@ pub struct AgentConfig {
 }
 
 /// Works until `inbox` is closed or everything was stopped as asked. Engines live on in the first
-/// case.
+/// case. After an error it may be called again with the same `inbox`.
 ///
 /// # Errors
 /// [`AgentError`] if the host's directory or a fence port cannot be had.
 pub async fn run(
     config: AgentConfig,
-    inbox: mpsc::Receiver<ToAgent>,
+    inbox: &mut mpsc::Receiver<ToAgent>,
     outbox: mpsc::Sender<FromAgent>,
 ) -> Result<(), AgentError> {
     let directory = |source| AgentError::Directory { path: config.dir.clone(), source };
     let layout = Layout::prepare(&config.dir).map_err(directory)?;
     let known = layout.known_nodes().map_err(directory)?;
+    let trash = layout.trash_left().map_err(directory)?;
+    // Beside the work: what a large node has left takes long to delete, and nobody waits for it.
+    drop(tokio::task::spawn_blocking(move || layout::delete_all(&trash)));
     let (supervised, news) =
         supervisor_link::connect(config.supervisor.clone(), config.host.clone(), config.address);
     let (fence, fence_heard) = watch::channel(None);
@@ -89,7 +93,7 @@ pub async fn run(
     let mut agent = Agent {
         context: Arc::clone(&context),
         guards: Guards::new(layout.clone()),
-        layout,
+        layout: layout.clone(),
         fence,
         nodes: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -111,6 +115,7 @@ pub async fn run(
             Done::Dismissed => info!(host = %context.config.host, "the agent ends, engines live on"),
         },
         () = context.board.report_to(&outbox, every) => {}
+        () = engine_logs::keep_short(layout) => {}
     }
     Ok(())
 }
@@ -147,7 +152,7 @@ struct Agent {
 impl Agent {
     async fn work(
         &mut self,
-        mut inbox: mpsc::Receiver<ToAgent>,
+        inbox: &mut mpsc::Receiver<ToAgent>,
         mut news: mpsc::Receiver<News>,
     ) -> Result<Done, AgentError> {
         loop {
@@ -331,13 +336,13 @@ impl Agent {
     /// Right after its start an agent does not know yet what runs; ending then would leave engines
     /// running with nobody to end them.
     async fn wait_for_list(&mut self, news: &mut mpsc::Receiver<News>) -> Result<(), AgentError> {
+        // waits: for the list, not longer than this.
         let over = tokio::time::sleep(LISTING);
         tokio::pin!(over);
         while !self.listed {
             tokio::select! {
                 biased;
                 Some(news) = news.recv() => self.hear(news)?,
-                // waits: the deadline is the event.
                 () = &mut over => {
                     warn!("the supervisor does not say what runs");
                     return Ok(());
@@ -354,13 +359,13 @@ impl Agent {
             for (node, process) in &self.strays {
                 self.context.supervised.signal(node, *process, signal);
             }
+            // waits: for the engines' ends, not longer than this.
             let over = tokio::time::sleep(patience);
             tokio::pin!(over);
             while !self.strays.is_empty() {
                 tokio::select! {
                     biased;
                     Some(news) = news.recv() => self.hear(news)?,
-                    // waits: the deadline is the event.
                     () = &mut over => break,
                 }
             }

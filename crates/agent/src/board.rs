@@ -5,7 +5,8 @@
 //! at once; numbers that only grow are collected for a moment, so that the probes of many nodes
 //! make one report.
 //!
-//! Invariant: a report is a snapshot; its `echo` was heard before its oldest sample was begun.
+//! Invariant: a report is a snapshot; a node's `echo` was heard before its sample was begun, and no
+//! sample counts as fresh that was begun before `applied` became what the report says.
 //!
 //! Not here: how things are found out (`crate::node`).
 
@@ -14,8 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tanist_core::model::{
-    EngineSeen, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, RunId, ShardKey, Stall,
-    Tag,
+    EngineSeen, Health, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, RunId,
+    ShardKey, Stall, Tag,
 };
 use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ProcessKey};
 use tokio::sync::{Notify, mpsc};
@@ -47,12 +48,21 @@ struct Posted {
     entry: NodeEntry,
     /// The number heard before the sample in `entry` was begun; `None` without a process.
     sampled: Option<u64>,
+    /// How often `applied` has changed.
+    changes: u64,
     /// The process that the entry speaks of.
     process: Option<ProcessKey>,
     /// Attachments that the engine lets in as a primary, and since when.
     admitted: BTreeMap<String, Instant>,
     /// The process was seen as primary or linked to one: its data is no crash's leftovers any more.
     settled: bool,
+}
+
+/// When a probe was begun, in what the board knew then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    heard: u64,
+    changes: u64,
 }
 
 impl Board {
@@ -83,10 +93,17 @@ impl Board {
             shard: key.shard.clone(),
             node: node.clone(),
             pid: None,
+            echo: 0,
             report,
         };
-        let admitted = BTreeMap::new();
-        let posted = Posted { entry, sampled: None, process: None, admitted, settled: false };
+        let posted = Posted {
+            entry,
+            sampled: None,
+            changes: 0,
+            process: None,
+            admitted: BTreeMap::new(),
+            settled: false,
+        };
         self.state().nodes.entry(node.clone()).or_insert(posted);
         self.urgent.notify_one();
     }
@@ -97,6 +114,12 @@ impl Board {
         let Some(posted) = state.nodes.get_mut(node) else { return };
         let before = posted.entry.report.clone();
         change(&mut posted.entry.report);
+        if posted.entry.report.applied != before.applied {
+            posted.changes += 1;
+            // Older than every number: what the sample says of positions is not known to be newer
+            // than what is now true of users. The sample itself stays, for all else it says.
+            posted.sampled = posted.sampled.map(|_| 0);
+        }
         if posted.entry.report != before {
             self.urgent.notify_one();
         }
@@ -134,23 +157,70 @@ impl Board {
         }
     }
 
-    /// Notes a probe of `process` that was begun when `heard` was the last number heard.
+    /// To be called before a probe asks.
+    pub(crate) fn begin(&self, node: &NodeId) -> Begun {
+        let state = self.state();
+        let changes = state.nodes.get(node).map_or(0, |posted| posted.changes);
+        Begun { heard: state.heard, changes }
+    }
+
+    /// Notes what a probe of `process` found. Positions read before `applied` last changed are not
+    /// taken: only that the engine answers.
     pub(crate) fn sample(
         &self,
         node: &NodeId,
         process: ProcessKey,
-        heard: Option<u64>,
-        change: impl FnOnce(&mut NodeReport),
+        begun: Begun,
+        engine: EngineSeen,
     ) {
+        self.probed(node, process, |posted| {
+            let report = &mut posted.entry.report;
+            report.process = Process::Running(Some(engine.run.clone()));
+            report.silent = Duration::ZERO;
+            report.stall = Stall::None;
+            if posted.changes == begun.changes {
+                posted.settled |= settled(&engine);
+                report.engine = Some(engine);
+                posted.sampled = Some(begun.heard);
+            }
+        });
+    }
+
+    /// Notes for how long an engine has not answered, and why.
+    pub(crate) fn silence(
+        &self,
+        node: &NodeId,
+        process: ProcessKey,
+        silent: Duration,
+        stall: Stall,
+    ) {
+        self.probed(node, process, |posted| {
+            posted.entry.report.silent = silent;
+            posted.entry.report.stall = stall;
+        });
+    }
+
+    /// Notes that an engine answers nothing but that a script runs: what was read last stays, as old
+    /// as it is.
+    pub(crate) fn busy(&self, node: &NodeId, process: ProcessKey) {
+        self.probed(node, process, |posted| {
+            let report = &mut posted.entry.report;
+            report.silent = Duration::ZERO;
+            report.stall = Stall::None;
+            if let Some(engine) = &mut report.engine {
+                engine.health = Health::BusyScript;
+            }
+        });
+    }
+
+    fn probed(&self, node: &NodeId, process: ProcessKey, change: impl FnOnce(&mut Posted)) {
         let mut state = self.state();
         let Some(posted) = state.nodes.get_mut(node) else { return };
         if posted.process != Some(process) {
             return;
         }
         let before = essence(&posted.entry.report);
-        change(&mut posted.entry.report);
-        posted.sampled = heard.or(posted.sampled);
-        posted.settled |= posted.entry.report.engine().is_some_and(settled);
+        change(posted);
         if essence(&posted.entry.report) == before {
             self.calm.notify_one();
         } else {
@@ -197,11 +267,6 @@ impl Board {
         state.heard = state.heard.max(number);
     }
 
-    /// The last number of the controller.
-    pub(crate) fn heard(&self) -> u64 {
-        self.state().heard
-    }
-
     /// Tells people something.
     pub(crate) fn note(&self, node: Option<&NodeId>, name: &str, text: impl Into<String>) {
         let text = text.into();
@@ -221,12 +286,13 @@ impl Board {
     fn take(&self) -> Vec<FromAgent> {
         let mut state = self.state();
         let mut messages: Vec<FromAgent> = state.notes.drain(..).collect();
-        let echo = state.nodes.values().filter_map(|posted| posted.sampled).min();
-        messages.push(FromAgent::Report(HostReport {
-            host: self.host.clone(),
-            echo: echo.unwrap_or(state.heard),
-            nodes: state.nodes.values().map(|posted| posted.entry.clone()).collect(),
-        }));
+        let entry = |posted: &Posted| {
+            let echo = posted.sampled.unwrap_or(state.heard);
+            NodeEntry { echo, ..posted.entry.clone() }
+        };
+        let nodes: Vec<NodeEntry> = state.nodes.values().map(entry).collect();
+        let echo = nodes.iter().map(|entry| entry.echo).min().unwrap_or(state.heard);
+        messages.push(FromAgent::Report(HostReport { host: self.host.clone(), echo, nodes }));
         messages
     }
 
@@ -283,4 +349,117 @@ fn essence(report: &NodeReport) -> NodeReport {
         }
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use tanist_core::model::{Applied, Epoch, ReplId};
+
+    const PROCESS: ProcessKey = ProcessKey { pid: 7, started: 1 };
+
+    fn node(n: u8) -> NodeId {
+        NodeId::new(format!("web-{n:03}"))
+    }
+
+    fn board(nodes: &[NodeId]) -> Board {
+        let board = Board::new("h1".into());
+        let key = ShardKey { group: "web".into(), shard: "0001".into() };
+        for node in nodes {
+            board.open(&key, node, Rev(1), true);
+            board.process(node, Some(PROCESS), Process::Running(None));
+        }
+        board
+    }
+
+    fn engine(offset: u64) -> EngineSeen {
+        EngineSeen {
+            run: RunId::new("r"),
+            role: RoleSeen::Primary { replicas: Vec::new() },
+            replid: ReplId::new("aa"),
+            offset: Offset(offset),
+            health: Health::Writable,
+            memory_bytes: 0,
+            fork_error: None,
+        }
+    }
+
+    fn apply(board: &Board, rev: u64) {
+        let applied = Applied {
+            rev: Rev(rev),
+            epoch: Epoch(1),
+            run: RunId::new("r"),
+            primary: true,
+            seqs: BTreeSet::new(),
+            lanes: BTreeSet::new(),
+        };
+        board.change(&node(1), |report| report.applied = Some(applied));
+    }
+
+    fn reported(board: &Board) -> HostReport {
+        match board.take().pop() {
+            Some(FromAgent::Report(report)) => report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The first node's number, and its engine's offset.
+    fn first(board: &Board) -> (u64, Option<Offset>) {
+        let entry = reported(board).nodes.swap_remove(0);
+        (entry.echo, entry.report.engine().map(|engine| engine.offset))
+    }
+
+    #[test]
+    fn a_reading_begun_before_an_order_was_made_true_is_neither_taken_nor_fresh() {
+        let board = board(&[node(1)]);
+        board.hear(5);
+        let begun = board.begin(&node(1));
+        board.sample(&node(1), PROCESS, begun, engine(100));
+        assert_eq!(first(&board), (5, Some(Offset(100))));
+        let under_way = board.begin(&node(1));
+        apply(&board, 2);
+        assert_eq!(first(&board), (0, Some(Offset(100))), "still shown, but not as fresh");
+        board.hear(6);
+        board.sample(&node(1), PROCESS, under_way, engine(200));
+        assert_eq!(first(&board), (0, Some(Offset(100))));
+        let begun = board.begin(&node(1));
+        // The same once more changes nothing.
+        apply(&board, 2);
+        board.sample(&node(1), PROCESS, begun, engine(300));
+        assert_eq!(first(&board), (6, Some(Offset(300))));
+    }
+
+    #[test]
+    fn a_reading_that_is_not_taken_still_ends_a_silence() {
+        let board = board(&[node(1)]);
+        let begun = board.begin(&node(1));
+        board.silence(&node(1), PROCESS, Duration::from_secs(3), Stall::Busy);
+        apply(&board, 2);
+        board.sample(&node(1), PROCESS, begun, engine(100));
+        let report = board.report(&node(1)).unwrap();
+        assert_eq!((report.silent, report.stall), (Duration::ZERO, Stall::None));
+        assert_eq!(report.run(), Some(&RunId::new("r")));
+    }
+
+    #[test]
+    fn every_node_has_its_own_number_and_the_host_the_lowest() {
+        let nodes = [node(1), node(2)];
+        let board = board(&nodes);
+        for number in [5, 9] {
+            board.hear(number);
+            let begun = board.begin(&node(2));
+            board.sample(&node(2), PROCESS, begun, engine(100));
+            if number == 5 {
+                let begun = board.begin(&node(1));
+                board.sample(&node(1), PROCESS, begun, engine(100));
+            }
+        }
+        board.silence(&node(1), PROCESS, Duration::from_secs(3), Stall::Stopped);
+        let report = reported(&board);
+        assert_eq!(report.nodes.iter().map(|entry| entry.echo).collect::<Vec<_>>(), [5, 9]);
+        assert_eq!(report.echo, 5);
+        board.process(&node(1), None, Process::Absent);
+        assert_eq!(reported(&board).echo, 9, "that there is no process is no old sample");
+    }
 }

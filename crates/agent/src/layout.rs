@@ -54,7 +54,7 @@ pub(crate) struct NodeDir {
 }
 
 impl Layout {
-    /// Makes the directories that do not exist, and deletes what was being deleted.
+    /// Makes the directories that do not exist.
     pub(crate) fn prepare(root: &Path) -> io::Result<Self> {
         let layout = Self { root: root.to_owned() };
         for dir in [root.to_owned(), layout.guards(), layout.nodes(), layout.trash()] {
@@ -64,12 +64,13 @@ impl Layout {
         }
         // A promise must not be lost with the directory that it is in.
         File::open(root)?.sync_all()?;
-        for left in fs::read_dir(layout.trash())?.flatten() {
-            if let Err(err) = fs::remove_dir_all(left.path()) {
-                warn!(path = %left.path().display(), %err, "deleting what is left of a node");
-            }
-        }
         Ok(layout)
+    }
+
+    /// What was being deleted when the last agent ended. To be listed before any node is deleted by
+    /// this one, so that nothing is deleted by two at once.
+    pub(crate) fn trash_left(&self) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(self.trash())?.map(|left| Ok(left?.path())).collect()
     }
 
     fn guards(&self) -> PathBuf {
@@ -160,6 +161,15 @@ impl NodeDir {
     }
 }
 
+/// Deletes what is left of nodes.
+pub(crate) fn delete_all(left: &[PathBuf]) {
+    for path in left {
+        if let Err(err) = fs::remove_dir_all(path) {
+            warn!(path = %path.display(), %err, "deleting what is left of a node");
+        }
+    }
+}
+
 /// Whether a name may be a file's name.
 pub(crate) fn is_plain(name: &str) -> bool {
     let charset = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
@@ -224,6 +234,19 @@ mod tests {
             assert!(!is_plain(bad), "{bad:?}");
         }
         assert!(is_plain("web-001"));
+    }
+
+    #[test]
+    fn preparing_deletes_nothing_and_what_was_left_is_deleted_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("trash/web-001-5");
+        fs::create_dir_all(left.join("data")).unwrap();
+        let layout = Layout::prepare(dir.path()).unwrap();
+        assert!(left.exists(), "deleting takes long, and nothing is reported before");
+        let trash = layout.trash_left().unwrap();
+        assert_eq!(trash, std::slice::from_ref(&left));
+        delete_all(&trash);
+        assert!(!left.exists());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod acl;
 mod agent;
 mod board;
 mod conf;
+mod engine_logs;
 mod error;
 mod guards;
 mod layout;

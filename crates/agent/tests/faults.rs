@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
+use tanist_agent::AgentConfig;
 use tanist_core::model::*;
 use tanist_link::api::Fault;
 use tanist_link::wire::ToAgent;
@@ -22,6 +23,7 @@ with_both_engines!(
     writes_refused_for_lack_of_memory_are_seen,
     a_loading_engine_is_alive_and_its_answer_unusable,
     reports_say_the_number_heard_before_their_samples,
+    a_script_that_does_not_end_is_named,
 );
 
 async fn alone(supervisor: &Supervisor, engine: EngineKind) -> (Host, RunId) {
@@ -209,16 +211,53 @@ async fn client_keys(host: &Host) -> Option<i64> {
 async fn reports_say_the_number_heard_before_their_samples(engine: EngineKind) {
     let supervisor = Supervisor::start().await;
     let (host, _) = alone(&supervisor, engine).await;
+    let echo = |said: &common::Said| said.nodes["web-001"].echo;
     host.send(ToAgent::Echo(7)).await;
-    host.until("the number", |said| (said.echo == 7).then_some(())).await;
+    host.until("the number", |said| (echo(said) == 7).then_some(())).await;
     signal(host.pid("web-001"), "STOP");
     host.node("web-001", "silence", |report| (report.stall == Stall::Stopped).then_some(())).await;
     host.send(ToAgent::Echo(8)).await;
     let reports = host.said.borrow().reports;
-    let later = |said: &common::Said| (said.reports > reports + 5).then_some(said.echo);
+    let later = |said: &common::Said| (said.reports > reports + 5).then_some(echo(said));
     assert_eq!(host.until("more reports", later).await, 7, "the sample is older than the number");
     signal(host.pid("web-001"), "CONT");
-    host.until("the number", |said| (said.echo == 8).then_some(())).await;
+    host.until("the number", |said| (echo(said) == 8).then_some(())).await;
+    end(&[&host]).await;
+}
+
+async fn a_script_that_does_not_end_is_named(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let (host, run) = alone(&supervisor, engine).await;
+    let is = |wanted: Health| {
+        move |report: &NodeReport| (report.engine()?.health == wanted).then(|| report.clone())
+    };
+    host.node("web-001", "Writable", is(Health::Writable)).await;
+    let mut runs = host.engine("web-001").await;
+    let mut ends = host.engine("web-001").await;
+    assert!(runs.call(&["CONFIG", "SET", "busy-reply-threshold", "100"]).await.is_ok());
+    let (killed, ()) = tokio::join!(runs.call(&["EVAL", "while true do end", "0"]), async {
+        let report = host.node("web-001", "BusyScript", is(Health::BusyScript)).await;
+        assert_eq!(report.run(), Some(&run));
+        assert_eq!((report.silent, report.stall), (Duration::ZERO, Stall::None), "it answers");
+        let role = report.engine().map(|engine| &engine.role);
+        assert!(matches!(role, Some(RoleSeen::Primary { .. })), "as it was last: {role:?}");
+        assert!(ends.call(&["SCRIPT", "KILL"]).await.is_ok());
+    });
+    assert!(killed.as_error().is_some());
+    host.node("web-001", "Writable", is(Health::Writable)).await;
+    end(&[&host]).await;
+}
+
+#[tokio::test]
+async fn what_was_being_deleted_is_deleted_beside_the_work() {
+    let supervisor = Supervisor::start().await;
+    let config = Host::start(&supervisor, "host-0", EngineKind::Redis).config;
+    let dir = supervisor.dir.path().join("host-1");
+    let left = dir.join("trash/web-001-5");
+    std::fs::create_dir_all(left.join("data")).unwrap();
+    let host = Host::with(AgentConfig { dir, ..config }, EngineKind::Redis);
+    host.until("a report", |said| (said.reports > 0).then_some(())).await;
+    host.until("an empty trash", |_| (!left.exists()).then_some(())).await;
     end(&[&host]).await;
 }
 

@@ -13,6 +13,9 @@ with_both_engines!(
     a_group_fails_over_and_back_without_a_full_copy,
     lanes_and_attachments_exist_only_as_long_as_they_are_wanted,
     writes_past_the_promotion_are_saved_before_they_are_overwritten,
+    an_order_that_comes_while_a_tail_is_saved_does_not_lose_it,
+    a_primary_that_missed_two_epochs_is_saved_before_it_is_overwritten,
+    a_replica_that_attaches_again_has_nothing_to_save,
     a_drained_replica_answers_with_the_old_primarys_offset,
     no_password_is_in_arguments_or_logs,
     a_removed_node_leaves_nothing_but_the_promise,
@@ -129,6 +132,9 @@ async fn a_group_fails_over_and_back_without_a_full_copy(engine: EngineKind) {
         assert!(engine.call(&["SET", "k", &format!("after {round}")]).await.is_ok());
         assert_eq!(engine.call(&["WAIT", "2", "5000"]).await.as_int(), Some(2));
     }
+    for host in hosts {
+        assert_eq!(host.said.borrow().notes, [], "nothing was to be saved");
+    }
     assert_eq!(full_copies(&a, "web-001").await, copies);
     assert_eq!(full_copies(&b, "web-002").await, 0);
     assert_eq!(full_copies(&c, "web-003").await, 0);
@@ -207,11 +213,102 @@ async fn writes_past_the_promotion_are_saved_before_they_are_overwritten(engine:
     let text = a.note("DivergentTailSaved").await;
     assert!(text.contains("bytes of writes that the new primary never received"), "{text}");
     assert_eq!(a.engine("web-001").await.call(&["GET", "lost"]).await.as_str(), None);
-    let saved: Vec<_> = std::fs::read_dir(a.dir("web-001").join("aside")).unwrap().collect();
+    assert!(is_aside(&a, "web-001", "lost"));
+    end(&[&a, &b]).await;
+}
+
+/// Whether the only thing that is set aside holds this text.
+fn is_aside(host: &Host, node: &str, text: &str) -> bool {
+    let saved: Vec<_> = std::fs::read_dir(host.dir(node).join("aside")).unwrap().collect();
     let [Ok(saved)] = saved.as_slice() else { panic!("{saved:?}") };
     let bytes = std::fs::read(saved.path()).unwrap();
-    assert!(bytes.windows(4).any(|window| window == b"lost"), "{saved:?}");
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+async fn an_order_that_comes_while_a_tail_is_saved_does_not_lose_it(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
+    let runs = group(&[&a, &b]).await;
+    let mut old = a.engine("web-001").await;
+    old.call(&["SET", "both", "1"]).await;
+    assert_eq!(old.call(&["WAIT", "1", "5000"]).await.as_int(), Some(1));
+    let base = position(&b.fence("web-002", 10, 2, false).await);
+    old.call(&["SET", "lost", "1"]).await;
+    let tag = tag("web-001", &runs[0], 110);
+    b.order("web-002", 11, 2, promote(&runs[1], &[&tag], &[])).await;
+    b.applied("web-002", 11).await;
+    // Long enough for the orders below, short enough to wait for.
+    assert!(old.call(&["CONFIG", "SET", "rdb-key-save-delay", "300000"]).await.is_ok());
+    let order = follow(&tag, b.address(), Some(base));
+    a.order("web-001", 11, 2, order.clone()).await;
+    let saving = async {
+        while old.info("persistence").await.get("rdb_bgsave_in_progress") != Some("1") {
+            // waits: the engine offers no event for the beginning of a snapshot.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, saving).await.expect("a snapshot");
+    a.order("web-001", 12, 2, order).await;
+    assert!(!a.applied("web-001", 12).await.primary);
+    a.note("DivergentTailSaved").await;
+    assert!(is_aside(&a, "web-001", "lost"));
+    a.node("web-001", "a link", linked).await;
+    assert_eq!(a.engine("web-001").await.call(&["GET", "lost"]).await.as_str(), None);
     end(&[&a, &b]).await;
+}
+
+async fn a_primary_that_missed_two_epochs_is_saved_before_it_is_overwritten(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b, c] = ["host-1", "host-2", "host-3"].map(|n| Host::start(&supervisor, n, engine));
+    let runs = group(&[&a, &b, &c]).await;
+    let mut old = a.engine("web-001").await;
+    old.call(&["SET", "all", "1"]).await;
+    assert_eq!(old.call(&["WAIT", "2", "5000"]).await.as_int(), Some(2));
+    // The second epoch, without the first one's primary, which goes on writing.
+    let base = position(&b.fence("web-002", 10, 2, false).await);
+    c.fence("web-003", 10, 2, false).await;
+    old.call(&["SET", "lost", "1"]).await;
+    let third = tag("web-003", &runs[2], 110);
+    b.order("web-002", 11, 2, promote(&runs[1], &[&third], &[])).await;
+    b.applied("web-002", 11).await;
+    c.order("web-003", 11, 2, follow(&third, b.address(), Some(base))).await;
+    c.node("web-003", "a link", linked).await;
+    let mut second = b.engine("web-002").await;
+    second.call(&["SET", "two", "1"]).await;
+    assert_eq!(second.call(&["WAIT", "1", "5000"]).await.as_int(), Some(1));
+    // The third epoch begins where the second one's history ends, of which the first knows nothing.
+    let base = position(&c.fence("web-003", 20, 3, false).await);
+    b.fence("web-002", 20, 3, true).await;
+    lead(&[&a, &b, &c], &runs, 2, 21, 3, Some(base)).await;
+    a.note("DivergentTailSaved").await;
+    assert_eq!(a.engine("web-001").await.call(&["GET", "lost"]).await.as_str(), None);
+    assert!(is_aside(&a, "web-001", "lost"));
+    assert_eq!(b.said.borrow().notes, [], "it had missed nothing");
+    end(&[&a, &b, &c]).await;
+}
+
+async fn a_replica_that_attaches_again_has_nothing_to_save(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b, c] = ["host-1", "host-2", "host-3"].map(|n| Host::start(&supervisor, n, engine));
+    let runs = group(&[&a, &b]).await;
+    let newcomer = c.up("web-003", 1, 1, DataOnStart::Load).await;
+    a.fence("web-001", 10, 2, true).await;
+    let base = position(&b.fence("web-002", 10, 2, false).await);
+    let runs = [runs[0].clone(), runs[1].clone(), newcomer];
+    // The newcomer gets a full copy of a history that has a name which no order says.
+    lead(&[&a, &b, &c], &runs, 1, 11, 2, Some(base.clone())).await;
+    let mut primary = b.engine("web-002").await;
+    primary.call(&["SET", "k", "1"]).await;
+    assert_eq!(primary.call(&["WAIT", "2", "10000"]).await.as_int(), Some(2));
+    // By other attachments within the epoch, and to another agent, too.
+    lead(&[&a, &b, &c], &runs, 1, 12, 2, Some(base.clone())).await;
+    let c = c.restart().await;
+    c.applied("web-003", 12).await;
+    lead(&[&a, &b, &c], &runs, 1, 13, 2, Some(base)).await;
+    for host in [&a, &c] {
+        assert_eq!(host.said.borrow().notes, [], "{:?}", host.config.host);
+    }
+    end(&[&a, &b, &c]).await;
 }
 
 async fn a_drained_replica_answers_with_the_old_primarys_offset(engine: EngineKind) {

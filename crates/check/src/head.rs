@@ -300,7 +300,7 @@ impl World {
         let decided = &self.topologies.get(known).topology;
         // Guards compare revisions alone; who leads shows in the store.
         let mut orders = converge(&asked, decided, &seen, &limits, Term(0), now);
-        orders.extend(orphans(decided, &seen, Term(0)));
+        orders.extend(orphans(&asked, decided, &seen, &limits, Term(0), now));
         let route = route(&asked, decided, &seen, &limits, &Plan::default(), now);
         let orders: Vec<u32> = orders.into_iter().map(|(_, order)| self.asked(order)).collect();
         let said = (Rc::new(orders), self.route(route));

@@ -5,6 +5,7 @@
 //! Not here: reading requests off the wire (`super::api`).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tanist_core::decide::heir_missing;
 use tanist_core::model::{
@@ -20,6 +21,10 @@ use crate::error::ControllerError;
 use crate::observe::Touched;
 use crate::reconciler::{Call, Controller, Reply, Stopping};
 use crate::{create, requests};
+
+/// How long all engines may take to write everything and end; an engine that does not is killed after
+/// 30 s by its agent.
+const STOPPING: Duration = Duration::from_secs(60);
 
 impl Controller {
     pub(crate) async fn answer(
@@ -173,6 +178,9 @@ impl Controller {
             self.survive(err)?;
             return Ok(Err(refusal));
         }
+        if let Some(heir) = asked.to.as_ref().filter(|_| asked.accept_loss) {
+            self.go_on_from(&key, heir, request).await?;
+        }
         touched.shards.insert(key);
         Ok(Ok(MoveAccepted { shard, request }))
     }
@@ -253,7 +261,8 @@ impl Controller {
         for host in &waiting {
             self.tell(host, ToAgent::StopAll);
         }
-        self.stopping = Some(Stopping { reply, waiting });
+        let until = boot_time() + STOPPING;
+        self.stopping = Some(Stopping { reply, waiting, until });
     }
 
     fn keys_of(&self, name: &GroupName) -> Vec<ShardKey> {

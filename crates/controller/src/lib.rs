@@ -20,6 +20,7 @@ mod observe;
 mod proxies;
 mod reconciler;
 mod requests;
+mod stale;
 mod status;
 mod timeline;
 

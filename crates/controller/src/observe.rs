@@ -8,6 +8,7 @@
 //! Not here: judgments (`tanist_core::decide`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use tanist_core::model::{
     HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations, ProxyId, ProxySeen,
@@ -27,6 +28,8 @@ pub(crate) struct Observer {
     pub(crate) seen: Observations,
     pub(crate) pids: BTreeMap<NodeId, u32>,
     pub(crate) proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxyShard>>,
+    /// Hosts that have reported since this controller leads.
+    heard: BTreeSet<HostId>,
     echo: u64,
     echoes: VecDeque<(u64, Instant)>,
 }
@@ -54,6 +57,7 @@ impl Observer {
             seen: Observations { hosts, taken, ..Observations::default() },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
+            heard: BTreeSet::new(),
             echo: 0,
             echoes: VecDeque::new(),
         }
@@ -76,11 +80,11 @@ impl Observer {
     }
 
     pub(crate) fn report(&mut self, report: HostReport, now: Instant) -> Touched {
-        let sampled_after = self.echoed_at(report.echo);
         let mut touched = Touched::default();
         if let Some(host) = self.seen.hosts.get_mut(&report.host) {
             host.at = now;
         }
+        self.heard.insert(report.host.clone());
         let mut present = BTreeSet::new();
         for entry in report.nodes {
             present.insert(entry.node.clone());
@@ -90,6 +94,8 @@ impl Observer {
             };
             touched.shards.insert(ShardKey { group: entry.group, shard: entry.shard });
             let host = report.host.clone();
+            // An agent of the release before says only what holds for all of its nodes.
+            let sampled_after = self.echoed_at(entry.echo.max(report.echo));
             let seen = NodeSeen { host, at: now, sampled_after, report: entry.report };
             self.put(entry.node, seen);
         }
@@ -113,14 +119,26 @@ impl Observer {
         }
     }
 
-    /// Makes sure that a node on a host that knows nothing of it is seen as absent there.
+    /// Makes sure that a node on a host that knows nothing of it is seen as absent there; a host that
+    /// has not reported yet may know anything.
     pub(crate) fn expect(&mut self, node: &NodeId, host: &HostId, now: Instant) {
         let known = self.seen.node(node, host).is_some();
-        let host_heard = self.seen.hosts.get(host).is_some_and(|seen| seen.at > Instant::ZERO);
-        if !known && host_heard {
+        if !known && self.heard.contains(host) {
             let report = absent();
             let sampled_after = Instant::ZERO;
             self.put(node.clone(), NodeSeen { host: host.clone(), at: now, sampled_after, report });
+        }
+    }
+
+    /// Time in which the controller itself did not listen is nobody's silence: whatever was said
+    /// last counts as said that much later.
+    pub(crate) fn excuse(&mut self, missed: Duration, now: Instant) {
+        let later = |at: Instant| now.min(at + missed);
+        for host in self.seen.hosts.values_mut() {
+            host.at = later(host.at);
+        }
+        for proxy in self.seen.proxies.values_mut().flat_map(BTreeMap::values_mut) {
+            proxy.at = later(proxy.at);
         }
     }
 
@@ -201,4 +219,80 @@ fn absent() -> NodeReport {
 fn nothing(before: &NodeReport) -> NodeReport {
     // What the agent answered to a fence stays answered; the process and its data are gone.
     NodeReport { rev: before.rev, fence: before.fence.clone(), ..absent() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observer(now: Instant) -> Observer {
+        let mut observer = Observer {
+            seen: Observations::default(),
+            pids: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            heard: BTreeSet::new(),
+            echo: 0,
+            echoes: VecDeque::new(),
+        };
+        let host = HostSeen {
+            region: "here".into(),
+            zone: "a".into(),
+            address: std::net::Ipv4Addr::LOCALHOST,
+            at: now,
+            draining: false,
+            memory_bytes: 0,
+        };
+        observer.seen.hosts.insert("h1".into(), host);
+        observer
+    }
+
+    fn report(nodes: Vec<tanist_link::wire::NodeEntry>) -> HostReport {
+        HostReport { host: "h1".into(), echo: 0, nodes }
+    }
+
+    #[test]
+    fn a_node_counts_as_absent_only_after_its_host_has_reported_without_it() {
+        let (node, host) = (NodeId::new("web-001"), HostId::new("h1"));
+        let now = Instant::from_millis(1_000);
+        let mut observer = observer(now);
+        observer.expect(&node, &host, now);
+        assert!(observer.seen.node(&node, &host).is_none(), "nobody has said so");
+        observer.report(report(Vec::new()), now);
+        observer.expect(&node, &host, now);
+        assert!(observer.seen.node(&node, &host).is_some());
+    }
+
+    #[test]
+    fn a_node_is_as_fresh_as_its_own_number_whatever_its_neighbours_are() {
+        let at = Instant::from_millis;
+        let mut observer = observer(at(0));
+        let numbers = [at(1_000), at(2_000)].map(|now| observer.next_echo(now));
+        let entry = |node: &str, echo| tanist_link::wire::NodeEntry {
+            group: "web".into(),
+            shard: "0001".into(),
+            node: node.into(),
+            pid: None,
+            echo,
+            report: absent(),
+        };
+        let nodes = vec![entry("web-001", numbers[0]), entry("web-002", numbers[1])];
+        let report = HostReport { host: "h1".into(), echo: numbers[0], nodes };
+        observer.report(report, at(2_100));
+        let after = |node: &str| {
+            let seen = observer.seen.node(&node.into(), &"h1".into());
+            seen.map(|seen| seen.sampled_after)
+        };
+        assert_eq!([after("web-001"), after("web-002")], [Some(at(1_000)), Some(at(2_000))]);
+    }
+
+    #[test]
+    fn time_in_which_nobody_listened_is_nobodys_silence() {
+        let at = Instant::from_millis;
+        let mut observer = observer(at(1_000));
+        observer.excuse(Duration::from_millis(700), at(1_750));
+        let heard = |observer: &Observer| observer.seen.hosts[&HostId::new("h1")].at;
+        assert_eq!(heard(&observer), at(1_700));
+        observer.excuse(Duration::from_millis(700), at(1_800));
+        assert_eq!(heard(&observer), at(1_800), "not later than now");
+    }
 }

@@ -1,16 +1,18 @@
 //! Conversations with proxies: routes out, beats in.
 //!
-//! Invariant: a proxy that connects is told every route at once; it needs no memory of its own.
+//! Invariant: a proxy that connects is told every route at once and which shards exist; it needs no
+//! memory of its own. One that could not be told something is disconnected, so that it connects
+//! anew.
 //!
 //! Not here: what a route says (`tanist_core::decide::route`).
 
 use axum::body::Body;
 use axum::response::Response;
 use tanist_core::model::ProxyId;
-use tanist_link::Sender;
 use tanist_link::wire::{FromProxy, ToProxy};
+use tanist_link::{LinkError, Sender};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::reconciler::Input;
 
@@ -22,7 +24,30 @@ pub(crate) struct Session {
     /// Grows with every connection of the same proxy, so that the end of an old one is not taken
     /// for the end of a new one.
     pub(crate) generation: u64,
-    pub(crate) sender: Sender<ToProxy>,
+    pub(crate) sender: Outgoing,
+}
+
+/// The way to a proxy, until it is cut.
+#[derive(Debug)]
+pub(crate) struct Outgoing(Option<Sender<ToProxy>>);
+
+impl Outgoing {
+    /// Queues a message.
+    pub(crate) fn send(&self, message: &ToProxy) -> Result<(), LinkError> {
+        self.0.as_ref().ok_or(LinkError::Closed)?.send(message)
+    }
+}
+
+impl Session {
+    /// Tells the proxy something; ends the conversation if that is not possible.
+    pub(crate) fn tell(&mut self, message: &ToProxy) {
+        let Err(err) = self.sender.send(message) else { return };
+        debug!(err = &err as &dyn std::error::Error, "a proxy does not take messages");
+        // What it misses is never said again within a conversation. This is the only sender, so
+        // the stream ends after what is queued; the proxy then connects anew and is told all.
+        self.sender.0 = None;
+        self.up = false;
+    }
 }
 
 /// Holds one conversation; its messages go to the loop.
@@ -30,6 +55,7 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
     let (duplex, response) = tanist_link::accept::<ToProxy, FromProxy>("proxy", body);
     tokio::spawn(async move {
         let mut receiver = duplex.receiver;
+        let mut sender = Some(duplex.sender);
         let mut who: Option<ProxyId> = None;
         loop {
             let message = match receiver.recv().await {
@@ -42,10 +68,12 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
             };
             let input = match message {
                 FromProxy::Hello { proxy, pid } => {
+                    // Given away, not shared: the session alone says when the stream ends.
+                    let Some(sender) = sender.take() else { break };
                     info!(peer = %proxy, pid, "proxy connected");
                     who = Some(proxy.clone());
-                    let session =
-                        Session { pid, up: true, generation, sender: duplex.sender.clone() };
+                    let sender = Outgoing(Some(sender));
+                    let session = Session { pid, up: true, generation, sender };
                     Input::ProxyHello { proxy, session }
                 }
                 FromProxy::Beat { shards } => match &who {
@@ -66,4 +94,157 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
         }
     });
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use tanist_core::model::{Durability, EngineKind, HostId, Limits, ShardKey};
+    use tanist_link::api::CreateGroup;
+    use tanist_link::{Duplex, accept};
+    use tanist_store::{AnyStore, Options, SqliteStore};
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::reconciler::Call;
+    use crate::{Agents, ControllerConfig, HostConfig, Names, Parts};
+
+    /// A proxy's end of a conversation whose messages go to `inbox`.
+    fn call(inbox: mpsc::Sender<Input>, generation: u64) -> Duplex<FromProxy, ToProxy> {
+        let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
+        let response = converse(request.into_body(), inbox, generation);
+        let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
+        there.sender.send(&FromProxy::Hello { proxy: "p1".into(), pid: 1 }).unwrap();
+        Duplex { sender: there.sender, receiver: back.receiver }
+    }
+
+    async fn hear(proxy: &mut Duplex<FromProxy, ToProxy>) -> Option<ToProxy> {
+        let heard = timeout(Duration::from_secs(10), proxy.receiver.recv()).await;
+        heard.expect("the controller says something or ends").unwrap()
+    }
+
+    fn key(group: &str) -> ShardKey {
+        ShardKey { group: group.into(), shard: "0001".into() }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_does_not_read_is_disconnected_after_what_is_queued() {
+        let (inbox, mut inputs) = mpsc::channel(8);
+        let mut proxy = call(inbox.clone(), 1);
+        let Some(Input::ProxyHello { mut session, .. }) = inputs.recv().await else {
+            panic!("no hello");
+        };
+        let mut told = 0;
+        while session.up {
+            session.tell(&ToProxy::Gone(key(&format!("g{told}"))));
+            told += 1;
+            assert!(told < 100_000, "the queue has a limit");
+        }
+        assert!(session.sender.send(&ToProxy::Exit).is_err());
+        for number in 0..told - 1 {
+            assert_eq!(hear(&mut proxy).await, Some(ToProxy::Gone(key(&format!("g{number}")))));
+        }
+        assert_eq!(hear(&mut proxy).await, None, "the conversation has ended");
+        drop(proxy);
+        let gone = inputs.recv().await;
+        assert!(matches!(gone, Some(Input::ProxyGone { generation: 1, .. })), "{gone:?}");
+    }
+
+    #[tokio::test]
+    async fn a_second_hello_ends_the_conversation() {
+        let (inbox, mut inputs) = mpsc::channel(8);
+        let proxy = call(inbox, 1);
+        proxy.sender.send(&FromProxy::Hello { proxy: "p2".into(), pid: 1 }).unwrap();
+        assert!(matches!(inputs.recv().await, Some(Input::ProxyHello { .. })));
+        let Some(Input::ProxyGone { proxy, .. }) = inputs.recv().await else {
+            panic!("it goes on");
+        };
+        assert_eq!(proxy, "p1".into());
+    }
+
+    /// A directory that ends with the test.
+    struct Dir(PathBuf);
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A controller of one host whose agent never says anything; the receiver is the agent's.
+    fn parts(store: &SqliteStore) -> (Parts, mpsc::Receiver<tanist_link::wire::ToAgent>) {
+        let host = HostConfig {
+            host: HostId::new("h1"),
+            zone: "a".into(),
+            address: Ipv4Addr::LOCALHOST,
+            memory_bytes: 1 << 30,
+        };
+        let (outbox, orders) = mpsc::channel(1024);
+        let (_, inbox) = mpsc::channel(1);
+        let agents = Agents { outboxes: BTreeMap::from([(host.host.clone(), outbox)]), inbox };
+        let config = ControllerConfig {
+            region: "here".into(),
+            hosts: vec![host],
+            limits: Limits::DEFAULT,
+            network: [127, 9],
+            port: 6379,
+            default_memory_bytes: 64 << 20,
+            names: Names {
+                installation: "abc".to_owned(),
+                domain: "localhost".to_owned(),
+                hosts_file: PathBuf::from("/dev/null"),
+            },
+            notes: Vec::new(),
+        };
+        (Parts { config, store: AnyStore::from(store.clone()), agents }, orders)
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_told_every_shard_that_exists_before_any_route_is_known() {
+        let name = format!("tanist-controller-hello-{}", std::process::id());
+        let dir = Dir(std::env::temp_dir().join(name));
+        let store = SqliteStore::open(&dir.0, Options::default()).await.unwrap();
+        let (first, _orders) = parts(&store);
+        let (handle, task) = crate::run(first).await.unwrap();
+        let (reply, created) = oneshot::channel();
+        let asked = CreateGroup {
+            name: "web".to_owned(),
+            engine: EngineKind::Redis,
+            replicas: 0,
+            zones: Vec::new(),
+            durability: Some(Durability::Async),
+            min_in_sync: 0,
+            automatic_failover: false,
+            memory_bytes: 0,
+        };
+        handle.inbox.send(Input::Call(Call::Create { asked, reply })).await.unwrap();
+        created.await.unwrap().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        // The next one finds the call of a proxy in front of its first tick.
+        let (inbox, mut inputs) = mpsc::channel(8);
+        let mut proxy = call(inbox, 1);
+        let hello = inputs.recv().await.unwrap();
+        let (second, _orders) = parts(&store);
+        let (handle, task) = crate::run(second).await.unwrap();
+        handle.inbox.try_send(hello).unwrap();
+        assert_eq!(hear(&mut proxy).await, Some(ToProxy::Known(vec![key("web")])));
+        let Some(ToProxy::Route(route)) = hear(&mut proxy).await else {
+            panic!("the route follows");
+        };
+        assert_eq!(route.group, "web".into());
+        // One that connects later is told the routes first, and then what exists.
+        let (inbox, mut inputs) = mpsc::channel(8);
+        let mut later = call(inbox, 2);
+        handle.inbox.send(inputs.recv().await.unwrap()).await.unwrap();
+        assert!(matches!(hear(&mut later).await, Some(ToProxy::Route(_))));
+        assert_eq!(hear(&mut later).await, Some(ToProxy::Known(vec![key("web")])));
+        task.abort();
+        store.close().await;
+    }
 }

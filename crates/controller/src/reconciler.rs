@@ -14,7 +14,7 @@ use std::time::Duration;
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
     EventKind, Fenced, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem,
-    ProblemKind, ProxyId, Route, Severity, ShardKey, ShardTopology,
+    ProblemKind, ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EventRecord, FailoverRecord, Fault, GroupStatus,
@@ -37,6 +37,8 @@ use crate::{ControllerConfig, Parts};
 
 /// How often every shard is looked at, whatever happens.
 const TICK: Duration = Duration::from_millis(50);
+/// A pass of the loop that is later than this was late because of the controller itself.
+const OWN_DELAY: Duration = Duration::from_millis(50);
 /// Inputs that may wait; the senders wait beyond it.
 const INBOX: usize = 4096;
 /// Events that a slow follower may lag behind.
@@ -104,6 +106,10 @@ pub(crate) struct Controller {
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
+    /// Everything that had been said by then has been taken in: silence is judged by this time.
+    heard_until: Instant,
+    /// Shards of which the store knows less than the hosts; said once.
+    pub(crate) stood_back: BTreeSet<ShardKey>,
     events: broadcast::Sender<EventRecord>,
 }
 
@@ -112,6 +118,21 @@ pub(crate) struct Controller {
 pub(crate) struct Stopping {
     pub(crate) reply: Reply<()>,
     pub(crate) waiting: BTreeSet<HostId>,
+    /// When whoever has not stopped is given up.
+    pub(crate) until: Instant,
+}
+
+impl Stopping {
+    /// The answer, once there is one.
+    fn outcome(&self, now: Instant) -> Option<Result<(), ApiError>> {
+        if self.waiting.is_empty() {
+            return Some(Ok(()));
+        }
+        let silent: Vec<&str> = self.waiting.iter().map(HostId::as_str).collect();
+        let message = format!("these hosts did not stop their engines: {}", silent.join(", "));
+        let remedy = "see dev.log; then run tanist down again";
+        (now >= self.until).then(|| Err(ApiError::new("T502", message, remedy)))
+    }
 }
 
 /// Takes the leadership and starts the loop; it ends when everything was asked to stop and has, or
@@ -148,6 +169,8 @@ pub async fn run(
         routes: BTreeMap::new(),
         ages: Ages::default(),
         cures: Cures::default(),
+        heard_until: now,
+        stood_back: BTreeSet::new(),
         events,
     };
     info!(term = %controller.archive.term(), "controller leads");
@@ -175,12 +198,17 @@ impl Controller {
                 _ = ticks.tick() => self.tick(&mut touched).await?,
                 else => return Ok(()),
             }
+            let now = boot_time();
             while let Ok(message) = agents.try_recv() {
                 self.take(Input::Agent(message), &mut touched).await?;
             }
-            if let Some(stopping) = self.stopping.take_if(|stopping| stopping.waiting.is_empty()) {
+            self.listened(now);
+            let outcome = self.stopping.as_ref().and_then(|stopping| stopping.outcome(now));
+            if let Some((stopping, outcome)) =
+                self.stopping.take_if(|_| outcome.is_some()).zip(outcome)
+            {
                 // The one who asked may be gone; everything has stopped all the same.
-                let _ = stopping.reply.send(Ok(()));
+                let _ = stopping.reply.send(outcome);
                 return Ok(());
             }
             if self.stopping.is_none() {
@@ -189,6 +217,17 @@ impl Controller {
                 }
             }
         }
+    }
+
+    /// Everything said before `now` is taken in. If the loop comes late, because a commit took long
+    /// or the process was stopped, others did not fall silent meanwhile.
+    fn listened(&mut self, now: Instant) {
+        let missed = now.since(self.heard_until).saturating_sub(TICK);
+        if missed > OWN_DELAY {
+            warn!(?missed, "the controller comes late; nobody counts as silent for that time");
+            self.observer.excuse(missed, now);
+        }
+        self.heard_until = now;
     }
 
     async fn tick(&mut self, touched: &mut Touched) -> Result<(), ControllerError> {
@@ -245,10 +284,12 @@ impl Controller {
                     stopping.waiting.remove(&host);
                 }
             }
-            Input::ProxyHello { proxy, session } => {
+            Input::ProxyHello { proxy, mut session } => {
                 for route in self.routes.values() {
-                    tell_proxy(&session, ToProxy::Route(Box::new(route.clone())));
+                    session.tell(&ToProxy::Route(Box::new(route.clone())));
                 }
+                // Not the keys of the routes: at the start, shards exist that have none yet.
+                session.tell(&ToProxy::Known(self.archive.topologies.keys().cloned().collect()));
                 self.proxies.insert(proxy, session);
             }
             Input::ProxyBeat { proxy, shards } => {
@@ -276,13 +317,18 @@ impl Controller {
     async fn look(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
         for _ in 0..COMMITS_PER_LOOK {
             let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
+            if let Some(promised) = self.promised_beyond(&shard) {
+                return self.stand_back(&shard, promised).await;
+            }
             let now = boot_time();
             for (node, member) in &shard.members {
                 self.observer.expect(node, &member.host, now);
             }
             self.note_steps(&spec, &shard, now);
             let seen = &self.observer.seen;
-            let mut plan = decide(&spec, &shard, seen, &self.config.limits, now);
+            // Not the time of now: a commit that took long must not look like everybody's silence.
+            let judged = self.heard_until;
+            let mut plan = decide(&spec, &shard, seen, &self.config.limits, judged);
             if let Some(request) = plan.hold {
                 let entry = self.observer.seen.holds.entry(key.clone()).or_insert((request, now));
                 if entry.0 != request {
@@ -323,9 +369,6 @@ impl Controller {
         if let Some(vacancy) = commit.next.vacancy().filter(|_| vacated) {
             let from = vacancy.prev.as_ref().map(|run| run.node.clone());
             self.timelines.begin(key, commit.next.epoch, vacancy.cause, from, now);
-            if !vacancy.cause.is_planned() {
-                self.observer.seen.last_failover.insert(key.clone(), now);
-            }
         }
         let records: Vec<EventRecord> =
             commit.events.iter().map(|event| self.archive.record(event)).collect();
@@ -335,6 +378,10 @@ impl Controller {
         }
         let done = boot_time();
         let next = &commit.next;
+        let unplanned = |vacancy: &Vacancy| vacated && !vacancy.cause.is_planned();
+        if next.vacancy().is_some_and(unplanned) {
+            self.observer.seen.last_failover.insert(key.clone(), done);
+        }
         self.observer.seen.rev_since.insert(key.clone(), (next.rev, done));
         self.observer.recount(&self.archive);
         if vacated {
@@ -375,19 +422,19 @@ impl Controller {
         let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
         let now = boot_time();
         let term = self.archive.term();
-        let (seen, limits) = (&self.observer.seen, &self.config.limits);
-        let mut orders = converge(&spec, &shard, seen, limits, term, now);
-        orders.extend(orphans(&shard, seen, term));
+        let (seen, limits, judged) = (&self.observer.seen, &self.config.limits, self.heard_until);
+        let mut orders = converge(&spec, &shard, seen, limits, term, judged);
+        orders.extend(orphans(&spec, &shard, seen, limits, term, judged));
         let empty = Plan::default();
         let plan = self.plans.get(key).unwrap_or(&empty);
-        let route = route(&spec, &shard, seen, limits, plan, now);
+        let route = route(&spec, &shard, seen, limits, plan, judged);
         for (host, order) in orders {
             debug!(%host, node = %order.node, action = order.action.name(), rev = %order.rev, "order");
             self.tell(&host, ToAgent::Order(Box::new(order)));
         }
         if self.routes.get(key) != Some(&route) {
-            for session in self.proxies.values().filter(|session| session.up) {
-                tell_proxy(session, ToProxy::Route(Box::new(route.clone())));
+            for session in self.proxies.values_mut().filter(|session| session.up) {
+                session.tell(&ToProxy::Route(Box::new(route.clone())));
             }
             self.routes.insert(key.clone(), route);
         }
@@ -502,17 +549,11 @@ impl Controller {
             self.routes.remove(&key);
             self.was_whole.remove(&key);
             self.timelines.end(&key);
-            for session in self.proxies.values().filter(|session| session.up) {
-                tell_proxy(session, ToProxy::Gone(key.clone()));
+            for session in self.proxies.values_mut().filter(|session| session.up) {
+                session.tell(&ToProxy::Gone(key.clone()));
             }
         }
         self.observer.recount(&self.archive);
         Ok(())
-    }
-}
-
-fn tell_proxy(session: &Session, message: ToProxy) {
-    if let Err(err) = session.sender.send(&message) {
-        debug!(err = &err as &dyn std::error::Error, "a proxy does not take messages");
     }
 }

@@ -77,7 +77,8 @@ impl Ages {
                 *entry = (request.id, now);
             }
             // A vacancy that serves the request is beyond recall.
-            if now.since(entry.1) > PATIENCE && held.body.primary().is_some() {
+            let served = held.body.vacancy().is_some_and(|v| v.request == Some(request.id));
+            if now.since(entry.1) > PATIENCE && !served {
                 old.push(key);
             }
         }
@@ -108,7 +109,8 @@ pub(crate) fn add(
         let message = format!("the group {group} has no shard {shard}");
         return Err(ApiError::new("T411", message, "see tanist status"));
     };
-    if let Some(other) = pending(archive, topology) {
+    // Whoever accepts a loss has found out that what was asked before does not help.
+    if let Some(other) = pending(archive, topology).filter(|_| !asked.accept_loss) {
         let message = format!("{group}: request {} is still being carried out", other.id);
         return Err(ApiError::new("T412", message, "wait for it: tanist status"));
     }

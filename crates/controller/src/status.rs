@@ -89,6 +89,9 @@ impl Controller {
 
     fn word(&self, spec: &tanist_core::model::GroupSpec, shard: &ShardTopology) -> Word {
         let plan = self.plans.get(&shard.key());
+        if self.stood_back.contains(&shard.key()) {
+            return Word::Unavailable;
+        }
         if let Some(vacancy) = shard.vacancy() {
             return match vacancy.cause {
                 Cause::Created => Word::Creating,

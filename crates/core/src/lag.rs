@@ -22,10 +22,13 @@ pub struct LagMeter {
 }
 
 impl LagMeter {
-    /// Notes the primary's position at `now`; only advances are kept.
+    /// Notes the primary's position at `now`; only advances are kept. A position before the last one
+    /// belongs to another history, and the positions of the old one say nothing about it.
     pub fn note(&mut self, now: Instant, offset: Offset) {
-        if self.samples.back().is_some_and(|(_, last)| *last >= offset) {
-            return;
+        match self.samples.back() {
+            Some((_, last)) if *last == offset => return,
+            Some((_, last)) if *last > offset => self.samples.clear(),
+            Some(_) | None => {}
         }
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
@@ -57,6 +60,16 @@ mod tests {
         let now = Instant::from_millis(50);
         assert_eq!(meter().behind(now, Offset(150)), Duration::from_millis(30));
         assert_eq!(meter().behind(now, Offset(99)), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn positions_of_a_history_that_was_left_are_forgotten() {
+        let mut meter = LagMeter::default();
+        meter.note(Instant::from_millis(10), Offset(1000));
+        meter.note(Instant::from_millis(20), Offset(10));
+        let now = Instant::from_millis(90_000);
+        assert_eq!(meter.behind(now, Offset(10)), Duration::ZERO);
+        assert_eq!(meter.behind(now, Offset(9)), Duration::from_millis(89_980));
     }
 
     #[test]

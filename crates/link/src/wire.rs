@@ -100,6 +100,9 @@ pub enum ToProxy {
     Route(Box<Route>),
     /// The shard does not exist any more: close its endpoints.
     Gone(ShardKey),
+    /// These are all shards that exist, whether or not their routes are known yet: any other is
+    /// gone. Said on every connection, because a `Gone` may have been missed.
+    Known(Vec<ShardKey>),
     /// End: close every endpoint and exit.
     Exit,
 }
@@ -152,7 +155,8 @@ pub enum FromAgent {
 pub struct HostReport {
     /// The host.
     pub host: HostId,
-    /// The last number heard before the oldest sample in this report was taken.
+    /// The last number heard before the oldest sample in this report was taken: no node's own is
+    /// lower.
     pub echo: u64,
     /// Its nodes.
     pub nodes: Vec<NodeEntry>,
@@ -169,6 +173,10 @@ pub struct NodeEntry {
     pub node: NodeId,
     /// Its process's number, for people and drills.
     pub pid: Option<u32>,
+    /// The last number heard before its sample was taken; 0 while the sample is older than what was
+    /// last made true.
+    #[serde(default)]
+    pub echo: u64,
     /// What is reported.
     pub report: NodeReport,
 }

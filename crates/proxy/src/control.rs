@@ -8,7 +8,7 @@
 //! Not here: what a route means (`crate::shard`).
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use tracing::{debug, info, warn};
 
 use crate::config::{ProxyConfig, ProxyLimits};
-use crate::endpoint::{Endpoints, Failed};
+use crate::endpoint::{Endpoints, Failed, Refusals};
 use crate::probe;
 use crate::shard::{Identity, Shard};
 
@@ -66,6 +66,7 @@ impl Control {
                 secret,
                 limits,
                 clients: Cell::new(0),
+                refusals: Refusals::default(),
                 news: Notify::new(),
             }),
             shards: BTreeMap::new(),
@@ -102,7 +103,7 @@ impl Control {
                 Err(_) => debug!("the controller does not take the call"),
             }
             if !self.failed.is_empty() && self.offer_at <= Instant::now() {
-                self.offer(None);
+                self.offer(None).await;
             }
         }
     }
@@ -123,7 +124,7 @@ impl Control {
                 message = receiver.recv() => match message? {
                     None => return Ok(End::Lost),
                     Some(ToProxy::Exit) => return Ok(End::Exit),
-                    Some(message) => self.hear(message, &sender),
+                    Some(message) => self.hear(message, &sender).await,
                 },
                 () = identity.news.notified() => {
                     let now = self.report();
@@ -134,13 +135,13 @@ impl Control {
                 _ = beats.tick() => said = self.beat(&sender)?,
                 // waits: nothing tells when an address becomes free.
                 () = sleep_until(self.offer_at), if !self.failed.is_empty() => {
-                    self.offer(Some(&sender));
+                    self.offer(Some(&sender)).await;
                 }
             }
         }
     }
 
-    fn hear(&mut self, message: ToProxy, sender: &Sender<FromProxy>) {
+    async fn hear(&mut self, message: ToProxy, sender: &Sender<FromProxy>) {
         match message {
             ToProxy::Route(route) => {
                 let key = ShardKey { group: route.group.clone(), shard: route.shard.clone() };
@@ -152,24 +153,39 @@ impl Control {
                     shard
                 });
                 if shard.learn(*route) {
-                    self.offer(Some(sender));
+                    self.offer(Some(sender)).await;
                 }
             }
             ToProxy::Gone(key) => {
-                if let Some(shard) = self.shards.remove(&key) {
-                    shard.end();
-                    shard.broken.notify_one();
-                }
-                self.offer(Some(sender));
+                self.keep(|known| *known != key);
+                self.offer(Some(sender)).await;
+            }
+            ToProxy::Known(keys) => {
+                let keys: BTreeSet<ShardKey> = keys.into_iter().collect();
+                self.keep(|known| keys.contains(known));
+                self.offer(Some(sender)).await;
             }
             ToProxy::Exit => {}
         }
     }
 
+    /// Ends every shard that does not exist any more.
+    fn keep(&mut self, exists: impl Fn(&ShardKey) -> bool) {
+        self.shards.retain(|key, shard| {
+            let stays = exists(key);
+            if !stays {
+                info!(%key, "the shard is gone");
+                shard.end();
+                shard.broken.notify_one();
+            }
+            stays
+        });
+    }
+
     /// Makes the endpoints what the routes say, and tells what could not be done, once.
-    fn offer(&mut self, sender: Option<&Sender<FromProxy>>) {
+    async fn offer(&mut self, sender: Option<&Sender<FromProxy>>) {
         let mut failed = BTreeMap::new();
-        for Failed { key, address, reason } in self.endpoints.reconcile(&self.shards) {
+        for Failed { key, address, reason } in self.endpoints.reconcile(&self.shards).await {
             let address = address.to_string();
             if self.failed.get(&address) != Some(&reason) {
                 warn!(%key, address, reason, "an endpoint cannot be offered");

@@ -7,7 +7,7 @@
 //!
 //! Not here: what a client may do (`crate::session`).
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +32,8 @@ const BACKLOG: u32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(300);
 /// How long to wait before accepting again when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Least time between two lines of the log about refused clients.
+const SAY_REFUSALS: Duration = Duration::from_secs(1);
 
 /// Why an endpoint is not offered.
 #[derive(Debug)]
@@ -60,32 +62,40 @@ impl Drop for Offered {
 /// Every endpoint of the proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
-    offered: RefCell<BTreeMap<SocketAddr, Offered>>,
+    offered: BTreeMap<SocketAddr, Offered>,
 }
 
 impl Endpoints {
     /// Offers what the routes of `shards` name and nothing else; what could not be offered.
-    pub(crate) fn reconcile(&self, shards: &BTreeMap<ShardKey, Rc<Shard>>) -> Vec<Failed> {
+    pub(crate) async fn reconcile(
+        &mut self,
+        shards: &BTreeMap<ShardKey, Rc<Shard>>,
+    ) -> Vec<Failed> {
         let mut wanted = BTreeMap::new();
         for shard in shards.values() {
             for (address, kind) in addresses(shard) {
                 wanted.entry(address).or_insert((kind, shard));
             }
         }
-        let mut offered = self.offered.borrow_mut();
-        offered.retain(|address, offered| {
-            wanted.get(address).is_some_and(|(kind, shard)| {
+        let over = self.offered.extract_if(.., |address, offered| {
+            !wanted.get(address).is_some_and(|(kind, shard)| {
                 *kind == offered.endpoint.kind && shard.key == offered.key
             })
         });
+        for mut offered in over.map(|(_, offered)| offered).collect::<Vec<_>>() {
+            offered.acceptor.abort();
+            // Its listener lives until the task has ended, and the address may be another shard's
+            // by now. The error says that it was aborted.
+            let _ = (&mut offered.acceptor).await;
+        }
         let mut failed = Vec::new();
         for (address, (kind, shard)) in wanted {
-            if offered.contains_key(&address) {
+            if self.offered.contains_key(&address) {
                 continue;
             }
             match offer(address, kind, shard) {
                 Ok(endpoint) => {
-                    offered.insert(address, endpoint);
+                    self.offered.insert(address, endpoint);
                 }
                 Err(error) => failed.push(Failed {
                     key: shard.key.clone(),
@@ -134,7 +144,7 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>)
             }
         };
         let Some(seat) = Seat::take(&identity) else {
-            refuse(&socket, &endpoint);
+            refuse(&socket, endpoint.address, &identity);
             continue;
         };
         if let Err(error) = prepare(&socket) {
@@ -149,10 +159,36 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>)
     }
 }
 
-fn refuse(socket: &TcpStream, endpoint: &Endpoint) {
-    warn!(address = %endpoint.address, "a client was refused: too many are connected");
+/// Clients that were refused because too many are connected.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    /// How many since the log said so last, and the endpoint of the latest.
+    unsaid: Cell<Option<(u64, SocketAddr)>>,
+    /// Somebody is about to say it.
+    telling: Cell<bool>,
+}
+
+fn refuse(socket: &TcpStream, address: SocketAddr, identity: &Rc<Identity>) {
+    let Refusals { unsaid, telling } = &identity.refusals;
+    let before = unsaid.get().map_or(0, |(count, _)| count);
+    unsaid.set(Some((before + 1, address)));
+    if !telling.replace(true) {
+        spawn_local(tell_refusals(Rc::clone(identity)));
+    }
     // A fresh socket takes a line at once; if not, closing says enough.
     let _ = SockRef::from(socket).send(text::MAX_CLIENTS);
+}
+
+/// Says how many clients are refused, for as long as some are: clients that dial again at once must
+/// not fill the disk with lines.
+async fn tell_refusals(identity: Rc<Identity>) {
+    let max_clients = identity.limits.max_clients;
+    while let Some((refused, address)) = identity.refusals.unsaid.take() {
+        warn!(refused, latest = %address, max_clients, "clients refused: too many are connected");
+        // waits: for time itself; what is refused meanwhile goes into the next line.
+        sleep(SAY_REFUSALS).await;
+    }
+    identity.refusals.telling.set(false);
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {
@@ -176,5 +212,84 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.0.clients.set(self.0.clients.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+    use tokio::time::{Instant, timeout};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+    use crate::shard::tests::identity;
+
+    /// Takes the number out of every line of the log that says how many were refused.
+    struct Lines(mpsc::UnboundedSender<u64>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut Number(&self.0));
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    struct Number<'a>(&'a mpsc::UnboundedSender<u64>);
+
+    impl Visit for Number<'_> {
+        fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            if field.name() == "refused" {
+                self.0.send(value).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_clients_are_counted_in_one_line_a_second() {
+        const REFUSED: u64 = 100;
+        let (said, mut lines) = mpsc::unbounded_channel();
+        let _log = tracing::subscriber::set_default(Lines(said));
+        let mut identity = Rc::into_inner(identity()).unwrap();
+        identity.limits.max_clients = 1;
+        let key = ShardKey { group: "web".into(), shard: "0001".into() };
+        let shard = Rc::new(Shard::new(key, Rc::new(identity)));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = Rc::new(Endpoint::new(EndpointKind::Primary, address));
+        let clients = async {
+            let started = Instant::now();
+            let _seated = TcpStream::connect(address).await.unwrap();
+            for _ in 0..REFUSED {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).await.unwrap();
+                assert_eq!(answer, text::MAX_CLIENTS);
+            }
+            let (mut count, mut sum) = (0, 0);
+            while sum < REFUSED {
+                let line = timeout(Duration::from_secs(10), lines.recv()).await;
+                sum += line.expect("every refusal is counted").unwrap();
+                count += 1;
+            }
+            assert_eq!(sum, REFUSED, "none is counted twice");
+            assert!(count <= 1 + started.elapsed().as_secs(), "{count} lines");
+        };
+        let local = LocalSet::new();
+        local.spawn_local(accept(listener, endpoint, shard));
+        local.run_until(clients).await;
     }
 }

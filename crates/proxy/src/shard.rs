@@ -28,6 +28,7 @@ use tanist_resp::Command;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::ProxyLimits;
+use crate::endpoint::Refusals;
 
 /// Connections to engines of one shard that are being opened at the same time: an engine that has
 /// just become primary meets all clients at once, and its accept queue is short.
@@ -41,6 +42,8 @@ pub(crate) struct Identity {
     pub(crate) limits: ProxyLimits,
     /// Clients connected to any endpoint.
     pub(crate) clients: Cell<usize>,
+    /// Clients that found no place.
+    pub(crate) refusals: Refusals,
     /// Something that the controller wants to know at once has changed.
     pub(crate) news: Notify,
 }
@@ -432,6 +435,7 @@ pub(crate) mod tests {
             secret: Secret::from_bytes([7; 32]),
             limits: ProxyLimits::default(),
             clients: Cell::new(0),
+            refusals: Refusals::default(),
             news: Notify::new(),
         })
     }

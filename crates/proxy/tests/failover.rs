@@ -7,7 +7,8 @@ mod kit;
 use std::time::{Duration, Instant};
 
 use kit::{Binary, Conn, World};
-use tanist_core::model::{Durability, Epoch};
+use tanist_core::model::{Durability, Epoch, Route, ShardKey};
+use tanist_link::wire::ToProxy;
 use tanist_proxy::ProxyLimits;
 use tokio::task::JoinSet;
 
@@ -496,9 +497,43 @@ async fn a_shard_that_is_gone_closes_its_endpoints() {
     let world = World::new(1, Durability::Async).await;
     let mut client = world.primary().await;
     assert_eq!(client.call("PING").await, "+PONG");
-    world.order(tanist_link::wire::ToProxy::Gone(world.key()));
+    world.order(ToProxy::Gone(world.key()));
     assert_eq!(client.rest().await, b"");
     while tokio::net::TcpStream::connect(world.primary_address()).await.is_ok() {
         kit::moment(5).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_the_controller_does_not_name_closes_its_endpoints() {
+    let world = World::new(1, Durability::Async).await;
+    let mut client = world.primary().await;
+    assert_eq!(client.call("PING").await, "+PONG");
+    let other = ShardKey { group: "other".into(), shard: "0001".into() };
+    world.order(ToProxy::Known(vec![other.clone(), world.key()]));
+    assert_eq!(client.call("PING").await, "+PONG");
+    // One that exists, but has no route yet, is not opened.
+    world.order(ToProxy::Known(vec![other]));
+    assert_eq!(client.rest().await, b"");
+    while tokio::net::TcpStream::connect(world.primary_address()).await.is_ok() {
+        kit::moment(5).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_shard_takes_over_the_addresses_of_one_whose_end_was_missed() {
+    for group in ["a-new-one", "x-new-one"] {
+        let world = World::new(1, Durability::Async).await;
+        let mut client = world.primary().await;
+        assert_eq!(client.call("PING").await, "+PONG");
+        let route = Route { group: group.into(), ..world.route.clone() };
+        let key = ShardKey { group: route.group.clone(), shard: route.shard.clone() };
+        world.order(ToProxy::Route(Box::new(route)));
+        world.order(ToProxy::Known(vec![key.clone()]));
+        assert_eq!(client.rest().await, b"");
+        world.until("it works by the new route", |beat| beat.key == key).await;
+        let _client = world.primary().await;
+        world.until("the new shard has the client", |beat| beat.clients == 1).await;
+        assert_eq!(world.failures(), Vec::<String>::new());
     }
 }

@@ -249,7 +249,7 @@ impl World {
         let limits = self.config.limits;
         let believed = self.believed(controller, decided);
         let mut orders = converge(spec, &believed, &state.seen, &limits, term, now);
-        orders.extend(orphans(decided, &state.seen, term));
+        orders.extend(orphans(spec, &believed, &state.seen, &limits, term, now));
         let required = self.required(decided);
         let new_route = route(spec, &required, &state.seen, &limits, &plan, now);
         let idle = state.commit_since.is_none();

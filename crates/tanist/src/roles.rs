@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 use crate::layout::Layout;
-use crate::spawn::RoleLock;
+use crate::spawn::{RoleLock, keep_short};
 use crate::{Done, Outcome};
 
 /// The proxy of a `dev` installation.
@@ -54,6 +54,7 @@ pub(crate) fn supervise(layout: &Layout) -> Outcome {
     let Some(_lock) = alone(layout, "supervise")? else { return Ok(Done::Well) };
     leave_session();
     log_to_stderr("info");
+    keep_short(layout.log("supervise"))?;
     let config = SupervisorConfig {
         socket: layout.supervisor_socket(),
         state_dir: layout.supervisor_state(),
@@ -68,6 +69,7 @@ pub(crate) fn proxy(layout: &Layout) -> Outcome {
     let Some(_lock) = alone(layout, "proxy")? else { return Ok(Done::Well) };
     leave_session();
     log_to_stderr("info");
+    keep_short(layout.log("proxy"))?;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
     let config = ProxyConfig {

@@ -204,6 +204,9 @@ impl Node {
             self.record.applied = None;
             return;
         }
+        if !stored.applied.primary {
+            self.parted = Some((stored.applied.run.clone(), stored.applied.epoch));
+        }
         let lanes: BTreeSet<&String> = acl::lanes_of(&stored.users).collect();
         let replicas = stored.users.iter().filter(|name| !lanes.contains(name)).cloned();
         self.context.board.admit_names(&self.id, replicas);

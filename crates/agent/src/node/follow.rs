@@ -112,30 +112,49 @@ impl Node {
             }
         };
         let loaded = matches!(self.record.origin, Some(Origin::CleanStop | Origin::Crash));
-        if let Some(tail) = base.and_then(|base| tail(&own, base, loaded)) {
-            while let Err(Failure::Tail(reason)) = self.save_tail(order, tail).await {
-                if self.attempts.is_news(&reason) {
-                    let text = format!("the node stays detached until this works: {reason}");
-                    self.context.board.note(Some(&self.id), "DivergentTailNotSaved", text);
-                }
-                self.poll(TAIL_PAUSE).await?;
-                self.greet(CALM_DEADLINE).await?;
-            }
+        let parted = self.run.clone().map(|run| (run, order.epoch));
+        // Since then it has taken writes from the epoch's primary alone.
+        if self.parted != parted
+            && let Some(tail) = base.and_then(|base| tail(&own, base, loaded))
+        {
+            self.keep_tail(order, tail).await?;
         }
+        self.parted = parted;
         self.data_will_change()
             .map_err(|err| Failure::Refused(format!("the record of the last stop: {err}")))
+    }
+
+    /// Saves the tail, however often that has to be tried; anything but success leaves the node
+    /// detached, with the tail in its engine.
+    async fn keep_tail(&mut self, order: &Order, tail: Tail) -> Result<(), Failure> {
+        loop {
+            let reason = match self.save_tail(order, tail).await {
+                Ok(()) => return Ok(()),
+                Err(Failure::Tail(reason)) => reason,
+                Err(failure) => return Err(failure),
+            };
+            if self.attempts.is_news(&reason) {
+                let text = format!("the node stays detached until this works: {reason}");
+                self.context.board.note(Some(&self.id), "DivergentTailNotSaved", text);
+            }
+            self.poll(TAIL_PAUSE).await?;
+            self.greet(CALM_DEADLINE).await?;
+        }
     }
 
     /// Saves the whole data, in which the tail is, as a snapshot in `aside`.
     async fn save_tail(&mut self, order: &Order, tail: Tail) -> Result<(), Failure> {
         let dump = self.dir.data().join("dump.rdb");
+        // One that an older order began may be from before the engine took no more writes.
+        while self.persistence().await?.get("rdb_bgsave_in_progress") == Some("1") {
+            self.poll(POLL).await?;
+        }
         // Its existence then means that the new one is complete: engines rename it into place.
         let _ = std::fs::remove_file(&dump);
         self.make(&[Command::new("BGSAVE").arg("SCHEDULE")], CALM_DEADLINE).await?;
         while !dump.exists() {
             self.poll(POLL).await?;
-            let answers = self.ask(&[info_of("persistence")], CALM_DEADLINE).await?;
-            let state = answers.first().map(info).transpose()?.unwrap_or_default();
+            let state = self.persistence().await?;
             let flag = |name| state.get(name) == Some("1");
             let under_way = flag("rdb_bgsave_in_progress") || flag("aof_rewrite_in_progress");
             if state.get("rdb_last_bgsave_status") == Some("err") && !under_way {
@@ -156,6 +175,11 @@ impl Node {
         Ok(())
     }
 
+    async fn persistence(&mut self) -> Result<Info, Failure> {
+        let answers = self.ask(&[info_of("persistence")], CALM_DEADLINE).await?;
+        Ok(answers.first().map(info).transpose()?.unwrap_or_default())
+    }
+
     async fn poll(&mut self, pause: Duration) -> Result<(), Failure> {
         match self.wait(pause).await {
             Woken::Elapsed => Ok(()),
@@ -170,7 +194,7 @@ impl Node {
 enum Tail {
     /// So many bytes of writes past the point where the new history begins.
     Bytes(u64),
-    /// Data that it loaded from its disk and that cannot be compared.
+    /// Data of another history, or loaded from its disk: what of it is in the new one is not known.
     Unrelated,
 }
 
@@ -180,7 +204,9 @@ impl std::fmt::Display for Tail {
             Self::Bytes(bytes) => {
                 write!(f, "it had {bytes} bytes of writes that the new primary never received")
             }
-            Self::Unrelated => f.write_str("it had loaded data that another node's replaces"),
+            Self::Unrelated => {
+                f.write_str("it had data that cannot be compared with the new primary's")
+            }
         }
     }
 }
@@ -200,7 +226,9 @@ fn tail(own: &Info, base: &(ReplId, Offset), loaded: bool) -> Option<Tail> {
         // It left that history itself, before or after the new one did.
         return past(begin.min(from.0.saturating_sub(1)));
     }
-    loaded.then_some(Tail::Unrelated)
+    // A primary that missed several epochs shares nothing by name with the one that begins. Only who
+    // never took part in any history, and loaded nothing, is empty for certain.
+    (loaded || offset > 0).then_some(Tail::Unrelated)
 }
 
 #[cfg(test)]
@@ -224,7 +252,20 @@ mod tests {
         // It was promoted at 80 by somebody and wrote on, in a history that was not chosen.
         let other = own("bb", 120, Some(("aa", 81)));
         assert_eq!(tail(&other, &base, false), Some(Tail::Bytes(40)));
-        assert_eq!(tail(&own("cc", 120, None), &base, false), None);
+        // It missed the epoch in which `aa` began, and may have gone on taking writes meanwhile.
+        assert_eq!(tail(&own("cc", 120, None), &base, false), Some(Tail::Unrelated));
+        let older = own("cc", 120, Some(("dd", 81)));
+        assert_eq!(tail(&older, &base, false), Some(Tail::Unrelated));
         assert_eq!(tail(&own("cc", 0, None), &base, true), Some(Tail::Unrelated));
+    }
+
+    #[test]
+    fn ordinary_replicas_and_empty_engines_have_no_tail() {
+        let base = (ReplId::new("aa"), Offset(100));
+        // Attached to the primary of the epoch that ended, by a partial or a full copy.
+        assert_eq!(tail(&own("aa", 100, Some(("zz", 41))), &base, false), None);
+        assert_eq!(tail(&own("aa", 70, None), &base, false), None);
+        // Started without data, and never attached.
+        assert_eq!(tail(&own("ee", 0, None), &base, false), None);
     }
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tanist_core::model::{Action, NodeId, Order, Process, RunId};
+use tanist_core::model::{Action, Epoch, NodeId, Order, Process, RunId};
 use tanist_link::wire::ProcessKey;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -147,6 +147,8 @@ pub(crate) struct Node {
     /// The engine's users besides the agent's: exact, since nobody else can change them.
     users: BTreeSet<String>,
     attempts: Attempts,
+    /// The run of which everything that a following of this epoch's primary would destroy is saved.
+    parted: Option<(RunId, Epoch)>,
     /// The process is being ended by this agent.
     killing: bool,
 }
@@ -176,6 +178,7 @@ impl Node {
             run: None,
             users: BTreeSet::new(),
             attempts: Attempts::default(),
+            parted: None,
             killing: false,
         };
         (node, Handle { errands, process, busy })

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::lag::LagMeter;
-use tanist_core::model::{NodeId, Process, RunId, Stall};
+use tanist_core::model::{NodeId, ReplId, RunId, Stall};
 use tanist_link::wire::ProcessKey;
 use tanist_resp::{Command, Connection, Value};
 use tokio::sync::watch;
@@ -27,11 +27,14 @@ use tracing::debug;
 use super::admin::{Failure, connect, identity, info_of};
 use super::stall::Look;
 use super::{Context, Proc};
+use crate::board::Begun;
 use forks::Forks;
 use reading::{Measured, Reading, read};
 
 /// A key that nobody uses; deleting it is checked like every write and does nothing.
 const PROBE_KEY: &str = "__tanist:probe__";
+/// How the answer to every question begins, INFO included, while a script runs for too long.
+const BUSY: &str = "BUSY ";
 /// Silence from which on the process is looked at.
 const SUSPICIOUS: Duration = Duration::from_millis(100);
 /// An own timer that is later than this was not late because of the engine.
@@ -57,7 +60,7 @@ pub(super) async fn watch(
         process,
         address,
         context,
-        meter: LagMeter::default(),
+        lag: Lag::default(),
         slow: Slow::default(),
         forks: Forks::of(log),
     };
@@ -72,9 +75,26 @@ struct Probe {
     process: ProcessKey,
     address: SocketAddr,
     context: Arc<Context>,
-    meter: LagMeter,
+    lag: Lag,
     slow: Slow,
     forks: Forks,
+}
+
+/// The engine's recent positions in the history that it has now, in the role that it has now.
+#[derive(Debug, Default)]
+struct Lag {
+    meter: LagMeter,
+    of: Option<(ReplId, bool)>,
+}
+
+impl Lag {
+    fn note(&mut self, now: tanist_core::model::Instant, reading: &Reading) {
+        let of = (reading.replid.clone(), reading.is_primary());
+        if self.of.as_ref() != Some(&of) {
+            *self = Self { meter: LagMeter::default(), of: Some(of) };
+        }
+        self.meter.note(now, reading.offset);
+    }
 }
 
 /// What is asked for less often.
@@ -98,6 +118,8 @@ struct Line {
 enum Outcome {
     /// With the engine's state.
     Read(RunId, Box<Reading>),
+    /// With the answer that it runs a script, which is all that it says until the script ends.
+    Busy,
     /// With an answer that says nothing but that it lives.
     Alive(String),
     /// Without an answer.
@@ -117,7 +139,7 @@ impl Probe {
         let mut line = None;
         loop {
             silence.beat(beat.tick().await);
-            let heard = self.context.board.heard();
+            let begun = self.context.board.begin(&self.node);
             let slow = self.slow.due();
             let fresh = {
                 let round = round(&mut line, &self.context, &self.node, self, slow);
@@ -136,7 +158,11 @@ impl Probe {
             match fresh {
                 Outcome::Read(run, reading) => {
                     silence.broken();
-                    self.post(heard, run, *reading, slow);
+                    self.post(begun, run, *reading, slow);
+                }
+                Outcome::Busy => {
+                    silence.broken();
+                    self.context.board.busy(&self.node, self.process);
                 }
                 Outcome::Alive(text) => {
                     debug!(node = %self.node, text, "a probe was refused");
@@ -153,7 +179,7 @@ impl Probe {
         }
     }
 
-    fn post(&mut self, heard: u64, run: RunId, reading: Reading, slow: bool) {
+    fn post(&mut self, begun: Begun, run: RunId, reading: Reading, slow: bool) {
         if slow {
             self.slow.note(&reading);
             self.forks.look(reading.forks.unwrap_or(0), Instant::now());
@@ -164,22 +190,17 @@ impl Probe {
             let micros = at.duration_since(self.context.origin).as_micros();
             tanist_core::model::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
         };
-        self.meter.note(clock(now), reading.offset());
+        self.lag.note(clock(now), &reading);
         let engine = reading.engine(Measured {
-            run: run.clone(),
+            run,
             admitted: &admitted,
             now,
-            behind: &|acked| self.meter.behind(clock(now), acked),
+            behind: &|acked| self.lag.meter.behind(clock(now), acked),
             memory_bytes: self.slow.memory_bytes,
             out_of_memory: self.slow.out_of_memory,
             fork_error: self.forks.failed().map(str::to_owned),
         });
-        self.context.board.sample(&self.node, self.process, Some(heard), |report| {
-            report.process = Process::Running(Some(run));
-            report.engine = Some(engine);
-            report.silent = Duration::ZERO;
-            report.stall = Stall::None;
-        });
+        self.context.board.sample(&self.node, self.process, begun, engine);
     }
 }
 
@@ -210,6 +231,7 @@ async fn round(
 ) -> Outcome {
     match ask(line, context, node, probe, slow).await {
         Ok((run, reading)) => Outcome::Read(run, Box::new(reading)),
+        Err(Failure::Refused(text)) if text.starts_with(BUSY) => Outcome::Busy,
         Err(Failure::Refused(text)) => Outcome::Alive(text),
         Err(failure) => Outcome::Lost(failure),
     }
@@ -293,9 +315,34 @@ impl Silence {
             (Some(_) | None, _) => Stall::None,
         };
         self.last = look.map(|look| (now, look));
-        context.board.sample(node, process, None, |report| {
-            report.silent = silent;
-            report.stall = stall;
-        });
+        context.board.silence(node, process, silent, stall);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tanist_core::model::{Instant, Offset};
+    use tanist_resp::Value::{Array, Bulk, Integer, Simple};
+
+    fn reading(role: &str, replid: &str, offset: u64) -> Reading {
+        let text = |text: &str| Bulk(text.to_owned().into());
+        let replication = format!("master_replid:{replid}\r\nmaster_repl_offset:{offset}\r\n");
+        let role = Array(vec![text(role)]);
+        read(&[Simple("PONG".into()), Integer(0), role, text(&replication)], None).unwrap()
+    }
+
+    #[test]
+    fn positions_of_another_history_or_role_are_forgotten_though_they_are_lower() {
+        let at = Instant::from_millis;
+        let behind = |then: &Reading| {
+            let mut lag = Lag::default();
+            lag.note(at(0), &reading("slave", "aa", 1000));
+            lag.note(at(60_000), then);
+            lag.meter.behind(at(60_000), Offset(900))
+        };
+        assert_eq!(behind(&reading("slave", "aa", 2000)), Duration::from_secs(60));
+        assert_eq!(behind(&reading("slave", "bb", 2000)), Duration::ZERO);
+        assert_eq!(behind(&reading("master", "aa", 2000)), Duration::ZERO);
     }
 }

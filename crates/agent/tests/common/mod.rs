@@ -124,7 +124,6 @@ impl Drop for Supervisor {
 pub(crate) struct Said {
     pub(crate) nodes: BTreeMap<NodeId, NodeEntry>,
     pub(crate) notes: Vec<(String, String)>,
-    pub(crate) echo: u64,
     pub(crate) reports: u64,
     pub(crate) stopped: bool,
 }
@@ -157,15 +156,15 @@ impl Host {
     }
 
     pub(crate) fn with(config: AgentConfig, engine: EngineKind) -> Self {
-        let (orders, inbox) = mpsc::channel(64);
+        let (orders, mut inbox) = mpsc::channel(64);
         let (outbox, mut heard) = mpsc::channel(64);
         let (said, said_seen) = watch::channel(Said::default());
-        let task = tokio::spawn(run(config.clone(), inbox, outbox));
+        let works = config.clone();
+        let task = tokio::spawn(async move { run(works, &mut inbox, outbox).await });
         tokio::spawn(async move {
             while let Some(message) = heard.recv().await {
                 said.send_modify(|said| match message {
                     FromAgent::Report(report) => {
-                        said.echo = report.echo;
                         said.reports += 1;
                         let entry = |entry: NodeEntry| (entry.node.clone(), entry);
                         said.nodes = report.nodes.into_iter().map(entry).collect();

@@ -51,9 +51,22 @@ pub fn converge(
     orders
 }
 
-/// Orders to remove what is left of nodes on hosts that they are not placed on any more.
-pub fn orphans(decided: &ShardTopology, seen: &Observations, term: Term) -> Vec<(HostId, Order)> {
+/// Orders to remove what is left of nodes on hosts that they are not placed on any more, beside a
+/// primary that serves: without one, what came back may be the best copy there is.
+pub fn orphans(
+    asked: &GroupSpec,
+    decided: &ShardTopology,
+    seen: &Observations,
+    limits: &Limits,
+    term: Term,
+    now: Instant,
+) -> Vec<(HostId, Order)> {
+    let view = View { asked, decided, seen, limits, now };
+    let serving = decided.primary().is_some_and(|primary| view.serves(primary));
     let mut orders = Vec::new();
+    if !serving && !asked.deleting {
+        return orders;
+    }
     for (node, member) in &decided.members {
         for stray in seen.nodes.get(node).into_iter().flatten() {
             if stray.host != member.host && remove(&stray.report).is_some() {
@@ -190,7 +203,9 @@ fn follow(
         return None;
     }
     // One full copy at a time per host: several at once starve each other and the primary.
-    if !attached && !copying.insert(member.host.clone()) {
+    // Who is in sync has no copy to wait for, and writes wait for it.
+    let copies = !attached && !view.decided.in_sync.contains(tag);
+    if copies && !copying.insert(member.host.clone()) {
         return None;
     }
     Some(Action::Follow {

@@ -215,9 +215,10 @@ fn complete(view: &View<'_>, primary: &Run, tag: &Tag, draft: &mut Draft) {
     if !applied.is_some_and(|applied| applied.lanes.is_subset(&view.decided.lanes)) {
         return draft.wait(WaitKind::ProxyRoutes, "the primary still lets a cut proxy in");
     }
-    // The position must have been read after the last proxy began to wait for the newcomer.
+    // The position must have been read after the last proxy began to wait for the newcomer, and
+    // after the users that are reported beside it were true: if not, it is from the distant past.
     let sampled = view.report(&primary.node).map(|seen| seen.sampled_after);
-    if sampled.is_none_or(|sampled| sampled < all_since) {
+    if sampled.is_none_or(|sampled| sampled < all_since || sampled == Instant::ZERO) {
         return draft.wait(WaitKind::CatchUp, "the primary's position is older than the routes");
     }
     let (Some(leader), Some(replica)) = (view.engine_of(primary), view.engine_of(&tag.run)) else {

@@ -198,8 +198,9 @@ pub struct NodeReport {
     pub rev: Rev,
     /// Whether its process exists.
     pub process: Process,
-    /// The last answered probe of that process; never one from before `applied` was made true,
-    /// because what it says of positions has to be newer than what `applied` says of users.
+    /// The last answered probe of that process. If it is from before `applied` was made true, the
+    /// node's `sampled_after` is the distant past: what is said of positions has to be newer than
+    /// what `applied` says of users.
     pub engine: Option<EngineSeen>,
     /// How long it has not answered.
     pub silent: Duration,

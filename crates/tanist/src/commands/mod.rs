@@ -101,8 +101,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
 
 fn log_to_file(layout: &Layout) -> Result<(), Failure> {
     let path = layout.log("dev");
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-    let file = file.map_err(|err| {
+    let file = spawn::open_log(&path).map_err(|err| {
         let message = format!("the log {} cannot be written: {err}", path.display());
         Failure::new("T611", message, "free disk space or name another --data-dir")
     })?;
@@ -114,7 +113,7 @@ fn log_to_file(layout: &Layout) -> Result<(), Failure> {
         .with_writer(std::sync::Mutex::new(file))
         .with_ansi(false)
         .try_init();
-    Ok(())
+    spawn::keep_short(path)
 }
 
 /// A group's status.

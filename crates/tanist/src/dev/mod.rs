@@ -22,12 +22,13 @@ use std::time::Duration;
 use tanist_agent::AgentConfig;
 use tanist_controller::{Agents, ControllerConfig, ControllerError, HostConfig, Names, Parts};
 use tanist_core::model::{HostId, Limits, Region, Zone};
-use tanist_link::wire::{FromSupervisor, ToSupervisor};
+use tanist_link::wire::{FromAgent, FromSupervisor, ToAgent, ToSupervisor};
 use tanist_link::{Client, Listener, Secret};
 use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::cli::DevArgs;
 use crate::failure::Failure;
@@ -42,8 +43,14 @@ pub(crate) use machine::Machine;
 const QUEUE: usize = 1024;
 /// The region that is simulated.
 const REGION: &str = "us-east-1";
+/// On one host nothing takes a primary's permission to accept writes away but its fence or its end,
+/// so no time may pass for that.
+const NO_LEASES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How often agents look at engines.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
+
+/// Pauses before an agent that failed is started again: the first and the longest.
+const AGENT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// A running installation.
 pub(crate) struct Running {
@@ -157,7 +164,7 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
     let config = ControllerConfig {
         region: Region::new(REGION),
         hosts,
-        limits: Limits::DEFAULT,
+        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
         network,
         port: args.port,
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
@@ -192,12 +199,34 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
 /// Runs a simulated host's agent; one that fails is started again, as systemd would.
 async fn agent(
     config: AgentConfig,
-    orders: mpsc::Receiver<tanist_link::wire::ToAgent>,
-    reports: mpsc::Sender<tanist_link::wire::FromAgent>,
+    mut orders: mpsc::Receiver<ToAgent>,
+    reports: mpsc::Sender<FromAgent>,
 ) {
     let host = config.host.clone();
-    if let Err(err) = tanist_agent::run(config, orders, reports).await {
-        tracing::error!(%host, err = &err as &dyn std::error::Error, "an agent has ended");
+    let mut pause = AGENT_PAUSE.0;
+    let mut said = String::new();
+    loop {
+        let began = Instant::now();
+        let run = tanist_agent::run(config.clone(), &mut orders, reports.clone());
+        let Err(err) = run.await else { return };
+        let why = std::error::Error::source(&err).map(|why| format!(": {why}")).unwrap_or_default();
+        tracing::error!(%host, "an agent has failed and is started again: {err}{why}");
+        let text = format!("{err}{why}; it is started again until it works");
+        if text != said {
+            said.clone_from(&text);
+            let (host, name) = (host.clone(), "AgentFailed".to_owned());
+            // Nobody hears it once the controller has ended.
+            let _ = reports.send(FromAgent::Note { host, node: None, name, text }).await;
+        }
+        if began.elapsed() > AGENT_PAUSE.1 {
+            pause = AGENT_PAUSE.0;
+        }
+        tokio::select! {
+            () = reports.closed() => return,
+            // waits: the pause is the event.
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(AGENT_PAUSE.1);
     }
 }
 
@@ -229,4 +258,46 @@ fn simulated_hosts(count: u8, [a, b]: [u8; 2], machine: &Machine) -> Vec<HostCon
         memory_bytes: machine.host_bytes(count),
     };
     (1..=count).map(host).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_fails_is_started_again_and_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("h1");
+        std::fs::write(&dir, b"in the way").unwrap();
+        let config = AgentConfig {
+            host: HostId::new("h1"),
+            address: Ipv4Addr::LOCALHOST,
+            dir: dir.clone(),
+            secret: Secret::from_bytes([1; 32]),
+            supervisor: root.path().join("nobody"),
+            engines: tanist_agent::Engines { redis: "none".into(), valkey: "none".into() },
+            limits: Limits::DEFAULT,
+            probe_every: PROBE_EVERY,
+        };
+        let (outbox, orders) = mpsc::channel(QUEUE);
+        let (reports, mut inbox) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(agent(config, orders, reports));
+        let Some(FromAgent::Note { name, text, .. }) = inbox.recv().await else {
+            panic!("it reports although it has no directory")
+        };
+        assert_eq!(name, "AgentFailed");
+        assert!(text.contains("using the host's directory"), "{text}");
+        outbox.send(ToAgent::Echo(7)).await.unwrap();
+        std::fs::remove_file(&dir).unwrap();
+        // What was sent meanwhile is heard by the one that follows.
+        loop {
+            match inbox.recv().await {
+                Some(FromAgent::Report(report)) if report.echo == 7 => break,
+                Some(_) => {}
+                None => panic!("it was not started again"),
+            }
+        }
+        drop(outbox);
+        task.await.unwrap();
+    }
 }

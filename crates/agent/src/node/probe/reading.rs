@@ -20,8 +20,8 @@ use crate::node::promote::role_word;
 pub(super) struct Reading {
     health: Health,
     role: Role,
-    replid: ReplId,
-    offset: Offset,
+    pub(super) replid: ReplId,
+    pub(super) offset: Offset,
     /// Memory that the data uses, if it was asked for.
     pub(super) memory_bytes: Option<u64>,
     /// Writes refused for lack of memory, if it was asked for.
@@ -133,8 +133,8 @@ fn replica(replication: &Info, fence: Option<SocketAddr>) -> Role {
 }
 
 impl Reading {
-    pub(super) fn offset(&self) -> Offset {
-        self.offset
+    pub(super) fn is_primary(&self) -> bool {
+        matches!(self.role, Role::Primary(_))
     }
 
     /// The engine as it is reported.

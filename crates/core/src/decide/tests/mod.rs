@@ -4,6 +4,7 @@
 //!
 //! Not here: sequences of events and their interleavings (the simulation, the model check).
 
+mod copies;
 mod cures;
 mod found;
 mod world;

@@ -1,0 +1,17 @@
+//! The AWS surface: wire protocols, request signatures and the service models behind both.
+//!
+//! People drive Tanist with the AWS CLI, boto3 and Terraform. Those clients are generated from
+//! service models, so this crate is driven by the same models: a request becomes an operation and a
+//! [`value::Structure`], an answer goes back as one, and no element name is written by hand.
+//!
+//! Invariant: no input panics, and none needs more than 8 MiB; region and service of a request come
+//! only from its verified signature ([`sigv4::Verified`]).
+//!
+//! Not here: what an operation does, HTTP itself, and who owns the access keys.
+
+pub mod error;
+pub mod model;
+pub mod request;
+pub mod sigv4;
+pub mod value;
+pub mod wire;
