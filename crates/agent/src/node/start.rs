@@ -112,6 +112,10 @@ impl Node {
         let asked = StartedAs { engine, address, memory_bytes };
         let mut set_aside = data == DataOnStart::SetAside;
         loop {
+            // An end that nobody has looked at yet counts as a failure before the next attempt.
+            if self.process.has_changed().unwrap_or(false) {
+                self.observe();
+            }
             if let Some(process) = self.running() {
                 if self.record.start.is_none() {
                     // The record of an engine that runs was lost; the order says the same.
