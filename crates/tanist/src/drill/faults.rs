@@ -54,7 +54,7 @@ pub(crate) struct FaultRun {
     pub(crate) epoch: Epoch,
     /// When it was asked for.
     pub(crate) from: Instant,
-    /// When the next primary was seen to serve.
+    /// When every replica was in sync again, and a moment later.
     pub(crate) to: Instant,
 }
 

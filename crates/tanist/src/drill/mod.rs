@@ -106,11 +106,13 @@ pub(crate) async fn run(
     settle(&clients).await?;
     let mut runs = Vec::new();
     for fault in faults {
-        let run = faults::run(client, group, *fault, &clients, out).await?;
+        let mut run = faults::run(client, group, *fault, &clients, out).await?;
         whole(client, &group.name, run.epoch).await?;
+        // What healing costs its clients is a part of what the fault costs them.
+        settle(&clients).await?;
+        run.to = boot_time();
         runs.push(run);
     }
-    settle(&clients).await?;
     let counters = std::sync::Arc::clone(&clients.counters);
     let load = clients.load();
     let ledger = clients.stop().await?;
