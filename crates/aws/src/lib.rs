@@ -9,9 +9,18 @@
 //!
 //! Not here: what an operation does, HTTP itself, and who owns the access keys.
 
+mod access;
+mod book;
+mod cloudwatch;
+mod ec2;
+mod elasticache;
 pub mod error;
+mod front;
+mod groups;
+mod identity;
 pub mod model;
 pub mod request;
+mod service;
 pub mod sigv4;
 pub mod value;
 pub mod wire;

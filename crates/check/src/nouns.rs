@@ -9,11 +9,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tanist_core::model::{
-    Action, Applied, Cause, DataOnStart, Durability, EngineKind, EngineSeen, Epoch, FenceAnswer,
-    Fenced, GroupEndpoints, GroupName, GroupSpec, Health, HostId, Lineage, Member, MoveKind,
-    MoveRequest, NodeId, NodeReport, Offset, Order, Origin, Primaryship, Process, ProxyId, Region,
-    ReplId, ReplicaSeen, RequestId, Rev, RoleSeen, Route, RouteState, Run, RunId, ShardId,
-    ShardKey, ShardTopology, SlotRange, Stall, Tag, Zone,
+    Access, Action, Applied, Cause, DataOnStart, Durability, EngineKind, EngineSeen, Epoch,
+    FenceAnswer, Fenced, GroupEndpoints, GroupName, GroupSpec, Health, HostId, Lineage, Member,
+    MoveKind, MoveRequest, NodeId, NodeReport, Offset, Order, Origin, Primaryship, Process,
+    ProxyId, Region, ReplId, ReplicaSeen, RequestId, Rev, RoleSeen, Route, RouteState, Run, RunId,
+    ShardId, ShardKey, ShardTopology, SlotRange, Stall, Tag, Zone,
 };
 
 use crate::config::Wish;
@@ -197,6 +197,10 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
             port: 6379,
         },
         requests,
+        access: Access::Everyone,
+        zone_of: BTreeMap::new(),
+        unwanted: BTreeSet::new(),
+        attributes: BTreeMap::new(),
         deleting: false,
     }
 }

@@ -31,7 +31,7 @@ const EVENTS_KEPT: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Held<T> {
     pub(crate) body: T,
-    revision: Revision,
+    pub(crate) revision: Revision,
 }
 
 /// What is remembered of a shard that is gone: hands keep the revision that they have promised, so a

@@ -4,7 +4,7 @@
 //!
 //! Not here: starting anything; that follows from the topology.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tanist_core::decide::{found, free_endpoints};
 use tanist_core::model::{
@@ -102,6 +102,10 @@ fn check(
         memory_bytes,
         endpoints: GroupEndpoints { primary, reader, port: config.port },
         requests: BTreeMap::new(),
+        access: asked.access.clone(),
+        zone_of: BTreeMap::new(),
+        unwanted: BTreeSet::new(),
+        attributes: asked.attributes.clone(),
         deleting: false,
     })
 }

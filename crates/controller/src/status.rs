@@ -59,7 +59,8 @@ impl Controller {
         name: &tanist_core::model::GroupName,
         hosts_file: &str,
     ) -> Option<GroupStatus> {
-        let spec = &self.archive.specs.get(name)?.body;
+        let held = self.archive.specs.get(name)?;
+        let spec = &held.body;
         let names = &self.config.names;
         let port = spec.endpoints.port;
         let shards: Vec<ShardStatus> = self
@@ -81,6 +82,12 @@ impl Controller {
             engine: spec.engine,
             durability: spec.durability,
             memory_bytes: spec.memory_bytes,
+            revision: held.revision.0,
+            replicas: spec.replicas,
+            automatic_failover: spec.automatic_failover,
+            zones: spec.zones.clone(),
+            access: spec.access.clone(),
+            attributes: spec.attributes.clone(),
             primary_endpoint: primary,
             reader_endpoint: reader,
             shards,

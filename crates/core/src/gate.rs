@@ -192,6 +192,7 @@ mod tests {
             rev: Rev(rev),
             epoch: Epoch(epoch),
             durability: Durability::Sync,
+            access: crate::model::Access::Everyone,
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
             state,
             nodes: Vec::new(),

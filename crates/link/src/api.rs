@@ -7,13 +7,14 @@
 //!
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset, Problem,
-    RequestId, Rev, Severity, ShardId, Wait, Zone,
+    Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
+    Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
 
 /// An error as an answer: what happened, why, and what to do now.
@@ -67,6 +68,45 @@ pub struct CreateGroup {
     /// The engines' memory limit, in bytes; 0 for the default.
     #[serde(default)]
     pub memory_bytes: u64,
+    /// The zone of each node in order; Tanist chooses those that are not named.
+    #[serde(default)]
+    pub node_zones: Vec<String>,
+    /// Who may connect.
+    #[serde(default)]
+    pub access: Access,
+    /// What the surface remembers, by its name (see `GroupSpec`).
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// `POST /v1/groups/{group}/modify`: changes what is named and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModifyGroup {
+    /// The revision that the caller has read; T415 if the group has changed since.
+    #[serde(default)]
+    pub expect: Option<u64>,
+    /// Replicas beside the primary, 0 to 5.
+    #[serde(default)]
+    pub replicas: Option<u8>,
+    /// Replicas to remove, if their number falls; others are chosen if these are too few.
+    #[serde(default)]
+    pub remove: Vec<NodeId>,
+    /// The zones of nodes that are added, in their order.
+    #[serde(default)]
+    pub node_zones: Vec<String>,
+    /// Replace a lost primary without a person.
+    #[serde(default)]
+    pub automatic_failover: Option<bool>,
+    /// The engines' memory limit, in bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Who may connect.
+    #[serde(default)]
+    pub access: Option<Access>,
+    /// What the surface remembers, by its name; `None` forgets it.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Option<String>>,
 }
 
 fn yes() -> bool {
@@ -191,6 +231,18 @@ pub struct GroupStatus {
     pub durability: Durability,
     /// Memory limit of each node, in bytes.
     pub memory_bytes: u64,
+    /// Grows with every change of what was asked.
+    pub revision: u64,
+    /// Replicas that each shard should have.
+    pub replicas: u8,
+    /// Whether a lost primary is replaced without a person.
+    pub automatic_failover: bool,
+    /// Zones to use; empty for all.
+    pub zones: Vec<Zone>,
+    /// Who may connect.
+    pub access: Access,
+    /// What the surface remembers, by its name.
+    pub attributes: BTreeMap<String, String>,
     /// The primary endpoint.
     pub primary_endpoint: EndpointStatus,
     /// The reader endpoint.

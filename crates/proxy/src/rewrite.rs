@@ -153,6 +153,7 @@ mod tests {
             rev: Rev(1),
             epoch: Epoch(1),
             durability: Durability::Async,
+            access: tanist_core::model::Access::Everyone,
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
                 reader: Ipv4Addr::new(127, 9, 9, 201),

@@ -473,6 +473,7 @@ pub(crate) mod tests {
             rev: Rev(rev),
             epoch: Epoch(epoch),
             durability: Durability::Async,
+            access: tanist_core::model::Access::Everyone,
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
                 reader: Ipv4Addr::new(127, 9, 9, 201),

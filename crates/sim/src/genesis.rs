@@ -4,11 +4,12 @@
 //!
 //! Not here: what faults do (`crate::faults`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use tanist_core::model::{
-    Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Region, ShardId, SlotRange,
+    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Region, ShardId,
+    SlotRange,
 };
 
 use crate::bugs::Bug;
@@ -112,6 +113,10 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         memory_bytes: NODE_BYTES,
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
+        access: Access::Everyone,
+        zone_of: BTreeMap::new(),
+        unwanted: BTreeSet::new(),
+        attributes: BTreeMap::new(),
         deleting: false,
     }
 }

@@ -36,6 +36,7 @@ pub fn route(
         epoch: decided.epoch,
         durability: decided.durability,
         endpoints: asked.endpoints,
+        access: asked.access.clone(),
         state,
         nodes: nodes(&view),
     }

@@ -8,6 +8,7 @@
 //!
 //! Not here: what follows from the nouns (`crate::decide`).
 
+mod access;
 mod event;
 mod ids;
 mod limits;
@@ -20,6 +21,7 @@ pub mod stored;
 mod time;
 mod topology;
 
+pub use access::Access;
 pub use event::{Cause, Event, EventKind, Severity};
 pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,

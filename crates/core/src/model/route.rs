@@ -12,7 +12,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone};
+use super::{
+    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone,
+};
 
 /// Where a shard's requests may go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,9 @@ pub struct Route {
     pub durability: Durability,
     /// Where clients dial.
     pub endpoints: GroupEndpoints,
+    /// Who may connect there.
+    #[serde(default)]
+    pub access: Access,
     /// Where requests may go.
     pub state: RouteState,
     /// Every node.

@@ -8,13 +8,13 @@
 //!
 //! Not here: where nodes are placed and who is primary (`super::ShardTopology`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupName, NodeId, Region, RequestId, ShardId, SlotRange, Zone};
+use super::{Access, GroupName, NodeId, Region, RequestId, ShardId, SlotRange, Zone};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,6 +113,19 @@ pub struct GroupSpec {
     pub memory_bytes: u64,
     /// Where clients dial.
     pub endpoints: GroupEndpoints,
+    /// Who may connect to them.
+    #[serde(default)]
+    pub access: Access,
+    /// Zones that the owner chose for single nodes.
+    #[serde(default)]
+    pub zone_of: BTreeMap<NodeId, Zone>,
+    /// Replicas to remove before others when there are too many.
+    #[serde(default)]
+    pub unwanted: BTreeSet<NodeId>,
+    /// What the surface through which it was asked for has to remember, by the surface's name. Says
+    /// nothing about how the group works.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     /// Requests to move primaryships, by shard.
     pub requests: BTreeMap<ShardId, MoveRequest>,
     /// The owner wants it gone.

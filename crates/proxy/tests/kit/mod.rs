@@ -142,6 +142,7 @@ impl World {
             rev: Rev(1),
             epoch: Epoch(1),
             durability,
+            access: tanist_core::model::Access::Everyone,
             endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
             state: RouteState::Vacant,
             nodes,

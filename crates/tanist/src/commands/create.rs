@@ -4,9 +4,10 @@
 //!
 //! Not here: checks of the request; the controller answers them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use tanist_core::model::Access;
 use tanist_link::Client;
 use tanist_link::api::{CreateGroup, GroupStatus};
 
@@ -34,6 +35,9 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         min_in_sync: args.min_in_sync,
         automatic_failover: !args.no_automatic_failover,
         memory_bytes: args.memory.unwrap_or(0),
+        node_zones: Vec::new(),
+        access: Access::Everyone,
+        attributes: BTreeMap::new(),
     };
     let started = Instant::now();
     let mut group: GroupStatus = client.post("/v1/groups", &asked).await?;

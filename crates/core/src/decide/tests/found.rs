@@ -62,6 +62,10 @@ impl World {
             memory_bytes: 1,
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
             requests: BTreeMap::new(),
+            access: Access::Everyone,
+            zone_of: BTreeMap::new(),
+            unwanted: BTreeSet::new(),
+            attributes: BTreeMap::new(),
             deleting: false,
         };
         let member = |n: usize| Member {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::model::{
-    Action, Applied, Cause, Durability, EngineKind, Epoch, FenceAnswer, Fenced, GroupEndpoints,
-    Health, HostId, HostSeen, Lineage, MoveKind, MoveRequest, NodeReport, Offset, Order, Origin,
-    Process, ProxyId, ProxySeen, ReplicaSeen, RequestId, Rev, RoleSeen, SlotRange, Stall, Term,
-    Vacancy,
+    Access, Action, Applied, Cause, Durability, EngineKind, Epoch, FenceAnswer, Fenced,
+    GroupEndpoints, Health, HostId, HostSeen, Lineage, MoveKind, MoveRequest, NodeReport, Offset,
+    Order, Origin, Process, ProxyId, ProxySeen, ReplicaSeen, RequestId, Rev, RoleSeen, SlotRange,
+    Stall, Term, Vacancy,
 };
 
 /// A healthy group of three on three hosts, and everything seen of it.
@@ -66,6 +66,10 @@ pub(super) fn spec() -> GroupSpec {
             port: 6379,
         },
         requests: BTreeMap::new(),
+        access: Access::Everyone,
+        zone_of: BTreeMap::new(),
+        unwanted: BTreeSet::new(),
+        attributes: BTreeMap::new(),
         deleting: false,
     }
 }

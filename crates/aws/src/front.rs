@@ -1,0 +1,5 @@
+//! HTTP: requests in, answers out.
+//!
+//! Invariant: none yet.
+//!
+//! Not here: operations.
