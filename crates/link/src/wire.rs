@@ -8,6 +8,7 @@
 //!
 //! Not here: orders and routes themselves (`tanist_core::model`).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,12 @@ pub struct ProxyShard {
     pub clients: u64,
     /// Writes that it answered with `-UNCERTAIN`, since it started.
     pub uncertain: u64,
+    /// Clients that it turned away since it started, because the group does not admit them.
+    #[serde(default)]
+    pub turned_away: u64,
+    /// The address of the latest of them.
+    #[serde(default)]
+    pub last_turned_away: Option<IpAddr>,
 }
 
 /// From the controller to a proxy.

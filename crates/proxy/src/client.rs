@@ -11,6 +11,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tanist_resp::ReplyFramer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session};
-use crate::shard::Shard;
+use crate::shard::{Identity, Shard};
 
 /// Room for one read, in bytes.
 const READ_BYTES: usize = 16 << 10;
@@ -57,10 +58,18 @@ struct Client {
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     place: usize,
+    from: SocketAddr,
+    /// The shard's generation in which it was last asked whether the client is admitted.
+    admitted_in: u64,
 }
 
-/// Serves a client until it or its endpoint ends.
-pub(crate) async fn serve(socket: TcpStream, endpoint: Rc<Endpoint>, shard: Rc<Shard>) {
+/// Serves a client until it or its endpoint ends, or it is not admitted any more.
+pub(crate) async fn serve(
+    socket: TcpStream,
+    from: SocketAddr,
+    endpoint: Rc<Endpoint>,
+    shard: Rc<Shard>,
+) {
     let session = Session::new(endpoint, shard.identity.limits.clone());
     let count = &shard.counters.clients;
     count.set(count.get() + 1);
@@ -78,6 +87,8 @@ pub(crate) async fn serve(socket: TcpStream, endpoint: Rc<Endpoint>, shard: Rc<S
         timer: None,
         armed: None,
         place,
+        from,
+        admitted_in: 0,
     };
     poll_fn(|cx| client.poll(cx)).await;
 }
@@ -94,6 +105,9 @@ impl Drop for Client {
 impl Client {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shard.keep_waker(self.place, cx.waker());
+        if !self.is_admitted() {
+            return Poll::Ready(());
+        }
         for _ in 0..MAX_PASSES {
             let now = Instant::now();
             let mut moved = self.poll_connecting(cx);
@@ -119,6 +133,16 @@ impl Client {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the client may still be connected; asked again whenever the shard has changed.
+    fn is_admitted(&mut self) -> bool {
+        let generation = self.shard.generation.get();
+        if self.admitted_in != generation {
+            self.admitted_in = generation;
+            return self.shard.admits(self.from);
+        }
+        true
     }
 
     /// Opens and closes the upstream as the session wishes; whether something has begun.
@@ -150,7 +174,9 @@ impl Client {
             begun = true;
             let route = self.shard.route();
             let primary = route.map(|route| (route.endpoints.primary, route.endpoints.port));
-            self.aside = Some(Box::pin(async move { ask_primary(primary?, request).await }));
+            let identity = Rc::clone(&self.shard.identity);
+            self.aside =
+                Some(Box::pin(async move { ask_primary(&identity, primary?, request).await }));
         }
         begun
     }
@@ -344,8 +370,12 @@ fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, out: &mut OutQueue) -> i
 }
 
 /// Sends a request to the primary's own endpoint, where every rule for the primary holds.
-async fn ask_primary(address: (std::net::Ipv4Addr, u16), request: Bytes) -> Option<Bytes> {
-    let mut socket = TcpStream::connect(address).await.ok()?;
+async fn ask_primary(
+    identity: &Rc<Identity>,
+    address: (Ipv4Addr, u16),
+    request: Bytes,
+) -> Option<Bytes> {
+    let (mut socket, _own) = dial_endpoint(identity, address.into()).await.ok()?;
     socket.set_nodelay(true).ok()?;
     socket.write_all(&request).await.ok()?;
     let mut framer = ReplyFramer::default();
@@ -358,4 +388,29 @@ async fn ask_primary(address: (std::net::Ipv4Addr, u16), request: Bytes) -> Opti
             return None;
         }
     }
+}
+
+/// An address that the proxy itself dials from, known as such for as long as this lives.
+struct OwnAddress {
+    identity: Rc<Identity>,
+    address: SocketAddr,
+}
+
+impl Drop for OwnAddress {
+    fn drop(&mut self) {
+        self.identity.own.borrow_mut().remove(&self.address);
+    }
+}
+
+/// Dials an own endpoint on behalf of a client that was admitted, whoever else is. The source is the
+/// endpoint's own address: this host has it, and it is known before the endpoint sees it.
+async fn dial_endpoint(
+    identity: &Rc<Identity>,
+    endpoint: SocketAddr,
+) -> io::Result<(TcpStream, OwnAddress)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(endpoint.ip(), 0))?;
+    let own = OwnAddress { identity: Rc::clone(identity), address: socket.local_addr()? };
+    identity.own.borrow_mut().insert(own.address);
+    Ok((socket.connect(endpoint).await?, own))
 }

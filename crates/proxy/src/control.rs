@@ -7,7 +7,7 @@
 //!
 //! Not here: what a route means (`crate::shard`).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,6 +67,8 @@ impl Control {
                 limits,
                 clients: Cell::new(0),
                 refusals: Refusals::default(),
+                strangers: Refusals::default(),
+                own: RefCell::default(),
                 news: Notify::new(),
             }),
             shards: BTreeMap::new(),

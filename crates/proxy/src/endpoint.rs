@@ -3,7 +3,8 @@
 //! Routes say which there should be; this makes it so. An address that cannot be bound is tried
 //! again, because it may be a predecessor's that is just ending.
 //!
-//! Invariant: at most `max_clients` clients in all; one more is told so and closed.
+//! Invariant: at most `max_clients` clients in all; one more is told so and closed. A client that the
+//! group does not admit is closed without a word.
 //!
 //! Not here: what a client may do (`crate::session`).
 
@@ -134,8 +135,8 @@ fn offer(address: SocketAddr, kind: EndpointKind, shard: &Rc<Shard>) -> io::Resu
 async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>) {
     let identity = Rc::clone(&shard.identity);
     loop {
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (socket, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 debug!(address = %endpoint.address, %error, "accepting");
                 // waits: the kernel offers no event for a descriptor becoming free.
@@ -143,8 +144,15 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>)
                 continue;
             }
         };
+        if !shard.admits(from) {
+            shard.note_turned_away(from.ip());
+            identity.strangers.note(&identity, endpoint.address, Why::Stranger);
+            continue;
+        }
         let Some(seat) = Seat::take(&identity) else {
-            refuse(&socket, endpoint.address, &identity);
+            // A fresh socket takes a line at once; if not, closing says enough.
+            let _ = SockRef::from(&socket).send(text::MAX_CLIENTS);
+            identity.refusals.note(&identity, endpoint.address, Why::Full);
             continue;
         };
         if let Err(error) = prepare(&socket) {
@@ -154,12 +162,21 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>)
         let (endpoint, shard) = (Rc::clone(&endpoint), Rc::clone(&shard));
         spawn_local(async move {
             let _seat = seat;
-            client::serve(socket, endpoint, shard).await;
+            client::serve(socket, from, endpoint, shard).await;
         });
     }
 }
 
-/// Clients that were refused because too many are connected.
+/// Why a client is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Too many are connected.
+    Full,
+    /// It may not connect to this group.
+    Stranger,
+}
+
+/// Clients that were refused for one reason.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// How many since the log said so last, and the endpoint of the latest.
@@ -168,27 +185,38 @@ pub(crate) struct Refusals {
     telling: Cell<bool>,
 }
 
-fn refuse(socket: &TcpStream, address: SocketAddr, identity: &Rc<Identity>) {
-    let Refusals { unsaid, telling } = &identity.refusals;
-    let before = unsaid.get().map_or(0, |(count, _)| count);
-    unsaid.set(Some((before + 1, address)));
-    if !telling.replace(true) {
-        spawn_local(tell_refusals(Rc::clone(identity)));
+impl Refusals {
+    /// Counts a client; `self` is the one of `identity` that `why` stands for.
+    fn note(&self, identity: &Rc<Identity>, address: SocketAddr, why: Why) {
+        let before = self.unsaid.get().map_or(0, |(count, _)| count);
+        self.unsaid.set(Some((before + 1, address)));
+        if !self.telling.replace(true) {
+            spawn_local(tell_refusals(Rc::clone(identity), why));
+        }
     }
-    // A fresh socket takes a line at once; if not, closing says enough.
-    let _ = SockRef::from(socket).send(text::MAX_CLIENTS);
 }
 
 /// Says how many clients are refused, for as long as some are: clients that dial again at once must
 /// not fill the disk with lines.
-async fn tell_refusals(identity: Rc<Identity>) {
-    let max_clients = identity.limits.max_clients;
-    while let Some((refused, address)) = identity.refusals.unsaid.take() {
-        warn!(refused, latest = %address, max_clients, "clients refused: too many are connected");
+async fn tell_refusals(identity: Rc<Identity>, why: Why) {
+    let refusals = match why {
+        Why::Full => &identity.refusals,
+        Why::Stranger => &identity.strangers,
+    };
+    while let Some((refused, address)) = refusals.unsaid.take() {
+        match why {
+            Why::Full => {
+                let max_clients = identity.limits.max_clients;
+                warn!(refused, latest = %address, max_clients, "clients refused: too many are connected");
+            }
+            Why::Stranger => {
+                warn!(refused, latest = %address, "clients turned away: no security group admits them");
+            }
+        }
         // waits: for time itself; what is refused meanwhile goes into the next line.
         sleep(SAY_REFUSALS).await;
     }
-    identity.refusals.telling.set(false);
+    refusals.telling.set(false);
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {

@@ -10,8 +10,8 @@
 //! (`tanist_core::gate`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
-    Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey,
+    Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey,
 };
 use tanist_link::Secret;
 use tanist_link::wire::{ProxyShard, lane_label, lane_user};
@@ -44,6 +44,10 @@ pub(crate) struct Identity {
     pub(crate) clients: Cell<usize>,
     /// Clients that found no place.
     pub(crate) refusals: Refusals,
+    /// Clients that may not connect.
+    pub(crate) strangers: Refusals,
+    /// Where the proxy itself dials from when it asks an endpoint on behalf of an admitted client.
+    pub(crate) own: RefCell<BTreeSet<SocketAddr>>,
     /// Something that the controller wants to know at once has changed.
     pub(crate) news: Notify,
 }
@@ -92,6 +96,8 @@ pub(crate) struct Counters {
     /// Clients with something in flight to the primary that is not parked there.
     pub(crate) busy: Cell<u64>,
     pub(crate) uncertain: Cell<u64>,
+    /// Clients that may not connect, and the latest one's address.
+    pub(crate) turned_away: Cell<(u64, Option<IpAddr>)>,
     pub(crate) released: Cell<Option<Epoch>>,
 }
 
@@ -109,6 +115,7 @@ pub(crate) struct Shard {
     pub(crate) broken: Notify,
     pub(crate) connecting: Arc<Semaphore>,
     known: RefCell<Known>,
+    access: RefCell<Access>,
     loads: Rc<RefCell<BTreeMap<NodeId, usize>>>,
     /// Lanes that do not answer; somebody probes each.
     down: RefCell<BTreeMap<Lane, bool>>,
@@ -135,6 +142,7 @@ impl Shard {
             broken: Notify::new(),
             connecting: Arc::new(Semaphore::new(CONNECTING)),
             known: RefCell::default(),
+            access: RefCell::default(),
             loads: Rc::default(),
             down: RefCell::default(),
             wakers: RefCell::default(),
@@ -144,12 +152,18 @@ impl Shard {
 
     /// Takes in a route; whether it changed anything.
     pub(crate) fn learn(&self, route: Route) -> bool {
+        // Not a decision about the shard: what was asked last holds, whatever the gate knows.
+        let access_changed = self.access.replace(route.access.clone()) != route.access;
         {
             let mut known = self.known.borrow_mut();
             let learned = known.gate.learn(&route);
             // The very first route says where to listen, even if it says nothing else.
             if learned == Learned::Stale && known.route.is_some() {
-                return false;
+                drop(known);
+                if access_changed {
+                    self.changed();
+                }
+                return access_changed;
             }
             if let (RouteState::Serving { primary, .. }, true) =
                 (&route.state, learned != Learned::Stale)
@@ -209,6 +223,11 @@ impl Shard {
     /// The route, once there is one.
     pub(crate) fn route(&self) -> Option<Rc<Route>> {
         self.known.borrow().route.clone()
+    }
+
+    /// Whether a client with this address may be connected; the proxy's own connections may.
+    pub(crate) fn admits(&self, client: SocketAddr) -> bool {
+        self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains(&client)
     }
 
     /// The epoch whose replies may be released.
@@ -376,7 +395,15 @@ impl Shard {
             held: counters.held.get(),
             clients: counters.clients.get(),
             uncertain: counters.uncertain.get(),
+            turned_away: counters.turned_away.get().0,
+            last_turned_away: counters.turned_away.get().1,
         }
+    }
+
+    /// Counts a client that may not connect.
+    pub(crate) fn note_turned_away(&self, client: IpAddr) {
+        let (count, _) = self.counters.turned_away.get();
+        self.counters.turned_away.set((count + 1, Some(client.to_canonical())));
     }
 
     /// The answer to a write whose outcome is not known.
@@ -436,6 +463,8 @@ pub(crate) mod tests {
             limits: ProxyLimits::default(),
             clients: Cell::new(0),
             refusals: Refusals::default(),
+            strangers: Refusals::default(),
+            own: RefCell::default(),
             news: Notify::new(),
         })
     }

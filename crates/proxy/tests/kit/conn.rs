@@ -1,12 +1,12 @@
 //! A client as simple as can be: frames in, frames out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tanist_resp::{Command, ReplyFramer, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::LIMIT;
@@ -29,7 +29,17 @@ impl Conn {
                 }
             }
         };
-        let socket = timeout(LIMIT, connect).await.expect("the endpoint is offered");
+        Self::over(timeout(LIMIT, connect).await.expect("the endpoint is offered"))
+    }
+
+    /// Connects from an address of this machine.
+    pub async fn open_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        Self::over(timeout(LIMIT, socket.connect(address)).await.unwrap().unwrap())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         Self { socket, framer: ReplyFramer::default(), input: BytesMut::new() }
     }
