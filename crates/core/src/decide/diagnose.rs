@@ -292,7 +292,8 @@ fn zone_spread(view: &View<'_>) -> Vec<Finding> {
     let mut used = BTreeSet::new();
     let mut doubled = Vec::new();
     for (node, member) in view.decided.members.iter().filter(|(_, member)| !member.leaving) {
-        if !used.insert(&member.zone) {
+        // Where its owner wants it is where it belongs.
+        if !used.insert(&member.zone) && !view.asked.zone_of.contains_key(node) {
             doubled.push((Some(node.clone()), format!("{} has another node", member.zone)));
         }
     }
@@ -305,7 +306,8 @@ fn no_room(view: &View<'_>) -> Vec<Finding> {
     if view.decided.primary().is_none() || present >= wanted || view.asked.deleting {
         return Vec::new();
     }
-    let site = super::placement::site(view, view.decided, None);
+    let node = super::heal::free_name(view, view.decided);
+    let site = node.and_then(|node| super::placement::site(view, view.decided, &node));
     let detail = || format!("{present} of {wanted} nodes exist");
     if site.is_none() { vec![(None, detail())] } else { Vec::new() }
 }

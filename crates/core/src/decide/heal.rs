@@ -8,7 +8,7 @@
 //! Not here: the choice of a host (`super::placement`).
 
 use super::{Draft, Verdict, View, placement};
-use crate::model::{EventKind, NodeId, Run, WaitKind};
+use crate::model::{EventKind, NodeId, Run, ShardTopology, WaitKind};
 
 /// Proposes changes of membership.
 pub(super) fn heal(view: &View<'_>, primary: &Run, draft: &mut Draft) {
@@ -19,7 +19,7 @@ pub(super) fn heal(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     if present < wanted {
         add(view, draft);
     } else if present > wanted {
-        release(primary, draft);
+        release(view, primary, draft);
     }
 }
 
@@ -49,7 +49,7 @@ fn replace_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) {
         if !lost {
             continue;
         }
-        let Some(site) = placement::site(view, &draft.next, Some(node)) else {
+        let Some(site) = placement::other_site(view, &draft.next, node) else {
             draft.wait(WaitKind::Room, format!("no other host has room for {node}"));
             continue;
         };
@@ -63,8 +63,8 @@ fn replace_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) {
 }
 
 fn add(view: &View<'_>, draft: &mut Draft) {
-    let Some(node) = free_name(view, draft) else { return };
-    let Some(site) = placement::site(view, &draft.next, None) else {
+    let Some(node) = free_name(view, &draft.next) else { return };
+    let Some(site) = placement::site(view, &draft.next, &node) else {
         return draft.wait(WaitKind::Room, format!("no host has room for {node}"));
     };
     let member = placement::member(site, None);
@@ -73,21 +73,20 @@ fn add(view: &View<'_>, draft: &mut Draft) {
 }
 
 /// The lowest ordinal that no member has.
-fn free_name(view: &View<'_>, draft: &Draft) -> Option<NodeId> {
-    let shard = &view.decided.shard;
+pub(super) fn free_name(view: &View<'_>, shard: &ShardTopology) -> Option<NodeId> {
     (1..=999)
-        .map(|ordinal| view.asked.node_id(shard, ordinal))
-        .find(|node| !draft.next.members.contains_key(node))
+        .map(|ordinal| view.asked.node_id(&shard.shard, ordinal))
+        .find(|node| !shard.members.contains_key(node))
 }
 
-/// Lets the highest-numbered replica go.
-fn release(primary: &Run, draft: &mut Draft) {
+/// Lets a replica go: one that its owner named, otherwise the highest-numbered.
+fn release(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     let candidate = draft
         .next
         .members
         .iter()
-        .rev()
-        .find(|(node, member)| **node != primary.node && !member.leaving)
+        .filter(|(node, member)| **node != primary.node && !member.leaving)
+        .max_by_key(|(node, _)| (view.asked.unwanted.contains(*node), (*node).clone()))
         .map(|(node, member)| (node.clone(), member.attach.clone()));
     let Some((node, attach)) = candidate else { return };
     if let Some(tag) = attach {

@@ -38,16 +38,27 @@ pub(super) fn member(site: Site, endpoint: Option<Ipv4Addr>) -> Member {
     }
 }
 
-/// The best place for one more node of the shard, or for `moving` to move to.
-pub(super) fn site(
-    view: &View<'_>,
-    shard: &ShardTopology,
-    moving: Option<&NodeId>,
-) -> Option<Site> {
-    let others = shard.members.iter().filter(|(node, _)| Some(*node) != moving);
+/// The best place for one more node of the shard.
+pub(super) fn site(view: &View<'_>, shard: &ShardTopology, node: &NodeId) -> Option<Site> {
+    let others: Vec<&Member> = shard.members.values().collect();
+    let want = Want { zone: view.asked.zone_of.get(node), not: None };
+    choose(view.asked, view.seen, view.limits, view.now, &others, want)
+}
+
+/// The best place for a node that has to move: a wish for a zone counts less than having a place.
+pub(super) fn other_site(view: &View<'_>, shard: &ShardTopology, node: &NodeId) -> Option<Site> {
+    let others = shard.members.iter().filter(|(other, _)| *other != node);
     let others: Vec<&Member> = others.map(|(_, member)| member).collect();
-    let avoid = moving.and_then(|node| shard.members.get(node)).map(|member| &member.host);
-    choose(view.asked, view.seen, view.limits, view.now, &others, avoid)
+    let want = Want { zone: None, not: shard.members.get(node).map(|member| &member.host) };
+    choose(view.asked, view.seen, view.limits, view.now, &others, want)
+}
+
+/// What is asked of one node's place.
+struct Want<'a> {
+    /// The only zone that will do.
+    zone: Option<&'a Zone>,
+    /// A host that will not.
+    not: Option<&'a HostId>,
 }
 
 fn choose(
@@ -56,7 +67,7 @@ fn choose(
     limits: &Limits,
     now: Instant,
     others: &[&Member],
-    avoid: Option<&HostId>,
+    want: Want<'_>,
 ) -> Option<Site> {
     let usable = |id: &HostId, host: &HostSeen| {
         let promised = seen.promised_bytes.get(id).copied().unwrap_or(0);
@@ -65,7 +76,8 @@ fn choose(
             && zone_allowed
             && !host.draining
             && now.since(host.at) <= limits.host
-            && Some(id) != avoid
+            && Some(id) != want.not
+            && want.zone.is_none_or(|zone| *zone == host.zone)
             && promised.saturating_add(asked.memory_bytes) <= host.memory_bytes
     };
     let in_zone = |zone: &Zone| others.iter().filter(|member| member.zone == *zone).count();
@@ -123,11 +135,13 @@ pub fn found(
     let mut members: BTreeMap<NodeId, Member> = BTreeMap::new();
     for ordinal in 1..=asked.nodes_per_shard() {
         let others: Vec<&Member> = members.values().collect();
-        let Some(site) = choose(asked, seen, limits, now, &others, None) else {
+        let node = asked.node_id(shard, ordinal);
+        let want = Want { zone: asked.zone_of.get(&node), not: None };
+        let Some(site) = choose(asked, seen, limits, now, &others, want) else {
             let detail = format!("no host has room for node {ordinal} of {}", asked.name);
             return Err(Wait { kind: WaitKind::Room, detail });
         };
-        members.insert(asked.node_id(shard, ordinal), member(site, None));
+        members.insert(node, member(site, None));
     }
     let cause = Cause::Created;
     let vacancy = Vacancy { prev: None, cause, request: None, heir: None };

@@ -7,6 +7,7 @@
 mod copies;
 mod cures;
 mod found;
+mod members;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
