@@ -19,6 +19,7 @@ mod faults;
 mod loss;
 mod machine;
 mod persistence;
+mod scale;
 mod truth;
 
 use tanist_lab::Installation;

@@ -39,6 +39,7 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/names", get(names))
         .route("/v1/groups", post(create))
         .route("/v1/groups/{group}", get(group).delete(delete))
+        .route("/v1/groups/{group}/modify", post(modify))
         .route("/v1/groups/{group}/failover", post(failover))
         .route("/v1/groups/{group}/switchover", post(switchover))
         .route("/v1/groups/{group}/history", get(history))
@@ -58,7 +59,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
             "T410" | "T411" | "T414" => http::StatusCode::NOT_FOUND,
-            "T204" | "T402" | "T412" | "T413" => http::StatusCode::CONFLICT,
+            "T204" | "T402" | "T412" | "T413" | "T415" | "T416" => http::StatusCode::CONFLICT,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,
             _ => http::StatusCode::BAD_REQUEST,
         };
@@ -117,6 +118,16 @@ async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Respo
 async fn create(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
     let asked = body(request).await?;
     Ok(ask(&api, |reply| Call::Create { asked, reply }).await.into_response())
+}
+
+async fn modify(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    let asked = body(request).await?;
+    Ok(ask(&api, |reply| Call::Modify { name, asked, reply }).await.into_response())
 }
 
 async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {

@@ -12,7 +12,7 @@ use tanist_core::model::{
     Cause, GroupName, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
 };
 use tanist_link::api::{
-    ApiError, CreateGroup, EndpointName, Fault, GroupStatus, MoveAccepted, MovePrimary,
+    ApiError, CreateGroup, EndpointName, Fault, GroupStatus, ModifyGroup, MoveAccepted, MovePrimary,
 };
 use tanist_link::wire::{ToAgent, ToProxy};
 
@@ -20,7 +20,7 @@ use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::observe::Touched;
 use crate::reconciler::{Call, Controller, Reply, Stopping};
-use crate::{create, requests};
+use crate::{create, modify, requests};
 
 /// How long all engines may take to write everything and end; an engine that does not is killed after
 /// 30 s by its agent.
@@ -45,6 +45,10 @@ impl Controller {
             }
             Call::Create { asked, reply } => {
                 let answer = self.create(&asked, touched).await?;
+                let _ = reply.send(answer);
+            }
+            Call::Modify { name, asked, reply } => {
+                let answer = self.modify(&name, &asked, touched).await?;
                 let _ = reply.send(answer);
             }
             Call::Delete { name, reply } => {
@@ -137,6 +141,38 @@ impl Controller {
             touched.shards.insert(key);
         }
         Ok(self.group(&name))
+    }
+
+    async fn modify(
+        &mut self,
+        name: &GroupName,
+        asked: &ModifyGroup,
+        touched: &mut Touched,
+    ) -> Result<Result<GroupStatus, ApiError>, ControllerError> {
+        let now = boot_time();
+        let planned = modify::plan(name, asked, &self.config, &self.archive, &self.observer, now);
+        let spec = match planned {
+            Ok(spec) => spec,
+            Err(err) => return Ok(Err(err)),
+        };
+        let before = self.archive.specs.get(name).map(|held| held.body.clone());
+        if before.as_ref() != Some(&spec) {
+            let replicas = before.map_or(spec.replicas, |before| before.replicas);
+            let record = (replicas != spec.replicas).then(|| {
+                let text = format!("{} replicas are asked for, not {replicas}", spec.replicas);
+                self.archive.note(Some(name.clone()), None, "GroupModified", Severity::Info, text)
+            });
+            let written = self.archive.write_spec(spec, Vec::new(), record.as_slice()).await;
+            if let Err(err) = written {
+                let refusal = internal_ref(&err);
+                self.survive(err)?;
+                return Ok(Err(refusal));
+            }
+            record.into_iter().for_each(|record| self.publish(record));
+            self.observer.recount(&self.archive);
+            touched.shards.extend(self.keys_of(name));
+        }
+        Ok(self.group(name))
     }
 
     async fn delete(

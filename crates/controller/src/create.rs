@@ -15,12 +15,13 @@ use tanist_link::api::{ApiError, CreateGroup};
 
 use crate::ControllerConfig;
 use crate::archive::Archive;
+use crate::modify::choose_zones;
 use crate::observe::Observer;
 
 /// Most replicas that a shard may have, as in ElastiCache.
-const MAX_REPLICAS: u8 = 5;
+pub(crate) const MAX_REPLICAS: u8 = 5;
 /// Least memory that a node is useful with.
-const MIN_MEMORY: u64 = 16 << 20;
+pub(crate) const MIN_MEMORY: u64 = 16 << 20;
 /// Most groups of an installation.
 const MAX_GROUPS: usize = 500;
 
@@ -66,7 +67,8 @@ fn check(
         let message = format!("{} replicas are too many: at most {MAX_REPLICAS}", asked.replicas);
         return Err(ApiError::new("T404", message, "lower --replicas"));
     }
-    let zones = zones(asked, config)?;
+    let allowed = zones(&asked.zones, config)?;
+    let chosen = zones(&asked.node_zones, config)?;
     let wanted =
         if asked.memory_bytes == 0 { config.default_memory_bytes } else { asked.memory_bytes };
     // More than any host has is not refused but capped; the answer says what it became.
@@ -89,13 +91,13 @@ fn check(
     } else {
         Durability::Async
     };
-    Ok(GroupSpec {
+    let mut spec = GroupSpec {
         name,
         region: config.region.clone(),
         engine: asked.engine,
         shards: BTreeMap::from([(ShardId::new("0001"), vec![SlotRange::ALL])]),
         replicas: asked.replicas,
-        zones,
+        zones: allowed,
         automatic_failover: asked.automatic_failover,
         durability: asked.durability.unwrap_or(default),
         min_in_sync: asked.min_in_sync,
@@ -107,11 +109,14 @@ fn check(
         unwanted: BTreeSet::new(),
         attributes: asked.attributes.clone(),
         deleting: false,
-    })
+    };
+    choose_zones(&mut spec, &chosen);
+    Ok(spec)
 }
 
-fn zones(asked: &CreateGroup, config: &ControllerConfig) -> Result<Vec<Zone>, ApiError> {
-    let zones: Vec<Zone> = asked.zones.iter().map(Zone::new).collect();
+/// Zones by their names.
+pub(crate) fn zones(named: &[String], config: &ControllerConfig) -> Result<Vec<Zone>, ApiError> {
+    let zones: Vec<Zone> = named.iter().map(Zone::new).collect();
     let known: Vec<&Zone> = config.hosts.iter().map(|host| &host.zone).collect();
     match zones.iter().find(|zone| !known.contains(zone)) {
         None => Ok(zones),

@@ -15,6 +15,7 @@ mod clock;
 mod create;
 mod error;
 mod keys;
+mod modify;
 mod names;
 mod observe;
 mod proxies;

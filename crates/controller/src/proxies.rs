@@ -221,6 +221,9 @@ mod tests {
             min_in_sync: 0,
             automatic_failover: false,
             memory_bytes: 0,
+            node_zones: Vec::new(),
+            access: Default::default(),
+            attributes: BTreeMap::new(),
         };
         handle.inbox.send(Input::Call(Call::Create { asked, reply })).await.unwrap();
         created.await.unwrap().unwrap();

@@ -18,7 +18,7 @@ use tanist_core::model::{
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EventRecord, FailoverRecord, Fault, GroupStatus,
-    MoveAccepted, MovePrimary, Status, Step,
+    ModifyGroup, MoveAccepted, MovePrimary, Status, Step,
 };
 use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -53,6 +53,7 @@ pub(crate) enum Call {
     Names(Reply<Vec<EndpointName>>),
     Group { name: GroupName, reply: Reply<GroupStatus> },
     Create { asked: CreateGroup, reply: Reply<GroupStatus> },
+    Modify { name: GroupName, asked: ModifyGroup, reply: Reply<GroupStatus> },
     Delete { name: GroupName, reply: Reply<()> },
     Move { name: GroupName, kind: MoveKind, asked: MovePrimary, reply: Reply<MoveAccepted> },
     History { name: GroupName, reply: Reply<Vec<FailoverRecord>> },

@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Down,
     /// Create a replication group and wait until it is available.
     Create(CreateArgs),
+    /// Change how many replicas a group has, and wait until they are in sync or gone.
+    Scale(ScaleArgs),
     /// Delete a replication group and its data.
     Delete {
         /// The group.
@@ -131,6 +133,24 @@ pub(crate) struct DevArgs {
     /// The port of every endpoint.
     #[arg(long, default_value_t = 6379)]
     pub(crate) port: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// Replicas beside the primary.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub(crate) replicas: u8,
+    /// The zone of each added replica, in order [default: Tanist's choice].
+    #[arg(long = "zone")]
+    pub(crate) zones: Vec<String>,
+    /// Replicas to remove before others.
+    #[arg(long)]
+    pub(crate) remove: Vec<String>,
+    /// Do not wait.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

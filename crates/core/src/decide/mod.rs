@@ -27,7 +27,7 @@ pub use converge::{converge, orphans};
 pub use cure::cure;
 pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
-pub use placement::{found, free_endpoints};
+pub use placement::{found, free_endpoints, room_for};
 pub use routing::route;
 pub use vacate::heir_missing;
 

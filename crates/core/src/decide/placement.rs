@@ -162,3 +162,43 @@ pub fn found(
         request_done: RequestId(0),
     })
 }
+
+/// Whether a shard has room for what its group is about to ask for: more nodes, or larger ones.
+///
+/// # Errors
+/// The [`Wait`] that names what is missing.
+pub fn room_for(
+    before: &GroupSpec,
+    asked: &GroupSpec,
+    decided: &ShardTopology,
+    seen: &Observations,
+    limits: &Limits,
+    now: Instant,
+) -> Result<(), Wait> {
+    let wait = |detail| Wait { kind: WaitKind::Room, detail };
+    let grows = asked.memory_bytes.saturating_sub(before.memory_bytes);
+    let mut seen = seen.clone();
+    for (node, member) in &decided.members {
+        let promised = seen.promised_bytes.entry(member.host.clone()).or_default();
+        *promised = promised.saturating_add(grows);
+        let has = seen.hosts.get(&member.host).map_or(0, |host| host.memory_bytes);
+        if grows > 0 && *promised > has {
+            return Err(wait(format!("{} has no room for a larger {node}", member.host)));
+        }
+    }
+    let mut members = decided.members.clone();
+    while members.values().filter(|member| !member.leaving).count() < asked.nodes_per_shard() {
+        let names = (1..=999).map(|ordinal| asked.node_id(&decided.shard, ordinal));
+        let Some(node) = names.into_iter().find(|node| !members.contains_key(node)) else {
+            return Err(wait("no name is free for another node".to_owned()));
+        };
+        let others: Vec<&Member> = members.values().collect();
+        let want = Want { zone: asked.zone_of.get(&node), not: None };
+        let Some(site) = choose(asked, &seen, limits, now, &others, want) else {
+            return Err(wait(format!("no host has room for {node}")));
+        };
+        *seen.promised_bytes.entry(site.host.clone()).or_default() += asked.memory_bytes;
+        members.insert(node, member(site, None));
+    }
+    Ok(())
+}

@@ -47,7 +47,8 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         out.line(out.paint(Paint::Warn, &text));
     }
     if !args.no_wait {
-        group = wait(client, &asked.name, started, out).await?;
+        let whole = |group: &GroupStatus| group.status == "available";
+        group = wait(client, "creating", &asked.name, started, &whole, out).await?;
     }
     if out.is_json() {
         out.json(&group)?;
@@ -62,14 +63,17 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
     Ok(Done::Well)
 }
 
-async fn wait(
+/// Waits until the group is as it should be, and shows which nodes are in sync meanwhile.
+pub(super) async fn wait(
     client: &Client,
+    what: &str,
     name: &str,
     started: Instant,
+    whole: &dyn Fn(&GroupStatus) -> bool,
     out: &Output,
 ) -> Result<GroupStatus, Failure> {
     let mut shown = BTreeSet::new();
-    out.part(&format!("creating  {name} "));
+    out.part(&format!("{what:<8}  {name} "));
     loop {
         let group = group_status(client, name).await?;
         let nodes = || group.shards.iter().flat_map(|shard| &shard.nodes);
@@ -78,7 +82,7 @@ async fn wait(
                 out.part(&format!(" {} {}", node.zone, out.paint(Paint::Good, "✓")));
             }
         }
-        if group.status == "available" {
+        if whole(&group) {
             out.line(format!("  in sync  {:.1} s", started.elapsed().as_secs_f32()));
             return Ok(group);
         }

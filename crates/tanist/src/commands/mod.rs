@@ -13,6 +13,7 @@ mod env;
 pub(crate) mod events;
 mod history;
 mod mover;
+mod scale;
 mod status;
 mod watch;
 
@@ -68,6 +69,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         }
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
+        Command::Scale(args) => scale::scale(&client, args, output).await,
         Command::Delete { group, yes, no_wait } => {
             delete::delete(&client, &group, yes, no_wait, output).await
         }

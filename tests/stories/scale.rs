@@ -1,0 +1,88 @@
+//! Groups that change while clients write: more replicas, fewer, elsewhere.
+//!
+//! Invariant: whatever the number of replicas becomes, no acknowledged write is missing and no
+//! client is disconnected.
+//!
+//! Not here: the loss of nodes (`crate::faults`).
+
+use tanist_lab::Installation;
+use tanist_link::api::NodeStatus;
+
+use crate::{call, runtime, web};
+
+crate::on_both_engines!(
+    replicas_come_and_go_while_a_client_writes,
+    a_named_replica_leaves_and_a_new_one_goes_where_it_is_wanted,
+    what_cannot_be_is_refused_and_changes_nothing,
+);
+
+fn nodes(installation: &Installation) -> Vec<NodeStatus> {
+    installation.group("web").shards.remove(0).nodes
+}
+
+fn names(installation: &Installation) -> Vec<String> {
+    nodes(installation).iter().map(|node| node.node.to_string()).collect()
+}
+
+fn replicas_come_and_go_while_a_client_writes(engine: &str) {
+    let installation = web(engine, &["--replicas", "1"]);
+    let endpoint = installation.group("web").primary_endpoint;
+    let runtime = runtime();
+    let mut client = runtime.block_on(installation.connect(&endpoint));
+    let mut written = 0;
+    for replicas in [3, 0, 2] {
+        let count = replicas.to_string();
+        std::thread::scope(|scope| {
+            let scaling =
+                scope.spawn(|| installation.tanist(&["scale", "web", "--replicas", &count]).ok());
+            while !scaling.is_finished() || written % 500 != 0 {
+                let key = format!("k{written}");
+                let reply = runtime.block_on(call(&mut client, &["SET", &key, "v"]));
+                assert!(reply.is_ok(), "{engine}: {reply:?}");
+                written += 1;
+            }
+            scaling.join().unwrap_or_else(|_| panic!("{engine}: scaling to {replicas} failed"));
+        });
+        let nodes = nodes(&installation);
+        assert_eq!(nodes.len(), replicas + 1, "{engine}");
+        assert!(nodes.iter().all(|node| node.role == "primary" || node.in_sync), "{nodes:?}");
+    }
+    // The last number of replicas holds everything: the next primary is one that came meanwhile.
+    installation.tanist(&["failover", "web"]).ok();
+    let size = runtime.block_on(call(&mut client, &["DBSIZE"]));
+    assert_eq!(size.as_int(), Some(written), "{engine}");
+}
+
+fn a_named_replica_leaves_and_a_new_one_goes_where_it_is_wanted(engine: &str) {
+    let installation = web(engine, &["--replicas", "2"]);
+    let primary = installation.primary("web");
+    let leaver = names(&installation).into_iter().find(|name| *name != primary.node.to_string());
+    let leaver = leaver.unwrap_or_else(|| panic!("{engine}: no replica"));
+    installation.tanist(&["scale", "web", "--replicas", "1", "--remove", &leaver]).ok();
+    assert!(!names(&installation).contains(&leaver), "{engine}");
+    let zone = primary.zone.to_string();
+    installation.tanist(&["scale", "web", "--replicas", "2", "--zone", &zone]).ok();
+    let back = nodes(&installation).into_iter().find(|node| node.node.to_string() == leaver);
+    let back = back.unwrap_or_else(|| panic!("{engine}: the lowest free name is used again"));
+    assert_eq!(back.zone, primary.zone, "{engine}");
+    let status = installation.tanist(&["status", "web"]).ok();
+    assert!(!status.contains("ZoneSpreadBroken"), "{engine}: {status}");
+}
+
+fn what_cannot_be_is_refused_and_changes_nothing(engine: &str) {
+    let installation = web(engine, &["--replicas", "1"]);
+    let before = names(&installation);
+    let primary = installation.primary("web").node.to_string();
+    let refused = [
+        (vec!["scale", "web", "--replicas", "0", "--remove", &primary], "T416"),
+        (vec!["scale", "web", "--replicas", "0", "--remove", "web-009"], "T414"),
+        (vec!["scale", "web", "--replicas", "2", "--zone", "mars-1a"], "T405"),
+        (vec!["scale", "nobody", "--replicas", "2"], "T410"),
+    ];
+    for (words, code) in refused {
+        let ran = installation.tanist(&words);
+        assert!(ran.code != 0 && ran.err.contains(code), "{engine}: {words:?}: {}", ran.err);
+    }
+    assert_eq!(names(&installation), before, "{engine}");
+    assert_eq!(installation.group("web").replicas, 1, "{engine}");
+}
