@@ -4,9 +4,11 @@
 //!
 //! Not here: sequences of events and their interleavings (the simulation, the model check).
 
+mod behind;
 mod copies;
 mod cures;
 mod found;
+mod patience;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
