@@ -16,6 +16,7 @@ with_both_engines!(
     an_order_that_comes_while_a_tail_is_saved_does_not_lose_it,
     a_primary_that_missed_two_epochs_is_saved_before_it_is_overwritten,
     a_replica_that_attaches_again_has_nothing_to_save,
+    an_attachment_is_online_once_something_came_by_its_stream,
     a_drained_replica_answers_with_the_old_primarys_offset,
     no_password_is_in_arguments_or_logs,
     a_removed_node_leaves_nothing_but_the_promise,
@@ -311,12 +312,30 @@ async fn a_replica_that_attaches_again_has_nothing_to_save(engine: EngineKind) {
     end(&[&a, &b, &c]).await;
 }
 
+async fn an_attachment_is_online_once_something_came_by_its_stream(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
+    let runs = [
+        a.up("web-001", 1, 1, DataOnStart::Load).await,
+        b.up("web-002", 1, 1, DataOnStart::Load).await,
+    ];
+    // Nobody writes: all that moves the primary's position is what it has to send.
+    let before = a.node("web-001", "a probe", |report| Some(report.engine()?.offset)).await;
+    lead(&[&a, &b], &runs, 0, 2, 1, None).await;
+    let acked = a.node("web-001", "an attachment", |report| {
+        let RoleSeen::Primary { replicas } = &report.engine()?.role else { return None };
+        replicas.first().filter(|replica| replica.online).map(|replica| replica.acked)
+    });
+    assert!(acked.await > before);
+    assert_eq!(full_copies(&a, "web-001").await, 1);
+    end(&[&a, &b]).await;
+}
+
 async fn a_drained_replica_answers_with_the_old_primarys_offset(engine: EngineKind) {
     let supervisor = Supervisor::start().await;
     let [a, b] = ["host-1", "host-2"].map(|n| Host::start(&supervisor, n, engine));
     group(&[&a, &b]).await;
     let mut primary = a.engine("web-001").await;
-    streaming(&mut primary).await;
     let value = "x".repeat(1 << 20);
     for n in 0..20 {
         primary.call(&["SET", &format!("k{n}"), &value]).await;

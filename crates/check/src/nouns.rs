@@ -177,7 +177,7 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
             Wish::Switchover => (MoveKind::Switchover, None),
             Wish::SwitchoverTo(node) => (MoveKind::Switchover, Some(node_id(node))),
         };
-        (shard.clone(), MoveRequest { id: REQUEST, kind, to, accept_loss: false })
+        (shard.clone(), MoveRequest { id: REQUEST, kind, to, accept_loss: false, beyond: None })
     };
     let requests = wish.map(request).into_iter().collect();
     GroupSpec {
@@ -318,6 +318,7 @@ pub(crate) fn node_report(
     };
     let own = report.run.unwrap_or(0);
     NodeReport {
+        // A controller that hears of more than it knows does less: here nobody hears of it.
         rev: Rev(0),
         process,
         engine: report.probe.map(|probe| engine(node, own, &probe, attached)),

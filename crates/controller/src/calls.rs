@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tanist_core::decide::heir_missing;
+use tanist_core::decide::{heir_missing, promised_beyond};
 use tanist_core::model::{
     Cause, GroupName, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
 };
@@ -35,7 +35,7 @@ impl Controller {
         // A caller that has gone away needs no answer.
         match call {
             Call::Status(reply) => {
-                let _ = reply.send(Ok(self.status(boot_time())));
+                let _ = reply.send(Ok(self.status(self.heard_until)));
             }
             Call::Names(reply) => {
                 let _ = reply.send(Ok(self.names()));
@@ -117,7 +117,8 @@ impl Controller {
         touched: &mut Touched,
     ) -> Result<Result<GroupStatus, ApiError>, ControllerError> {
         let now = boot_time();
-        let planned = create::plan(asked, &self.config, &self.archive, &self.observer, now);
+        let judged = self.heard_until;
+        let planned = create::plan(asked, &self.config, &self.archive, &self.observer, judged);
         let (spec, shards) = match planned {
             Ok(planned) => planned,
             Err(err) => return Ok(Err(err)),
@@ -149,8 +150,12 @@ impl Controller {
         asked: &ModifyGroup,
         touched: &mut Touched,
     ) -> Result<Result<GroupStatus, ApiError>, ControllerError> {
-        let now = boot_time();
-        let planned = modify::plan(name, asked, &self.config, &self.archive, &self.observer, now);
+        if self.keys_of(name).iter().any(|key| self.has_forgotten(key)) {
+            return Ok(Err(forgotten(name)));
+        }
+        let judged = self.heard_until;
+        let planned =
+            modify::plan(name, asked, &self.config, &self.archive, &self.observer, judged);
         let spec = match planned {
             Ok(spec) => spec,
             Err(err) => return Ok(Err(err)),
@@ -184,6 +189,9 @@ impl Controller {
             Ok(spec) => spec.clone(),
             Err(err) => return Ok(Err(err)),
         };
+        if self.keys_of(name).iter().any(|key| self.has_forgotten(key)) {
+            return Ok(Err(forgotten(name)));
+        }
         spec.deleting = true;
         if let Err(err) = self.archive.write_spec(spec, Vec::new(), &[]).await {
             let refusal = internal_ref(&err);
@@ -201,7 +209,9 @@ impl Controller {
         asked: &MovePrimary,
         touched: &mut Touched,
     ) -> Result<Result<MoveAccepted, ApiError>, ControllerError> {
-        let (spec, shard, request) = match requests::add(&self.archive, name, kind, asked) {
+        let forgotten = |shard: &ShardTopology| promised_beyond(shard, &self.observer.seen);
+        let added = requests::add(&self.archive, name, kind, asked, forgotten);
+        let (spec, shard, request) = match added {
             Ok(added) => added,
             Err(err) => return Ok(Err(err)),
         };
@@ -213,9 +223,6 @@ impl Controller {
             let refusal = internal_ref(&err);
             self.survive(err)?;
             return Ok(Err(refusal));
-        }
-        if let Some(heir) = asked.to.as_ref().filter(|_| asked.accept_loss) {
-            self.go_on_from(&key, heir, request).await?;
         }
         touched.shards.insert(key);
         Ok(Ok(MoveAccepted { shard, request }))
@@ -246,7 +253,9 @@ impl Controller {
     fn would_only_wait(&self, key: &ShardKey, asked: &MovePrimary) -> Option<ApiError> {
         let (spec, shard) = self.shard(key)?;
         let (seen, limits) = (&self.observer.seen, &self.config.limits);
-        let missing = heir_missing(&spec, &shard, seen, limits, boot_time(), asked.to.as_ref());
+        // As in every judgment: what could not be heard meanwhile is nobody's silence.
+        let judged = self.heard_until;
+        let missing = heir_missing(&spec, &shard, seen, limits, judged, asked.to.as_ref());
         let missing = missing.filter(|_| !asked.accept_loss)?;
         let name = &key.group;
         let remedy = format!(
@@ -254,6 +263,11 @@ impl Controller {
              tanist failover {name} --to NODE --accept-loss"
         );
         Some(ApiError::new("T204", format!("{name}: {missing}"), remedy))
+    }
+
+    fn has_forgotten(&self, key: &ShardKey) -> bool {
+        self.shard(key)
+            .is_some_and(|(_, shard)| promised_beyond(&shard, &self.observer.seen).is_some())
     }
 
     /// Drops a request that has waited for too long, and says so.
@@ -322,6 +336,12 @@ impl Controller {
                 })
             })
     }
+}
+
+fn forgotten(name: &GroupName) -> ApiError {
+    let message = format!("{name}: the store was put back from an older copy");
+    let remedy = format!("first: tanist failover {name} --to NODE --accept-loss");
+    ApiError::new("T415", message, remedy)
 }
 
 fn internal(err: ControllerError) -> ApiError {

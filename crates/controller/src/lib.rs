@@ -25,6 +25,9 @@ mod stale;
 mod status;
 mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

@@ -29,7 +29,7 @@ pub(crate) fn plan(
     let revision = archive.specs.get(name).map_or(0, |held| held.revision.0);
     if asked.expect.is_some_and(|expected| expected != revision) {
         let message = format!("{name} has changed since revision {}", asked.expect.unwrap_or(0));
-        return Err(ApiError::new("T415", message, "read it again and repeat the change"));
+        return Err(ApiError::new("T417", message, "read it again and repeat the change"));
     }
     let mut spec = before.clone();
     if let Some(automatic) = asked.automatic_failover {

@@ -21,6 +21,7 @@ use tanist_link::api::{
     ModifyGroup, MoveAccepted, MovePrimary, Status, Step,
 };
 use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
+use tanist_store::AnyStore;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -108,7 +109,7 @@ pub(crate) struct Controller {
     ages: Ages,
     cures: Cures,
     /// Everything that had been said by then has been taken in: silence is judged by this time.
-    heard_until: Instant,
+    pub(crate) heard_until: Instant,
     /// Shards of which the store knows less than the hosts; said once.
     pub(crate) stood_back: BTreeSet<ShardKey>,
     events: broadcast::Sender<EventRecord>,
@@ -145,6 +146,18 @@ pub async fn run(
     parts: Parts,
 ) -> Result<(Handle, JoinHandle<Result<(), ControllerError>>), ControllerError> {
     let Parts { config, store, agents } = parts;
+    let (controller, handle, inputs) = lead(config, store, agents.outboxes).await?;
+    info!(term = %controller.archive.term(), "controller leads");
+    let task = tokio::spawn(controller.run(inputs, agents.inbox));
+    Ok((handle, task))
+}
+
+/// Takes the leadership: a controller that knows what the store holds, and has heard nothing yet.
+pub(crate) async fn lead(
+    config: ControllerConfig,
+    store: AnyStore,
+    agents: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
+) -> Result<(Controller, Handle, mpsc::Receiver<Input>), ControllerError> {
     let archive = Archive::open(store).await?;
     let now = boot_time();
     let mut observer = Observer::new(&config, now);
@@ -160,7 +173,7 @@ pub async fn run(
         config,
         archive,
         observer,
-        agents: agents.outboxes,
+        agents,
         proxies: BTreeMap::new(),
         plans: BTreeMap::new(),
         was_whole: BTreeSet::new(),
@@ -174,9 +187,7 @@ pub async fn run(
         stood_back: BTreeSet::new(),
         events,
     };
-    info!(term = %controller.archive.term(), "controller leads");
-    let task = tokio::spawn(controller.run(inputs, agents.inbox));
-    Ok((handle, task))
+    Ok((controller, handle, inputs))
 }
 
 impl Controller {
@@ -237,22 +248,19 @@ impl Controller {
         for host in self.agents.keys() {
             self.tell(host, ToAgent::Echo(echo));
         }
-        for key in self.ages.expired(&self.archive, now) {
+        for key in self.ages.expired(&self.archive, &self.config.limits, now) {
             self.drop_request(&key).await?;
         }
         if self.stopping.is_none() {
-            self.cure_all(now, touched).await?;
+            self.cure_all(touched).await?;
         }
         touched.shards.extend(self.archive.topologies.keys().cloned());
         Ok(())
     }
 
     /// Asks, as a person would, for the moves that cure a primary.
-    async fn cure_all(
-        &mut self,
-        now: Instant,
-        touched: &mut Touched,
-    ) -> Result<(), ControllerError> {
+    async fn cure_all(&mut self, touched: &mut Touched) -> Result<(), ControllerError> {
+        let now = self.heard_until;
         let keys: Vec<ShardKey> = self.archive.topologies.keys().cloned().collect();
         for key in keys {
             let refuses = |problem: &Problem| problem.kind == ProblemKind::WritesRefused;
@@ -260,7 +268,7 @@ impl Controller {
             let (seen, limits) = (&self.observer.seen, &self.config.limits);
             let shard = if ill { self.shard(&key) } else { None };
             let heir = shard.and_then(|(spec, shard)| cure(&spec, &shard, seen, limits, now));
-            if self.cures.due(&key, heir.as_ref(), limits.flap, now)
+            if self.cures.due(&key, heir.as_ref(), limits, now)
                 && let Some(heir) = heir
             {
                 self.move_for_health(key, heir, touched).await?;
@@ -318,9 +326,6 @@ impl Controller {
     async fn look(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
         for _ in 0..COMMITS_PER_LOOK {
             let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
-            if let Some(promised) = self.promised_beyond(&shard) {
-                return self.stand_back(&shard, promised).await;
-            }
             let now = boot_time();
             for (node, member) in &shard.members {
                 self.observer.expect(node, &member.host, now);
@@ -337,6 +342,7 @@ impl Controller {
                 }
             }
             let commit = plan.commit.take();
+            self.stand_back(key, &plan).await?;
             self.plans.insert(key.clone(), plan);
             match commit {
                 Some(commit) => self.commit(key, &spec, &shard, commit, now).await?,
@@ -379,7 +385,8 @@ impl Controller {
         }
         let done = boot_time();
         let next = &commit.next;
-        let unplanned = |vacancy: &Vacancy| vacated && !vacancy.cause.is_planned();
+        let asked = |vacancy: &Vacancy| vacancy.cause.is_planned() || vacancy.request.is_some();
+        let unplanned = |vacancy: &Vacancy| vacated && !asked(vacancy);
         if next.vacancy().is_some_and(unplanned) {
             self.observer.seen.last_failover.insert(key.clone(), done);
         }
@@ -549,6 +556,7 @@ impl Controller {
             self.plans.remove(&key);
             self.routes.remove(&key);
             self.was_whole.remove(&key);
+            self.stood_back.remove(&key);
             self.timelines.end(&key);
             for session in self.proxies.values_mut().filter(|session| session.up) {
                 session.tell(&ToProxy::Gone(key.clone()));

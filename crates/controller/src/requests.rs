@@ -4,25 +4,19 @@
 //!
 //! Invariant: a request that could not be carried out for a while never surprises anybody later.
 //!
-//! Not here: whether one can be carried out, and what a move would cure (`tanist_core::decide`).
+//! Not here: whether one can be carried out, what a move would cure, and what has lasted for too
+//! long (`tanist_core::decide`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use tanist_core::decide::{move_due, request_expired};
 use tanist_core::model::{
-    GroupName, GroupSpec, Instant, MoveKind, MoveRequest, NodeId, RequestId, ShardId, ShardKey,
-    ShardTopology,
+    GroupName, GroupSpec, Instant, Limits, MoveKind, MoveRequest, NodeId, RequestId, Rev, ShardId,
+    ShardKey, ShardTopology,
 };
 use tanist_link::api::{ApiError, MovePrimary};
 
 use crate::archive::Archive;
-
-/// How long a request may wait.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long a primary refuses writes before it is moved: an engine tries its disk again every
-/// second.
-const CURE_AFTER: Duration = Duration::from_secs(2);
 
 /// Since when a move would cure a shard's primary, and when one was last made for that.
 #[derive(Debug, Default)]
@@ -32,13 +26,12 @@ pub(crate) struct Cures {
 }
 
 impl Cures {
-    /// Whether the move that `heir` stands for is due; at most one within `flap`, because a disk
-    /// that fills up everywhere would chase the primary around.
+    /// Whether the move that `heir` stands for is due; if it is, it is taken for made.
     pub(crate) fn due(
         &mut self,
         key: &ShardKey,
         heir: Option<&NodeId>,
-        flap: Duration,
+        limits: &Limits,
         now: Instant,
     ) -> bool {
         if heir.is_none() {
@@ -46,8 +39,7 @@ impl Cures {
             return false;
         }
         let since = *self.since.entry(key.clone()).or_insert(now);
-        let rests = self.made.get(key).is_some_and(|made| now.since(*made) < flap);
-        let due = !rests && now.since(since) >= CURE_AFTER;
+        let due = move_due(since, self.made.get(key).copied(), limits, now);
         if due {
             self.made.insert(key.clone(), now);
             self.since.remove(key);
@@ -64,7 +56,12 @@ pub(crate) struct Ages {
 
 impl Ages {
     /// The requests that have waited for too long.
-    pub(crate) fn expired(&mut self, archive: &Archive, now: Instant) -> Vec<ShardKey> {
+    pub(crate) fn expired(
+        &mut self,
+        archive: &Archive,
+        limits: &Limits,
+        now: Instant,
+    ) -> Vec<ShardKey> {
         let mut old = Vec::new();
         for held in archive.topologies.values() {
             let key = held.body.key();
@@ -76,9 +73,7 @@ impl Ages {
             if entry.0 != request.id {
                 *entry = (request.id, now);
             }
-            // A vacancy that serves the request is beyond recall.
-            let served = held.body.vacancy().is_some_and(|v| v.request == Some(request.id));
-            if now.since(entry.1) > PATIENCE && !served {
+            if request_expired(&held.body, request.id, entry.1, limits, now) {
                 old.push(key);
             }
         }
@@ -92,12 +87,14 @@ pub(crate) fn pending<'a>(archive: &'a Archive, shard: &ShardTopology) -> Option
     spec.requests.get(&shard.shard).filter(|request| request.id > shard.request_done)
 }
 
-/// The spec with a new request.
+/// The spec with a new request. `forgotten` says what hosts were told and the store has forgotten, if
+/// there is anything: whoever accepts a loss then knows of it.
 pub(crate) fn add(
     archive: &Archive,
     group: &GroupName,
     kind: MoveKind,
     asked: &MovePrimary,
+    forgotten: impl Fn(&ShardTopology) -> Option<Rev>,
 ) -> Result<(GroupSpec, ShardId, RequestId), ApiError> {
     let spec = known(archive, group)?;
     let shard = match &asked.shard {
@@ -114,19 +111,26 @@ pub(crate) fn add(
         let message = format!("{group}: request {} is still being carried out", other.id);
         return Err(ApiError::new("T412", message, "wait for it: tanist status"));
     }
+    let beyond = forgotten(topology);
     if let Some(node) = &asked.to {
-        check_heir(topology, node)?;
+        // Who was primary when an older copy was made need not be.
+        check_heir(topology, node, beyond.is_none())?;
     }
     let before = spec.requests.get(&shard).map_or(RequestId(0), |request| request.id);
     let id = before.max(topology.request_done).next();
-    let request = MoveRequest { id, kind, to: asked.to.clone(), accept_loss: asked.accept_loss };
+    let (to, accept_loss) = (asked.to.clone(), asked.accept_loss);
+    let request = MoveRequest { id, kind, to, accept_loss, beyond };
     let mut spec = spec.clone();
     spec.requests.insert(shard.clone(), request);
     Ok((spec, shard, id))
 }
 
-fn check_heir(topology: &ShardTopology, node: &NodeId) -> Result<(), ApiError> {
-    if topology.primary().is_some_and(|run| run.node == *node) {
+fn check_heir(
+    topology: &ShardTopology,
+    node: &NodeId,
+    knows_the_primary: bool,
+) -> Result<(), ApiError> {
+    if knows_the_primary && topology.primary().is_some_and(|run| run.node == *node) {
         let message = format!("{node} is the primary already");
         return Err(ApiError::new("T413", message, "nothing to do"));
     }
@@ -157,10 +161,10 @@ mod tests {
     fn a_cure_is_due_after_a_while_and_not_again_soon() {
         let key = ShardKey { group: "web".into(), shard: "0001".into() };
         let heir = NodeId::new("web-002");
-        let flap = Duration::from_secs(60);
+        let limits = Limits::DEFAULT;
         let mut cures = Cures::default();
         let mut due =
-            |heir: Option<&NodeId>, ms| cures.due(&key, heir, flap, Instant::from_millis(ms));
+            |heir: Option<&NodeId>, ms| cures.due(&key, heir, &limits, Instant::from_millis(ms));
         assert!(!due(Some(&heir), 1_000));
         assert!(!due(Some(&heir), 2_999));
         // It was well for a moment: the time begins anew.

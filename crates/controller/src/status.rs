@@ -6,8 +6,8 @@
 
 use tanist_core::decide::Plan;
 use tanist_core::model::{
-    Cause, EngineSeen, Instant, Member, NodeId, NodeReport, Process, RoleSeen, Severity,
-    ShardTopology, Stall,
+    Cause, EngineSeen, Instant, Member, NodeId, NodeReport, ProblemKind, Process, RoleSeen,
+    Severity, ShardTopology, Stall,
 };
 use tanist_link::api::{
     EndpointStatus, GroupStatus, HostStatus, NodeStatus, ProxyStatus, ShardStatus, Status,
@@ -96,7 +96,10 @@ impl Controller {
 
     fn word(&self, spec: &tanist_core::model::GroupSpec, shard: &ShardTopology) -> Word {
         let plan = self.plans.get(&shard.key());
-        if self.stood_back.contains(&shard.key()) {
+        let forgotten = |plan: &Plan| {
+            plan.problems.iter().any(|problem| problem.kind == ProblemKind::StoreBehind)
+        };
+        if plan.is_some_and(forgotten) {
             return Word::Unavailable;
         }
         if let Some(vacancy) = shard.vacancy() {
@@ -107,7 +110,8 @@ impl Controller {
                 | Cause::PrimarySilent
                 | Cause::HostLost
                 | Cause::Failover
-                | Cause::Switchover => Word::Unavailable,
+                | Cause::Switchover
+                | Cause::StoreBehind => Word::Unavailable,
             };
         }
         let whole = self.is_promoted(shard) && shard.in_sync.len() == usize::from(spec.replicas);

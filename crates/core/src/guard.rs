@@ -4,6 +4,13 @@
 //! guard makes that harmless with one number: an order from an older revision than the newest one
 //! that the host has *on its disk* is refused.
 //!
+//! The epoch is not compared, because it would add nothing: a shard's commits are one line in which
+//! each revision is given out once and the epoch never goes back (`ShardTopology::check_after`), so
+//! the newer revision always has the newer epoch. Only a store that was put back from an older copy
+//! could give a revision out twice; there, core goes on beyond everything that hosts were told, and
+//! by revision alone that shows (`crate::decide::promised_beyond`). The epoch is kept because an
+//! engine's orderly stop notes the epoch whose data it leaves behind.
+//!
 //! Invariant: the revision that was promised never decreases, across restarts too; no order is
 //! carried out and no fence is answered before it is persisted ([`Verdict::Persist`]).
 //!

@@ -83,7 +83,7 @@ pub struct CreateGroup {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModifyGroup {
-    /// The revision that the caller has read; T415 if the group has changed since.
+    /// The revision that the caller has read; T417 if the group has changed since.
     #[serde(default)]
     pub expect: Option<u64>,
     /// Replicas beside the primary, 0 to 5.

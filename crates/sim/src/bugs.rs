@@ -93,4 +93,8 @@ bugs! {
     NewLeaderHurries = "a new leader counts the time before its leadership as waited",
     /// A supervisor lets a primary go on without a lease.
     LeaseIgnored = "a primary accepts writes after its lease has ended",
+    /// What hosts were told counts for nothing against what the store says.
+    ForgottenIgnored = "a store from an older copy is decided by although hosts were told of more",
+    /// The named heir is no more than a wish.
+    AnybodyGoesOn = "after an older copy was put back somebody else than the named node may lead",
 }

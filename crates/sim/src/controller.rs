@@ -67,6 +67,8 @@ pub(crate) struct Controller {
     /// The documents were read since it leads.
     pub(crate) fresh: bool,
     pub(crate) seen: Observations,
+    /// The newest revision that a host said it was told.
+    pub(crate) told: Rev,
     /// Numbers of polls and when they were sent.
     pub(crate) polls: VecDeque<(u64, Instant)>,
     pub(crate) sequences: [(u32, u64); 6],
@@ -97,6 +99,7 @@ impl Controller {
             version: 0,
             fresh: false,
             seen: Observations::default(),
+            told: Rev(0),
             polls: VecDeque::new(),
             sequences: [(0, 0); 6],
             proxy_sequences: Vec::new(),
@@ -335,7 +338,9 @@ impl World {
         let answered =
             reports.filter(|(_, seen)| seen.iter().any(|seen| frozen(seen) && near(seen)));
         let answered = answered.map(|(node, _)| node.clone()).collect();
-        let proposal = Proposal { term, expected, next: next.map(Rc::new), events, answered };
+        let told_more = expected.is_some_and(|expected| state.told > expected);
+        let next = next.map(Rc::new);
+        let proposal = Proposal { term, expected, next, events, answered, told_more };
         self.ask_store(controller, StoreAsk::Commit(Rc::new(proposal)));
         match dies {
             Some(Death::AfterWrite) => self.controller_dies(controller),

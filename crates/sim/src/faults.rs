@@ -37,7 +37,7 @@ kinds! {
     CutFromControllers, CutReplication, CutOneWay, CutProxy, CutController, CutStore, LoseMessages,
     KillAgent, KillAgentInOrder, KillController, KillControllerAtWrite, CutStoreAtWrite,
     PauseController, SlowStore,
-    ForgetfulStore, KillProxy, DeafProxy, MuteProxy, DeadRoute, StallLink, GhostLink, FullCopy,
+    ForgetfulStore, OldStore, KillProxy, DeafProxy, MuteProxy, DeadRoute, StallLink, GhostLink, FullCopy,
     RefuseWrites, ForkFails, CannotStart, DrainHost, Switchover, Failover, MoveTo, MoreReplicas,
     FewerReplicas, AutomaticOff, DeleteGroup,
 }
@@ -168,7 +168,8 @@ impl World {
             | Kind::CutStoreAtWrite
             | Kind::PauseController
             | Kind::SlowStore
-            | Kind::ForgetfulStore => self.inflict_control(kind),
+            | Kind::ForgetfulStore
+            | Kind::OldStore => self.inflict_control(kind),
             Kind::KillProxy | Kind::DeafProxy | Kind::MuteProxy | Kind::DeadRoute => {
                 self.inflict_proxy(kind)
             }
@@ -331,6 +332,10 @@ impl World {
             Kind::SlowStore => {
                 self.store.slow = self.dice.range(20, 1500) * MILLI;
                 Some(vec![Undo::StoreIsWell])
+            }
+            Kind::OldStore => {
+                let back = self.put_copy_back();
+                back.then(|| (0..self.controllers.len()).map(Undo::ControllerStarts).collect())
             }
             _ => {
                 self.store.forgets = 700;

@@ -63,6 +63,9 @@ fn feared_by(bug: Bug) -> &'static [Kind] {
         }
         Bug::StaleSample => &[Kind::DeafProxy, Kind::KillReplica, Kind::GhostLink],
         Bug::DeadWithoutKill => &[Kind::StopPrimary, Kind::StallPrimary],
+        Bug::ForgottenIgnored | Bug::AnybodyGoesOn => {
+            &[Kind::OldStore, Kind::Failover, Kind::KillReplica]
+        }
         Bug::CrashCalledClean => &[Kind::CrashAllHosts, Kind::RestartGroup, Kind::RestartGroup],
         _ => &[],
     }

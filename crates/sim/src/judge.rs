@@ -56,6 +56,11 @@ pub(crate) struct Judge {
     pub(crate) forgiven: u64,
     /// An operator accepted a loss: an old primary that nobody can reach may go on for a while.
     pub(crate) accepted: bool,
+    /// An older copy is in the store's place and nobody was chosen since: what it calls in sync need
+    /// not be.
+    pub(crate) restored: bool,
+    /// The node whose data a person wants to go on with after that.
+    pub(crate) named: Option<NodeId>,
     /// Epochs below this may have lost what was in no memory any more: a proof that was on its way
     /// when the memory was lost is released after the loss.
     excused_below: u64,
@@ -85,6 +90,11 @@ impl Judge {
 
     pub(crate) fn disconnected(&mut self) {
         self.ledger.disconnected();
+    }
+
+    /// The process that was chosen last.
+    pub(crate) fn last_heir(&self) -> Option<usize> {
+        self.heirs.last_key_value().map(|(_, (proc, _))| *proc)
     }
 
     /// The write's key and version.
@@ -225,7 +235,8 @@ impl World {
     /// V2 at the moment of an acknowledgement: every member whose answer would count has the write.
     fn judge_proof(&mut self, write: WriteId, epoch: u64) {
         let Some(topology) = self.store.topology.clone() else { return };
-        if self.is_async() || self.judge.accepted || topology.epoch.0 != epoch {
+        let void = self.judge.accepted || self.judge.restored;
+        if self.is_async() || void || topology.epoch.0 != epoch {
             return;
         }
         for tag in &topology.in_sync {
@@ -319,6 +330,9 @@ impl World {
                 return self.violated("V5", format!("{node} was counted but is not frozen"));
             }
         }
+        if std::mem::take(&mut self.judge.restored) {
+            self.judge.accepted |= self.may_have_forgotten(before, heir, proc, proposal);
+        }
         let pos = self.procs[proc].pos;
         self.judge.heirs.insert(next.epoch.0, (proc, pos));
         self.judge_named_loss(before, next, proc, proposal);
@@ -332,6 +346,22 @@ impl World {
         }
         self.judge.excused_below = next.epoch.0;
         self.forgive(pos);
+    }
+
+    /// Whether an older copy in the store's place accounts for what the heir lacks: a person wanted
+    /// another node's data than the last primary's, or nobody could know of what was forgotten.
+    fn may_have_forgotten(
+        &self,
+        before: &ShardTopology,
+        heir: &Run,
+        proc: usize,
+        proposal: &Proposal,
+    ) -> bool {
+        let cause = before.vacancy().map(|vacancy| vacancy.cause);
+        if cause != Some(Cause::StoreBehind) {
+            return !proposal.told_more;
+        }
+        self.judge.named.as_ref() == Some(&heir.node) && self.judge.last_heir() != Some(proc)
     }
 
     /// V8: no loss is named while somebody's memory still holds everything.
@@ -424,7 +454,7 @@ impl World {
     }
 
     /// Acknowledged writes that are not in what is held at `pos`.
-    fn count_missing(&self, pos: Pos) -> usize {
+    pub(crate) fn count_missing(&self, pos: Pos) -> usize {
         self.judge.acked().filter(|write| !self.logs.holds(pos, *write)).count()
     }
 
@@ -448,7 +478,7 @@ impl World {
 
     /// V2: every member whose answer would count holds every acknowledged write.
     fn judge_in_sync(&mut self, topology: &ShardTopology) {
-        if self.is_async() || self.judge.accepted {
+        if self.is_async() || self.judge.accepted || self.judge.restored {
             return;
         }
         for tag in topology.in_sync.clone() {

@@ -14,6 +14,7 @@ mod census;
 mod client;
 mod config;
 mod controller;
+mod copies;
 mod dice;
 mod engine;
 mod faults;

@@ -56,6 +56,7 @@ impl World {
         let HostReport { host, sequence, echo, nodes } = report;
         let id = self.host_ids[host].clone();
         let draining = self.hosts[host].draining;
+        let believes_the_store = self.has(Bug::ForgottenIgnored);
         if !self.controllers[to].seen.hosts.contains_key(&id) {
             let seen = self.host_seen(host, at);
             self.controllers[to].seen.hosts.insert(id.clone(), seen);
@@ -73,7 +74,11 @@ impl World {
         let sampled_after = poll.map_or(Instant::ZERO, |(_, at)| *at);
         let nodes = Rc::try_unwrap(nodes).unwrap_or_else(|shared| (*shared).clone());
         let mut changed = false;
-        for (node, report) in nodes {
+        for (node, mut report) in nodes {
+            state.told = state.told.max(report.rev);
+            if believes_the_store {
+                report.rev = Rev(0);
+            }
             let known = state.seen.nodes.entry(node).or_default();
             match known.iter_mut().find(|seen| seen.host == id) {
                 Some(seen) => {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, decide};
 use tanist_core::model::{
-    FenceAnswer, Fenced, GroupSpec, Instant, Observations, Origin, Primaryship, Run, ShardTopology,
+    Cause, FenceAnswer, Fenced, GroupSpec, Instant, Observations, Origin, Primaryship, Run,
+    ShardTopology,
 };
 
 use crate::bugs::Bug;
@@ -116,6 +117,13 @@ fn misremember(bug: Bug, seen: &Observations, decided: &ShardTopology) -> ShardT
     let attached = decided.attachments();
     match bug {
         Bug::IgnoreInSync => believed.in_sync = attached,
+        Bug::AnybodyGoesOn => {
+            if let Primaryship::Vacant(vacancy) = &mut believed.primaryship
+                && vacancy.cause == Cause::StoreBehind
+            {
+                vacancy.cause = Cause::Failover;
+            }
+        }
         Bug::EmptySetIsQuorum if decided.in_sync.is_empty() => believed.in_sync = attached,
         Bug::ShrinkWhileVacant => {
             let answered = |run: &Run| {

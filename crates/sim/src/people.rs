@@ -7,7 +7,7 @@
 //!
 //! Not here: what follows from it (core's `decide`).
 
-use tanist_core::model::{MoveKind, MoveRequest, RequestId, ShardId};
+use tanist_core::model::{MoveKind, MoveRequest, RequestId, Rev, ShardId};
 
 use crate::config::SECOND;
 use crate::faults::Kind;
@@ -49,11 +49,22 @@ impl World {
         to: Option<usize>,
         accept_loss: bool,
     ) -> bool {
+        self.ask_beyond(kind, to, accept_loss, None)
+    }
+
+    /// A request of somebody who knows what the store has forgotten.
+    pub(crate) fn ask_beyond(
+        &mut self,
+        kind: MoveKind,
+        to: Option<usize>,
+        accept_loss: bool,
+        beyond: Option<Rev>,
+    ) -> bool {
         let to = to.map(|node| self.nodes[node].clone());
         self.respecify(|spec| {
             let shard = ShardId::new("0001");
             let last = spec.requests.get(&shard).map_or(RequestId(0), |request| request.id);
-            let request = MoveRequest { id: last.next(), kind, to, accept_loss };
+            let request = MoveRequest { id: last.next(), kind, to, accept_loss, beyond };
             spec.requests.insert(shard, request);
         });
         true

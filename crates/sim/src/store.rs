@@ -7,6 +7,7 @@
 //!
 //! Not here: what is committed (core's `decide`).
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use tanist_core::model::{Event as Happened, GroupSpec, Instant, NodeId, Rev, ShardTopology};
@@ -14,6 +15,7 @@ use tanist_core::model::{Event as Happened, GroupSpec, Instant, NodeId, Rev, Sha
 use crate::bugs::Bug;
 use crate::config::SECOND;
 use crate::controller::{ControllerMsg, News};
+use crate::copies::OldCopy;
 use crate::net::Place;
 use crate::world::{Event, World};
 
@@ -34,6 +36,8 @@ pub(crate) struct Store {
     pub(crate) slow: u64,
     /// Answers to commits that get lost, per mille.
     pub(crate) forgets: u64,
+    /// What it held after each of the last commits.
+    pub(crate) copies: VecDeque<OldCopy>,
 }
 
 /// What a controller asks.
@@ -68,6 +72,8 @@ pub(crate) struct Proposal {
     pub(crate) events: Vec<Happened>,
     /// Nodes whose frozen answer to the vacancy the proposer had.
     pub(crate) answered: Vec<NodeId>,
+    /// The proposer had heard of a revision that the store does not have.
+    pub(crate) told_more: bool,
 }
 
 /// The documents as of a version.
@@ -107,7 +113,15 @@ impl Store {
             leads_until: 0,
             slow: 0,
             forgets: 0,
+            copies: VecDeque::new(),
         }
+    }
+
+    /// Whoever led has ended; what it sent and has not arrived comes too late.
+    pub(crate) fn forget_leader(&mut self, now: u64) {
+        self.holder = None;
+        self.leads_until = now;
+        self.term += 1;
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -181,6 +195,7 @@ impl World {
         let before = std::mem::replace(&mut self.store.topology, proposal.next.clone());
         self.census.commits += 1;
         self.changed();
+        self.keep_copy();
         self.judge_commit(before.as_deref(), proposal);
     }
 

@@ -143,7 +143,7 @@ impl World {
     }
 
     /// The node has a process that everybody can reach.
-    fn node_is_well(&self, node: usize) -> bool {
+    pub(crate) fn node_is_well(&self, node: usize) -> bool {
         let Some(topology) = &self.store.topology else { return false };
         let Some(member) = topology.members.get(&self.nodes[node]) else { return false };
         let host = crate::controller::host_index(&member.host);

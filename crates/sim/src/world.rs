@@ -55,6 +55,7 @@ pub(crate) enum Event {
     FaultBegins { fault: usize },
     FaultEnds { fault: usize },
     OperatorLooks,
+    PersonReads,
 }
 
 #[derive(Debug)]
@@ -269,6 +270,7 @@ impl World {
             Event::FaultBegins { fault } => self.fault_begins(fault),
             Event::FaultEnds { fault } => self.fault_ends(fault),
             Event::OperatorLooks => self.operator_looks(),
+            Event::PersonReads => self.person_reads(),
         }
     }
 

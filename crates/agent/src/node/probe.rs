@@ -10,7 +10,9 @@
 
 mod forks;
 mod reading;
+mod streams;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use super::{Context, Proc};
 use crate::board::Begun;
 use forks::Forks;
 use reading::{Measured, Reading, read};
+use streams::Streams;
 
 /// A key that nobody uses; deleting it is checked like every write and does nothing.
 const PROBE_KEY: &str = "__tanist:probe__";
@@ -61,6 +64,7 @@ pub(super) async fn watch(
         address,
         context,
         lag: Lag::default(),
+        streams: Streams::default(),
         slow: Slow::default(),
         forks: Forks::of(log),
     };
@@ -76,6 +80,7 @@ struct Probe {
     address: SocketAddr,
     context: Arc<Context>,
     lag: Lag,
+    streams: Streams,
     slow: Slow,
     forks: Forks,
 }
@@ -191,10 +196,12 @@ impl Probe {
             tanist_core::model::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
         };
         self.lag.note(clock(now), &reading);
+        self.streams.note(reading.listed().unwrap_or(&BTreeMap::new()));
         let engine = reading.engine(Measured {
             run,
             admitted: &admitted,
             now,
+            streams: &self.streams,
             behind: &|acked| self.lag.meter.behind(clock(now), acked),
             memory_bytes: self.slow.memory_bytes,
             out_of_memory: self.slow.out_of_memory,
@@ -257,6 +264,7 @@ async fn ask(
     if slow {
         questions.extend([info_of("memory"), info_of("errorstats"), info_of("stats")]);
     }
+    questions.extend(probe.streams.nudge());
     let answers: Vec<Value> = open.connection.pipeline(&questions, PATIENCE).await?;
     let fence = context.fence();
     Ok((open.run.clone(), read(&answers, fence)?))

@@ -28,6 +28,9 @@ pub fn converge(
 ) -> Vec<(HostId, Order)> {
     let view = View { asked, decided, seen, limits, now };
     let mut orders = Vec::new();
+    if view.forgotten().is_some() {
+        return orders;
+    }
     let mut copying = copying_hosts(seen);
     for (node, member) in &decided.members {
         let Some(report) = view.report(node).map(|seen| &seen.report) else { continue };
@@ -64,7 +67,7 @@ pub fn orphans(
     let view = View { asked, decided, seen, limits, now };
     let serving = decided.primary().is_some_and(|primary| view.serves(primary));
     let mut orders = Vec::new();
-    if !serving && !asked.deleting {
+    if (!serving && !asked.deleting) || view.forgotten().is_some() {
         return orders;
     }
     for (node, member) in &decided.members {
@@ -143,8 +146,11 @@ fn while_vacant(
 
 /// The node's disk may be loaded: the group is new, or its disk is the best copy there is.
 fn may_load(view: &View<'_>, vacancy: &Vacancy, node: &NodeId) -> bool {
-    let Some(prev) = &vacancy.prev else { return true };
     let wanted = elect::accepted_node(view) == Some(node);
+    if vacancy.cause == Cause::StoreBehind {
+        return wanted;
+    }
+    let Some(prev) = &vacancy.prev else { return true };
     wanted || (prev.node == *node && elect::needs_disk(view))
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Invariant: only a member that could take over and whose own disk takes writes is proposed.
 //!
-//! Not here: for how long a primary may refuse before it is moved (the controller).
+//! Not here: for how long a primary may refuse before it is moved (`super::patience`).
 
 use super::View;
 use super::vacate::could_take_over;
@@ -23,7 +23,8 @@ pub fn cure(
 ) -> Option<NodeId> {
     let view = View { asked, decided, seen, limits, now };
     let primary = decided.primary().filter(|run| view.serves(run))?;
-    if !asked.automatic_failover || asked.deleting || view.request().is_some() {
+    let busy = view.request().is_some() || view.forgotten().is_some();
+    if !asked.automatic_failover || asked.deleting || busy {
         return None;
     }
     if view.engine_of(primary)?.health != Health::Misconf {

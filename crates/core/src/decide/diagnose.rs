@@ -32,7 +32,9 @@ pub struct ProblemRule {
 /// Finds every problem of a shard.
 pub(super) fn diagnose(view: &View<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for rule in RULES {
+    // By a topology that is out of date, nothing else can be called right or wrong.
+    let forgotten = view.forgotten().is_some();
+    for rule in RULES.iter().filter(|rule| !forgotten || rule.kind == ProblemKind::StoreBehind) {
         for (node, detail) in (rule.find)(view) {
             problems.push(Problem { kind: rule.kind, node, detail });
         }
@@ -83,6 +85,12 @@ pub const RULES: &[ProblemRule] = &[
         meaning: "nobody is primary, and nobody holds every acknowledged write for certain",
         remedy: "bring a named node back, or accept the loss: tanist failover GROUP --to NODE --accept-loss",
         find: no_candidate,
+    },
+    ProblemRule {
+        kind: ProblemKind::StoreBehind,
+        meaning: "the store is older than what the hosts were told: it was put back from a copy",
+        remedy: "nothing is done for this group until a person says whose data counts: see which node has the newest, then tanist failover GROUP --to NODE --accept-loss",
+        find: store_behind,
     },
     ProblemRule {
         kind: ProblemKind::WritesRefused,
@@ -219,6 +227,12 @@ fn no_candidate(view: &View<'_>) -> Vec<Finding> {
     super::elect::elect(view, vacancy, &mut draft);
     let waits = draft.waits.into_iter().filter(|wait| wait.kind == WaitKind::Candidate);
     waits.map(|wait| (None, wait.detail)).collect()
+}
+
+fn store_behind(view: &View<'_>) -> Vec<Finding> {
+    let forgotten = view.forgotten();
+    let detail = |promised| format!("revision {} after {promised}", view.decided.rev);
+    forgotten.map(|promised| (None, detail(promised))).into_iter().collect()
 }
 
 fn writes_refused(view: &View<'_>) -> Vec<Finding> {

@@ -32,11 +32,16 @@ pub(super) fn elect(view: &View<'_>, vacancy: &Vacancy, draft: &mut Draft) {
     }
     if let Some(heir) = accepted(view) {
         // A loss may be accepted, two primaries may not.
-        if let Some(prev) = vacancy.prev.as_ref().filter(|prev| may_still_accept(view, prev)) {
-            return draft.wait(WaitKind::Lease, format!("{} may still accept writes", prev.node));
+        if let Some(other) = other_that_may_accept(view, vacancy) {
+            return draft.wait(WaitKind::Lease, format!("{other} may still accept writes"));
         }
         draft.event(EventKind::LossAccepted { node: heir.run.node.clone() });
         return commit(view, vacancy, &heir, &[], draft);
+    }
+    if vacancy.cause == Cause::StoreBehind {
+        // What the store knew of histories and sets is out of date: nobody else's answer counts.
+        let named = accepted_node(view).map_or("a node", NodeId::as_str);
+        return draft.wait(WaitKind::Candidate, format!("{named} was named and has not answered"));
     }
     let Some(prev) = &vacancy.prev else { return elect_first(view, vacancy, draft) };
     if let Some(frozen) = view.frozen(&prev.node).filter(|frozen| frozen.run == *prev) {
@@ -101,12 +106,25 @@ fn may_still_accept(view: &View<'_>, prev: &Run) -> bool {
 /// The old primary's permission to accept writes is over (`async`): it is fenced, it is dead, or it
 /// could not have been renewed since the vacancy was committed and has run out.
 fn old_primary_stopped(view: &View<'_>, prev: &Run) -> bool {
-    if view.memory_lost(prev) {
-        return true;
-    }
+    view.memory_lost(prev) || leases_over(view)
+}
+
+/// No permission that was granted before the vacancy was committed can still be valid.
+fn leases_over(view: &View<'_>) -> bool {
     let Some((rev, since)) = view.seen.rev_since.get(&view.decided.key()) else { return false };
     let over = view.limits.lease + view.limits.lease_margin;
     *rev == view.decided.rev && view.now.since(*since) >= over
+}
+
+/// Who but the accepted heir may accept writes: the old primary, or, where the store has forgotten
+/// who that was, anybody until every permission has run out.
+fn other_that_may_accept(view: &View<'_>, vacancy: &Vacancy) -> Option<String> {
+    if vacancy.cause == Cause::StoreBehind {
+        let forgotten = view.decided.durability == Durability::Async && !leases_over(view);
+        return forgotten.then(|| "a primary that the store has forgotten".to_owned());
+    }
+    let prev = vacancy.prev.as_ref().filter(|prev| may_still_accept(view, prev))?;
+    Some(prev.node.to_string())
 }
 
 /// The old primary is frozen and answers: its data is the most there is, so the heir is whoever has
@@ -205,13 +223,16 @@ fn may_matter(view: &View<'_>, tag: &Tag) -> bool {
 
 /// The heir for whom the operator accepted the loss.
 fn accepted(view: &View<'_>) -> Option<Frozen> {
-    let request = view.request().filter(|request| request.accept_loss)?;
-    view.frozen(request.to.as_ref()?)
+    view.frozen(accepted_node(view)?)
 }
 
-/// The node whose data has to be loaded because the operator wants it in spite of a loss.
+/// The node whose data the operator wants in spite of a loss: the latest that was asked for, or the
+/// one by whom a vacancy was committed that nobody else can end.
 pub(super) fn accepted_node<'a>(view: &View<'a>) -> Option<&'a NodeId> {
-    view.request().filter(|request| request.accept_loss)?.to.as_ref()
+    let request = view.request().filter(|request| request.accept_loss);
+    let vacancy = view.decided.vacancy().filter(|vacancy| vacancy.cause == Cause::StoreBehind);
+    let asked = request.and_then(|request| request.to.as_ref());
+    asked.or_else(|| vacancy.and_then(|vacancy| vacancy.heir.as_ref()))
 }
 
 fn commit(

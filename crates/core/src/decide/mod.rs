@@ -8,6 +8,7 @@
 //!
 //! Not here: storing the commit and sending orders (`tanist-controller`).
 
+mod behind;
 mod converge;
 mod cure;
 mod detect;
@@ -16,6 +17,7 @@ mod elect;
 mod fence;
 mod heal;
 mod in_sync;
+mod patience;
 mod placement;
 mod routing;
 mod vacate;
@@ -23,10 +25,12 @@ mod vacate;
 #[cfg(test)]
 mod tests;
 
+pub use behind::promised_beyond;
 pub use converge::{converge, orphans};
 pub use cure::cure;
 pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
+pub use patience::{move_due, request_expired};
 pub use placement::{found, free_endpoints, room_for};
 pub use routing::route;
 pub use vacate::heir_missing;
@@ -68,9 +72,10 @@ pub fn decide(
 ) -> Plan {
     let view = View { asked, decided, seen, limits, now };
     let mut draft = Draft::new(&view);
-    match &decided.primaryship {
-        Primaryship::Vacant(vacancy) => elect::elect(&view, vacancy, &mut draft),
-        Primaryship::Serving(primary) => {
+    match (view.forgotten(), &decided.primaryship) {
+        (Some(promised), _) => behind::go_on(&view, promised, &mut draft),
+        (None, Primaryship::Vacant(vacancy)) => elect::elect(&view, vacancy, &mut draft),
+        (None, Primaryship::Serving(primary)) => {
             if !vacate::vacate(&view, primary, &mut draft) {
                 in_sync::maintain(&view, primary, &mut draft);
                 heal::heal(&view, primary, &mut draft);
@@ -181,7 +186,9 @@ impl Draft {
         let mut plan = Plan { waits: self.waits, hold: self.hold, ..Plan::default() };
         if self.next != *decided {
             let mut next = self.next;
-            next.rev = decided.rev.next();
+            if next.rev == decided.rev {
+                next.rev = decided.rev.next();
+            }
             let (group, shard, epoch) = (next.group.clone(), next.shard.clone(), next.epoch);
             let event = |kind| Event { group: group.clone(), shard: shard.clone(), epoch, kind };
             let events = self.events.into_iter().map(event).collect();

@@ -20,7 +20,9 @@ pub fn route(
     now: Instant,
 ) -> Route {
     let view = View { asked, decided, seen, limits, now };
-    let state = match decided.primary().filter(|run| view.promoted(run)) {
+    // What a store has forgotten may be who else has to have a write before it is acknowledged.
+    let known = view.forgotten().is_none();
+    let state = match decided.primary().filter(|run| known && view.promoted(run)) {
         None => RouteState::Vacant,
         Some(primary) => RouteState::Serving {
             primary: primary.node.clone(),

@@ -130,6 +130,9 @@ pub fn heir_missing(
     to: Option<&NodeId>,
 ) -> Option<String> {
     let view = View { asked, decided, seen, limits, now };
+    if view.forgotten().is_some() {
+        return Some("the store was put back from an older copy".to_owned());
+    }
     match decided.primary() {
         Some(primary) => heir_wanted(&view, primary, to),
         None => Some("nobody is primary".to_owned()),

@@ -29,6 +29,9 @@ pub enum Cause {
     Failover,
     /// An operator asked for a switchover.
     Switchover,
+    /// A person has named the node from which the shard goes on, because its store was put back
+    /// from an older copy.
+    StoreBehind,
     /// The group is being deleted.
     Deleted,
 }
@@ -49,6 +52,7 @@ impl fmt::Display for Cause {
             Self::HostLost => "host lost",
             Self::Failover => "failover requested",
             Self::Switchover => "switchover requested",
+            Self::StoreBehind => "store put back from an older copy",
             Self::Deleted => "group deleted",
         })
     }

@@ -34,6 +34,11 @@ pub struct Limits {
     pub lease_margin: Duration,
     /// No second automatic failover on mere silence within this time.
     pub flap: Duration,
+    /// How long a primary refuses writes for its disk before it is moved: an engine tries its disk
+    /// again every second.
+    pub refusing: Duration,
+    /// How long a request to move a primaryship may wait before it is dropped.
+    pub request: Duration,
     /// Silence of a proxy before its lanes are cut so that the in-sync set can grow.
     pub proxy: Duration,
     /// Absence of a host before its nodes are placed elsewhere.
@@ -55,6 +60,8 @@ impl Limits {
         // killed 50 ms after its lease: 600 / 0.9 + 50 ms have to fit into (600 + 200) / 1.1 ms.
         lease_margin: Duration::from_millis(200),
         flap: Duration::from_secs(60),
+        refusing: Duration::from_secs(2),
+        request: Duration::from_secs(20),
         proxy: Duration::from_secs(1),
         replace: Duration::from_secs(30),
     };

@@ -37,4 +37,6 @@ pub use problem::{Problem, ProblemKind, Wait, WaitKind};
 pub use route::{NodeRoute, Route, RouteState};
 pub use spec::{Durability, EngineKind, GroupEndpoints, GroupSpec, MoveKind, MoveRequest};
 pub use time::Instant;
-pub use topology::{Lineage, Member, Primaryship, Run, ShardTopology, SlotRange, Tag, Vacancy};
+pub use topology::{
+    GAP, Lineage, Member, Primaryship, Run, ShardTopology, SlotRange, Tag, Vacancy,
+};

@@ -90,7 +90,7 @@ pub enum Health {
 pub struct ReplicaSeen {
     /// The tag's wire form, announced as the replica's address.
     pub tag: String,
-    /// Its link is up and it has received its first copy.
+    /// Its link is up, and it has received something by it since its first copy.
     pub online: bool,
     /// The offset that it acknowledged.
     pub acked: Offset,

@@ -58,6 +58,8 @@ kinds! {
         TwoPrimaries,
         /// Nobody is primary and nobody may become it.
         NoCandidate,
+        /// Hosts were told of decisions that the store does not have.
+        StoreBehind,
         /// The primary answers but refuses writes.
         WritesRefused,
         /// No replica is in sync.
@@ -144,6 +146,7 @@ impl ProblemKind {
             | Self::PrimaryHostLost
             | Self::TwoPrimaries
             | Self::NoCandidate
+            | Self::StoreBehind
             | Self::WritesRefused => Severity::Error,
             Self::PrimaryBusy
             | Self::InSyncSetEmpty

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, GroupName, NodeId, Region, RequestId, ShardId, SlotRange, Zone};
+use super::{Access, GroupName, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +75,10 @@ pub struct MoveRequest {
     pub to: Option<NodeId>,
     /// The operator accepts the loss that was named to them.
     pub accept_loss: bool,
+    /// The newest revision that hosts had been told when it was made, if the store knew less: what
+    /// has been forgotten up to there is forgiven, nothing that is forgotten later.
+    #[serde(default)]
+    pub beyond: Option<Rev>,
 }
 
 /// The loopback addresses that a group's clients dial.

@@ -21,6 +21,10 @@ use super::{
     RunId, ShardId, ShardKey, Zone,
 };
 
+/// How far a shard's numbers move on when its store was put back from an older copy: further than
+/// anything that can have been given out since the copy was made.
+pub const GAP: u64 = 1 << 32;
+
 /// An inclusive range of hash slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotRange {
@@ -122,9 +126,10 @@ pub struct ShardTopology {
     pub group: GroupName,
     /// Its id within the group.
     pub shard: ShardId,
-    /// Grows by one with every commit; the one number that hands compare.
+    /// Grows by one with every commit, and by more than [`GAP`] over a store that has forgotten some;
+    /// the one number that hands compare.
     pub rev: Rev,
-    /// Grows by one with every vacancy.
+    /// Grows by one with every vacancy; leaps with the revision. Never greater than that.
     pub epoch: Epoch,
     /// What an acknowledged write means.
     pub durability: Durability,
@@ -227,6 +232,9 @@ impl ShardTopology {
 
     /// What is wrong with `self` as the successor of `before`; empty for every legal commit.
     pub fn check_after(&self, before: &Self) -> Vec<String> {
+        if self.rev > before.rev.next() {
+            return self.check_leap(before);
+        }
         let mut faults = self.check();
         if self.rev != before.rev.next() {
             faults.push(format!("rev {} follows {}", self.rev, before.rev));
@@ -244,6 +252,49 @@ impl ShardTopology {
             && before.primary() != self.primary()
         {
             faults.push("the primary changed without a vacancy".to_owned());
+        }
+        faults
+    }
+
+    /// What is wrong with `self` as the successor of a `before` that has forgotten what followed.
+    ///
+    /// Numbers may leap there and nowhere else, because whatever `before` would count on to was
+    /// given out already. So nothing else may be decided with it, and nobody but whom a person has
+    /// named may follow.
+    fn check_leap(&self, before: &Self) -> Vec<String> {
+        let mut faults = self.check();
+        let far = |from: u64, to: u64| to.checked_sub(from).is_some_and(|step| step >= GAP);
+        let numbers = [
+            ("rev", before.rev.0, self.rev.0),
+            ("epoch", before.epoch.0, self.epoch.0),
+            ("attachment", before.next_seq, self.next_seq),
+        ];
+        for (name, from, to) in numbers.into_iter().filter(|(_, from, to)| !far(*from, *to)) {
+            faults.push(format!("{name} {to} may have been given out after {from}"));
+        }
+        let named = self.vacancy().is_some_and(|vacancy| {
+            let member = |node| self.members.contains_key(node);
+            vacancy.cause == Cause::StoreBehind
+                && vacancy.request > Some(before.request_done)
+                && vacancy.heir.as_ref().is_some_and(member)
+        });
+        if !named {
+            faults.push("numbers leap although no person has named a node".to_owned());
+        }
+        if !self.in_sync.is_empty() {
+            faults.push("a set of before is taken for what is in sync now".to_owned());
+        }
+        let kept = Self {
+            rev: before.rev,
+            epoch: before.epoch,
+            next_seq: before.next_seq,
+            primaryship: before.primaryship.clone(),
+            in_sync: before.in_sync.clone(),
+            pending: before.pending.clone(),
+            ..self.clone()
+        };
+        if kept != *before {
+            faults.push("more is decided than from which node to go on".to_owned());
         }
         faults
     }

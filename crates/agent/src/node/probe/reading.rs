@@ -12,6 +12,7 @@ use tanist_core::model::{EngineSeen, Health, Offset, ReplId, ReplicaSeen, RoleSe
 use tanist_resp::{Info, Value};
 use tokio::time::Instant;
 
+use super::streams::Streams;
 use crate::node::admin::{Failure, info};
 use crate::node::promote::role_word;
 
@@ -47,6 +48,8 @@ pub(super) struct Measured<'a> {
     /// Attachments that are let in, and since when.
     pub(super) admitted: &'a BTreeMap<String, Instant>,
     pub(super) now: Instant,
+    /// Which attachments the engine feeds.
+    pub(super) streams: &'a Streams,
     /// How long the engine has been ahead of a position.
     pub(super) behind: &'a dyn Fn(Offset) -> Duration,
     pub(super) memory_bytes: u64,
@@ -137,6 +140,14 @@ impl Reading {
         matches!(self.role, Role::Primary(_))
     }
 
+    /// The attachments that a primary lists.
+    pub(super) fn listed(&self) -> Option<&BTreeMap<String, Offset>> {
+        match &self.role {
+            Role::Primary(listed) => Some(listed),
+            Role::Replica { .. } => None,
+        }
+    }
+
     /// The engine as it is reported.
     pub(super) fn engine(self, measured: Measured<'_>) -> EngineSeen {
         let role = match self.role {
@@ -151,7 +162,7 @@ impl Reading {
                         let behind = (measured.behind)(acked.unwrap_or_default()).min(age);
                         ReplicaSeen {
                             tag: tag.clone(),
-                            online: acked.is_some(),
+                            online: measured.streams.feeds(tag),
                             acked: acked.unwrap_or_default(),
                             behind,
                         }
@@ -195,6 +206,7 @@ mod tests {
 
     fn measured<'a>(
         admitted: &'a BTreeMap<String, Instant>,
+        streams: &'a Streams,
         behind: &'a dyn Fn(Offset) -> Duration,
     ) -> Measured<'a> {
         let run = RunId::new("r");
@@ -203,6 +215,7 @@ mod tests {
             run,
             admitted,
             now,
+            streams,
             behind,
             memory_bytes: 7,
             out_of_memory: false,
@@ -218,7 +231,10 @@ mod tests {
             BTreeMap::from([("web-002.a.1".to_owned(), long_ago), ("web-003.b.2".to_owned(), now)]);
         let behind = |acked: Offset| Duration::from_millis(100 - acked.0);
         let reading = read(&primary(), None).unwrap();
-        let engine = reading.engine(measured(&admitted, &behind));
+        let mut streams = Streams::default();
+        streams.note(&BTreeMap::from([("web-002.a.1".to_owned(), Offset(80))]));
+        streams.note(reading.listed().unwrap());
+        let engine = reading.engine(measured(&admitted, &streams, &behind));
         let RoleSeen::Primary { replicas } = engine.role else { panic!("not a primary") };
         let [first, second] = replicas.as_slice() else { panic!("{replicas:?}") };
         assert_eq!((first.online, first.acked), (true, Offset(90)));

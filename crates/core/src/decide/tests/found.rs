@@ -156,6 +156,13 @@ impl World {
         self.decided.durability = Durability::Async;
     }
 
+    /// A request to move; one that names a node accepts a loss.
+    fn ask(&mut self, kind: MoveKind, to: Option<usize>) {
+        let (id, accept_loss, to) = (RequestId(1), to.is_some(), to.map(node));
+        let request = MoveRequest { id, kind, to, accept_loss, beyond: None };
+        self.asked.requests.insert("0001".into(), request);
+    }
+
     fn decide(&self) -> Plan {
         decide(&self.asked, &self.decided, &self.seen, &Limits::DEFAULT, ms(NOW))
     }
@@ -366,9 +373,7 @@ fn a_crashed_disk_never_replaces_a_member_that_has_everything() {
     world.answer(3, frozen(3, 90));
     assert_eq!(world.order(1), None, "the disk must not be loaded");
     assert!(world.waits_for(WaitKind::AutomaticFailoverOff));
-    let request =
-        MoveRequest { id: RequestId(1), kind: MoveKind::Failover, to: None, accept_loss: false };
-    world.asked.requests.insert("0001".into(), request);
+    world.ask(MoveKind::Failover, None);
     let commit = world.commit();
     assert_eq!((chosen(&commit), commit.next.request_done), (&run(2), RequestId(1)));
 }
@@ -417,13 +422,7 @@ fn whoever_accepts_a_loss_does_not_get_two_primaries() {
     world.vacate(Cause::HostLost);
     world.lose_host(1);
     world.answer(3, frozen(3, 10));
-    let request = MoveRequest {
-        id: RequestId(1),
-        kind: MoveKind::Failover,
-        to: Some(node(3)),
-        accept_loss: true,
-    };
-    world.asked.requests.insert("0001".into(), request);
+    world.ask(MoveKind::Failover, Some(3));
     world.known_since(NOW - 100);
     assert!(world.waits_for(WaitKind::Lease));
     world.known_since(NOW - 800);
@@ -532,9 +531,7 @@ fn a_proxy_that_takes_no_route_in_does_not_hold_the_set_up_for_ever() {
 #[test]
 fn a_silent_proxy_does_not_prevent_a_switchover() {
     let mut world = World::new();
-    let request =
-        MoveRequest { id: RequestId(1), kind: MoveKind::Switchover, to: None, accept_loss: false };
-    world.asked.requests.insert("0001".into(), request);
+    world.ask(MoveKind::Switchover, None);
     assert_eq!(world.decide().hold, Some(RequestId(1)));
     world.seen.proxies.clear();
     let next = world.commit().next;

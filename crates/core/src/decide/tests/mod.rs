@@ -4,10 +4,12 @@
 //!
 //! Not here: sequences of events and their interleavings (the simulation, the model check).
 
+mod behind;
 mod copies;
 mod cures;
 mod found;
 mod members;
+mod patience;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

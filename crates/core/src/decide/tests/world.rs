@@ -233,7 +233,8 @@ impl World {
     }
 
     pub(super) fn asks(&mut self, kind: MoveKind, to: Option<usize>, accept_loss: bool) {
-        let request = MoveRequest { id: RequestId(1), kind, to: to.map(node), accept_loss };
+        let (id, to, beyond) = (RequestId(1), to.map(node), None);
+        let request = MoveRequest { id, kind, to, accept_loss, beyond };
         self.asked.requests.insert("0001".into(), request);
     }
 }

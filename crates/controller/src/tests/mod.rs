@@ -1,0 +1,11 @@
+//! The loop with a real store, and hosts that say what they are told to.
+//!
+//! Invariant: every test begins with a group of three that is whole, and waits for what the loop
+//! itself tells: an event, or a tick's number.
+//!
+//! Not here: the rules (`tanist_core::decide`), engines and real agents (`tests/`).
+
+mod late;
+mod patience;
+mod rig;
+mod stale;
