@@ -7,12 +7,12 @@
 use rustix::process::Signal;
 use tanist_lab::{Installation, alive, engines_of, signal};
 
-use crate::web;
-
 /// Nothing of it depends on the engine.
 #[test]
 fn a_host_that_cannot_stop_its_engines_in_time_is_named_and_stopped_by_the_next_down() {
-    let mut installation = web("redis", &["--replicas", "0"]);
+    let mut installation = Installation::empty();
+    installation.dev_with(&["--stop-within", "2"]);
+    installation.create("web", &["--engine", "redis", "--replicas", "0"]);
     let primary = installation.primary("web");
     let pid = primary.pid.unwrap_or_else(|| panic!("{primary:?}"));
     let supervisor = installation.role("supervise");

@@ -102,7 +102,8 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
 
 /// Ends everything of an installation whose `dev` does not run.
 pub(crate) async fn start_and_stop(layout: &Layout) -> Result<(), Failure> {
-    let args = DevArgs { hosts: false, simulated_hosts: 6, network: None, port: 6379 };
+    let args =
+        DevArgs { hosts: false, simulated_hosts: 6, network: None, port: 6379, stop_within: 60 };
     // Not the proxy: nobody is to be served, and one that just starts would not hear of the end.
     let running = start(layout, &args, &Machine::read(), &["supervise"]).await?;
     let client = Client::new(layout.controller_socket());
@@ -208,6 +209,7 @@ async fn start(
         network,
         port: args.port,
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
+        stopping: Duration::from_secs(args.stop_within),
         names: Names {
             installation: installation_id(&store),
             domain: "cache.localhost".to_owned(),
