@@ -4,8 +4,10 @@
 //!
 //! Not here: how fast (`benches/`).
 
+use rustix::process::Signal;
 use serde_json::Value;
-use tanist_lab::{Installation, kill};
+use tanist_core::model::{Limits, WaitKind};
+use tanist_lab::{Installation, kill, signal};
 
 use crate::{call, runtime, text, web};
 
@@ -14,6 +16,7 @@ crate::on_both_engines!(
     a_frozen_primary_is_killed_and_replaced,
     a_planned_switchover_shows_clients_nothing_at_all,
     a_group_without_waiting_for_replicas_survives_its_primary_too,
+    a_group_without_waiting_for_replicas_has_no_heir_before_the_old_primary_is_stopped,
     a_killed_replica_does_not_stop_writes_and_comes_back,
     the_primary_of_a_group_without_replicas_is_restarted_with_its_data,
     a_killed_proxy_is_back_and_costs_no_data,
@@ -80,6 +83,39 @@ fn a_group_without_waiting_for_replicas_survives_its_primary_too(engine: &str) {
         moved.then_some(group)
     });
     assert_eq!(group.durability.to_string(), "async");
+    installation.available("web");
+}
+
+/// On one machine no time takes a primary's permission to accept writes away.
+fn a_group_without_waiting_for_replicas_has_no_heir_before_the_old_primary_is_stopped(
+    engine: &str,
+) {
+    let installation = web(engine, &["--durability", "async", "--replicas", "1"]);
+    let before = installation.primary("web");
+    let pid = before.pid.unwrap_or_else(|| panic!("{before:?}"));
+    let supervisor = installation.role("supervise");
+    // Nobody can reach the primary: it neither answers nor can it be killed.
+    signal(supervisor, Signal::STOP);
+    signal(pid, Signal::STOP);
+    let waits = |installation: &Installation| {
+        let shard = installation.shard("web");
+        assert!(shard.primary.as_ref().is_none_or(|node| *node == before.node), "{shard:?}");
+        shard.waits.iter().any(|wait| wait.kind == WaitKind::Lease).then_some(())
+    };
+    installation.wait("the heir waits", waits);
+    let limits = Limits::DEFAULT;
+    let waited = std::time::Instant::now();
+    // Three times as long as a fleet's heir has to wait.
+    while waited.elapsed() < (limits.lease + limits.lease_margin) * 3 {
+        assert!(waits(&installation).is_some(), "{:?}", installation.shard("web"));
+    }
+    assert!(tanist_lab::alive(pid), "it could accept writes again at any moment");
+    signal(supervisor, Signal::CONT);
+    installation.wait("the heir is primary", |installation| {
+        let shard = installation.shard("web");
+        shard.primary.is_some_and(|node| node != before.node).then_some(())
+    });
+    assert!(!tanist_lab::alive(pid), "its certain end is what was waited for");
     installation.available("web");
 }
 
@@ -150,8 +186,7 @@ fn a_killed_proxy_is_back_and_costs_no_data(engine: &str) {
 
 fn a_killed_supervisor_takes_no_engine_with_it_and_failover_still_works(engine: &str) {
     let installation = web(engine, &[]);
-    let lock = std::fs::read_to_string(installation.dir().join("supervise.lock"));
-    let pid: u32 = lock.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let pid = installation.role("supervise");
     let pids = |installation: &Installation| {
         let shard = installation.shard("web");
         shard.nodes.iter().map(|node| node.pid).collect::<Vec<_>>()

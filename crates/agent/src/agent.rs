@@ -24,9 +24,10 @@ use tracing::{info, warn};
 
 use crate::AgentError;
 use crate::board::Board;
-use crate::engine_logs;
 use crate::guards::Guards;
+use crate::inbox::Inbox;
 use crate::layout::{self, Layout, is_plain};
+use crate::logs;
 use crate::node::{Context, Errand, Handle, Node, Proc};
 use crate::record::Record;
 use crate::supervisor_link::{self, News};
@@ -62,16 +63,25 @@ pub struct AgentConfig {
     pub probe_every: Duration,
 }
 
-/// Works until `inbox` is closed or everything was stopped as asked. Engines live on in the first
-/// case. After an error it may be called again with the same `inbox`.
+/// Why an agent ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every engine was stopped, as asked.
+    Stopped,
+    /// Nobody gives orders or hears reports any more; engines live on.
+    Dismissed,
+}
+
+/// Works until `inbox` is closed or everything was stopped as asked. After an error it is to be
+/// called again with the same `inbox`: what was asked there still holds.
 ///
 /// # Errors
 /// [`AgentError`] if the host's directory or a fence port cannot be had.
 pub async fn run(
     config: AgentConfig,
-    inbox: &mut mpsc::Receiver<ToAgent>,
+    inbox: &mut Inbox,
     outbox: mpsc::Sender<FromAgent>,
-) -> Result<(), AgentError> {
+) -> Result<Ended, AgentError> {
     let directory = |source| AgentError::Directory { path: config.dir.clone(), source };
     let layout = Layout::prepare(&config.dir).map_err(directory)?;
     let known = layout.known_nodes().map_err(directory)?;
@@ -105,33 +115,28 @@ pub async fn run(
         agent.remember(&node);
     }
     tokio::select! {
-        done = agent.work(inbox, news) => match done? {
-            Done::Stopped => {
-                context.board.flush(&outbox).await;
-                let host = context.config.host.clone();
-                // Nobody to tell is no reason to fail: everything is stopped.
-                let _ = outbox.send(FromAgent::Stopped { host }).await;
+        ended = agent.work(inbox, news) => {
+            let ended = ended?;
+            let host = context.config.host.clone();
+            match ended {
+                Ended::Stopped => {
+                    context.board.flush(&outbox).await;
+                    // Nobody to tell is no reason to fail: everything is stopped.
+                    let _ = outbox.send(FromAgent::Stopped { host }).await;
+                }
+                Ended::Dismissed => info!(%host, "the agent ends, engines live on"),
             }
-            Done::Dismissed => info!(host = %context.config.host, "the agent ends, engines live on"),
-        },
-        () = context.board.report_to(&outbox, every) => {}
-        () = engine_logs::keep_short(layout) => {}
+            Ok(ended)
+        }
+        () = context.board.report_to(&outbox, every) => Ok(Ended::Dismissed),
+        () = logs::keep_engines_short(layout) => Ok(Ended::Dismissed),
     }
-    Ok(())
 }
 
 /// How long the supervisor may take to say what runs before everything is stopped.
 const LISTING: Duration = Duration::from_secs(10);
 /// How long engines of unknown nodes may take to end when they are asked, and when they are killed.
 const STRAYS: Duration = Duration::from_secs(10);
-
-/// Why the work ended.
-enum Done {
-    /// Every engine was stopped.
-    Stopped,
-    /// Nobody gives orders any more.
-    Dismissed,
-}
 
 struct Agent {
     context: Arc<Context>,
@@ -152,21 +157,21 @@ struct Agent {
 impl Agent {
     async fn work(
         &mut self,
-        inbox: &mut mpsc::Receiver<ToAgent>,
+        inbox: &mut Inbox,
         mut news: mpsc::Receiver<News>,
-    ) -> Result<Done, AgentError> {
+    ) -> Result<Ended, AgentError> {
         loop {
             tokio::select! {
                 biased;
                 Some(news) = news.recv() => self.hear(news)?,
                 message = inbox.recv() => match message {
-                    None => return Ok(Done::Dismissed),
+                    None => return Ok(Ended::Dismissed),
                     Some(ToAgent::Order(order)) => self.order(*order),
                     Some(ToAgent::Echo(number)) => self.context.board.hear(number),
                     Some(ToAgent::Inject { node, fault }) => self.inject(&node, fault),
                     Some(ToAgent::StopAll) => {
                         self.stop_all(&mut news).await?;
-                        return Ok(Done::Stopped);
+                        return Ok(Ended::Stopped);
                     }
                 },
             }

@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use common::*;
+use tanist_agent::{AgentConfig, AgentError, Ended, Inbox, run};
 use tanist_core::model::*;
 use tanist_link::wire::{
-    FromSupervisor, ProcessKey, Signal, ToAgent, ToSupervisor, lane_label, lane_user,
+    FromAgent, FromSupervisor, ProcessKey, Signal, ToAgent, ToSupervisor, lane_label, lane_user,
 };
 use tanist_link::{Client, Duplex};
 
@@ -19,6 +21,8 @@ with_both_engines!(
     a_restarted_agent_refuses_what_it_refused_before,
     a_killed_supervisor_leaves_engines_running_and_its_successor_recognises_them,
     an_end_that_nobody_watched_is_noticed,
+    an_engine_that_just_begins_keeps_its_directory_when_it_is_ordered_again,
+    everything_is_stopped_although_the_agent_that_was_asked_has_failed,
     an_orderly_stop_is_remembered_until_something_is_written,
     after_a_crash_of_everything_the_data_is_there_and_the_crash_is_known,
     data_that_was_not_chosen_is_set_aside,
@@ -133,6 +137,69 @@ async fn a_killed_supervisor_leaves_engines_running_and_its_successor_recognises
     a.loaded("web-001").await;
     assert_eq!(a.engine("web-001").await.call(&["GET", "k"]).await.as_str(), Some("v"));
     end(&[&a, &b]).await;
+}
+
+async fn an_engine_that_just_begins_keeps_its_directory_when_it_is_ordered_again(
+    engine: EngineKind,
+) {
+    let supervisor = Supervisor::start().await;
+    let host = Host::start(&supervisor, "host-1", engine);
+    host.up("web-000", 1, 1, DataOnStart::SetAside).await;
+    host.order("web-000", 2, 1, Action::Remove).await;
+    let gone = |report: &NodeReport| (report.process == Process::Absent).then_some(());
+    host.node("web-000", "no process", gone).await;
+    // From now on nobody says what has become of a start.
+    supervisor.signal("STOP");
+    let promised = async |rev: u64| {
+        let start = host.start_action(DataOnStart::SetAside);
+        host.order("web-001", rev, 1, start).await;
+        host.node("web-001", "the promise", |said| (said.rev == Rev(rev)).then_some(())).await;
+    };
+    // Each promise but the first shows that the order before it has asked for its process.
+    promised(3).await;
+    promised(4).await;
+    let begun = host.dir("web-001").join("data/begun");
+    std::fs::write(&begun, "as an engine does that nobody knows of yet").unwrap();
+    promised(5).await;
+    promised(6).await;
+    supervisor.signal("CONT");
+    host.node("web-001", "a run id", |report| report.run().cloned()).await;
+    let pid = host.pid("web-001");
+    let works_in = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+    assert!(works_in.is_dir() && begun.exists(), "{}", works_in.display());
+    end(&[&host]).await;
+}
+
+async fn everything_is_stopped_although_the_agent_that_was_asked_has_failed(engine: EngineKind) {
+    let supervisor = Supervisor::start().await;
+    let host = Host::start(&supervisor, "host-1", engine);
+    host.up("web-001", 1, 1, DataOnStart::Load).await;
+    host.loaded("web-001").await;
+    let (pid, dir, config) = (host.pid("web-001"), host.dir("web-001"), host.config.clone());
+    host.abort();
+    // Whatever the agent that fails gets to do, the engine hears nothing of it.
+    signal(pid, "STOP");
+    let (says, messages) = tokio::sync::mpsc::channel(1);
+    let mut inbox = Inbox::new(messages);
+    says.send(ToAgent::StopAll).await.unwrap();
+    let (outbox, mut heard) = tokio::sync::mpsc::channel(64);
+    let hearing = tokio::spawn(async move {
+        let mut stopped = 0;
+        while let Some(message) = heard.recv().await {
+            stopped += u32::from(matches!(message, FromAgent::Stopped { .. }));
+        }
+        stopped
+    });
+    // No fence port can be had on an address of nobody's.
+    let nowhere = AgentConfig { address: Ipv4Addr::new(192, 0, 2, 1), ..config.clone() };
+    let failed = run(nowhere, &mut inbox, outbox.clone()).await;
+    assert!(matches!(failed, Err(AgentError::Fence { .. })), "{failed:?}");
+    assert!(alive(pid) && !dir.join("stopped.json").exists());
+    signal(pid, "CONT");
+    let next = tokio::time::timeout(PATIENCE, run(config, &mut inbox, outbox)).await;
+    assert_eq!(next.expect("it hears what was asked before").unwrap(), Ended::Stopped);
+    assert!(!alive(pid) && dir.join("stopped.json").exists());
+    assert_eq!(hearing.await.unwrap(), 1, "whoever asked is told once");
 }
 
 async fn an_end_that_nobody_watched_is_noticed(engine: EngineKind) {

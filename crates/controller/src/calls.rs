@@ -5,7 +5,6 @@
 //! Not here: reading requests off the wire (`super::api`).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tanist_core::decide::{heir_missing, promised_beyond};
 use tanist_core::model::{
@@ -21,10 +20,6 @@ use crate::error::ControllerError;
 use crate::observe::Touched;
 use crate::reconciler::{Call, Controller, Reply, Stopping};
 use crate::{create, modify, requests};
-
-/// How long all engines may take to write everything and end; an engine that does not is killed after
-/// 30 s by its agent.
-const STOPPING: Duration = Duration::from_secs(60);
 
 impl Controller {
     pub(crate) async fn answer(
@@ -311,7 +306,7 @@ impl Controller {
         for host in &waiting {
             self.tell(host, ToAgent::StopAll);
         }
-        let until = boot_time() + STOPPING;
+        let until = boot_time() + self.config.stopping;
         self.stopping = Some(Stopping { reply, waiting, until });
     }
 

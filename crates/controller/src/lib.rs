@@ -30,6 +30,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, ToAgent};
@@ -70,6 +71,8 @@ pub struct ControllerConfig {
     pub port: u16,
     /// The memory limit of a node whose creator named none, in bytes.
     pub default_memory_bytes: u64,
+    /// How long all engines may take to write everything and end when they are asked to.
+    pub stopping: Duration,
     /// Names of endpoints.
     pub names: Names,
     /// Things that concern the whole installation, shown by `status`.

@@ -194,6 +194,7 @@ mod tests {
             network: [127, 9],
             port: 6379,
             default_memory_bytes: 64 << 20,
+            stopping: Duration::from_secs(60),
             names: Names {
                 installation: "abc".to_owned(),
                 domain: "localhost".to_owned(),

@@ -265,6 +265,17 @@ impl Installation {
         std::iter::once(dev.id()).chain(others).collect()
     }
 
+    /// The process of one of the roles that `tanist dev` starts: `supervise` or `proxy`.
+    ///
+    /// # Panics
+    /// If it was never started.
+    pub fn role(&self, name: &str) -> u32 {
+        let lock = self.dir().join(format!("{name}.lock"));
+        let text = std::fs::read_to_string(&lock);
+        let text = text.unwrap_or_else(|err| panic!("{}: {err}", lock.display()));
+        text.trim().parse().unwrap_or_else(|err| panic!("{}: {text:?}: {err}", lock.display()))
+    }
+
     /// SIGKILLs `tanist dev`; everything else lives on.
     ///
     /// # Panics

@@ -133,6 +133,10 @@ pub(crate) struct DevArgs {
     /// The port of every endpoint.
     #[arg(long, default_value_t = 6379)]
     pub(crate) port: u16,
+    /// Seconds that all engines may take to write everything and end at `tanist down`; one that
+    /// does not end by itself is killed after 30.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) stop_within: u64,
 }
 
 #[derive(Debug, Args)]

@@ -6,10 +6,11 @@
 //!
 //! Invariant: at most one supervisor and one proxy per data directory.
 //!
-//! Not here: engines, which only the supervisor starts.
+//! Not here: engines, which only the supervisor starts, and how a log is shortened
+//! (`tanist_agent::logs`).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tanist_agent::logs;
 pub(crate) use tokio::process::Child;
 
 use tokio::io::Interest;
@@ -32,10 +34,6 @@ use crate::layout::Layout;
 const QUICK: Duration = Duration::from_secs(1);
 /// After so many failures to start in a row a role is given up.
 const QUICK_ENDS: u32 = 5;
-/// The length at which a log is begun anew, in bytes; as much of it is kept in an older file.
-const LOG_LIMIT: u64 = 64 << 20;
-/// Time between two looks at the length of a log.
-const LOG_LOOK: Duration = Duration::from_secs(60);
 
 /// A lock that ends with its holder.
 #[derive(Debug)]
@@ -132,7 +130,7 @@ fn start(layout: &Layout, role: &str) -> Result<Child, Failure> {
         .map_err(failed)
 }
 
-/// Opens a log. Everyone who writes it appends, so that [`shorten`] may happen at any time.
+/// Opens a log. Everyone who writes it appends, so that [`logs::shorten`] may happen at any time.
 pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
@@ -141,54 +139,16 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
 pub(crate) fn keep_short(log: PathBuf) -> Result<(), Failure> {
     let look = move || {
         loop {
-            if let Err(err) = shorten(&log, LOG_LIMIT) {
+            if let Err(err) = logs::shorten(&log, logs::LIMIT) {
                 warn!(log = %log.display(), %err, "setting a log aside");
             }
             // waits: nothing tells how long a file has become.
-            thread::sleep(LOG_LOOK);
+            thread::sleep(logs::LOOK_EVERY);
         }
     };
     // A thread of its own: clients would notice if the proxy's only one copied a file.
     let thread = thread::Builder::new().name("log".to_owned()).spawn(look);
     thread.map(drop).map_err(|err| Failure::caused("T622", &err, "raise the limits on threads"))
-}
-
-/// Sets a log aside that is longer than `limit`: its end is kept as the older file and the log
-/// begins anew. Whether it was longer.
-///
-/// Copied and truncated rather than renamed: a role's log is its standard output and error, which
-/// it was given open and cannot exchange, and an appending writer goes on at the new end by itself.
-/// Only a line that is written between the last read and the truncation is lost.
-///
-/// # Errors
-/// That it could not be kept, or not be emptied. It is emptied even if it could not be kept: on a
-/// full disk the engines need the room more.
-fn shorten(log: &Path, limit: u64) -> io::Result<bool> {
-    let mut now = match OpenOptions::new().read(true).write(true).open(log) {
-        Ok(file) => file,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(err) => return Err(err),
-    };
-    let length = now.metadata()?.len();
-    if length <= limit {
-        return Ok(false);
-    }
-    let kept = keep_end(&mut now, length - limit, &log.with_extension("log.1"));
-    now.set_len(0)?;
-    kept.map(|()| true)
-}
-
-/// Copies the whole lines after `start` to a file, in place of what it had.
-fn keep_end(log: &mut File, start: u64, to: &Path) -> io::Result<()> {
-    let mut replace = OpenOptions::new();
-    let mut older = replace.write(true).create(true).truncate(true).mode(0o600).open(to)?;
-    // One byte earlier: a line that begins right at `start` is whole.
-    log.seek(SeekFrom::Start(start.saturating_sub(1)))?;
-    let mut rest = BufReader::new(log);
-    if start > 0 {
-        rest.skip_until(b'\n')?;
-    }
-    io::copy(&mut rest, &mut older).map(drop)
 }
 
 /// Resolves when the process has ended; at once if it does not exist.
@@ -233,69 +193,4 @@ pub(crate) fn become_cli(host: &str, port: u16, args: &[String]) -> Failure {
     }
     let message = format!("neither redis-cli nor valkey-cli could be started: {last}");
     Failure::new("T626", message, "install one: apt install redis-tools")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A log in a directory of its own, and a writer that stays open.
-    fn log(text: &str) -> (tempfile::TempDir, PathBuf, File) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("proxy.log");
-        let mut writer = open_log(&path).unwrap();
-        writer.write_all(text.as_bytes()).unwrap();
-        (dir, path, writer)
-    }
-
-    fn read(path: &Path) -> String {
-        std::fs::read_to_string(path).unwrap()
-    }
-
-    #[test]
-    fn a_log_over_its_limit_is_set_aside_and_its_writer_goes_on_at_the_start() {
-        let (dir, path, mut writer) = log("one\ntwo\n");
-        assert!(!shorten(&path, 8).unwrap(), "as long as the limit is not longer");
-        assert!(shorten(&path, 7).unwrap());
-        writer.write_all(b"three\n").unwrap();
-        assert_eq!(read(&path), "three\n", "no hole where the old lines were");
-        let older = dir.path().join("proxy.log.1");
-        assert_eq!(read(&older), "two\n");
-        assert!(!shorten(&path, 7).unwrap());
-        writer.write_all(b"four\n").unwrap();
-        assert!(shorten(&path, 10).unwrap());
-        assert_eq!((read(&path).as_str(), read(&older).as_str()), ("", "four\n"));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "one older file is kept");
-    }
-
-    #[test]
-    fn of_a_log_far_over_its_limit_the_last_whole_lines_are_kept() {
-        let lines: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
-        let (dir, path, _writer) = log(&lines);
-        assert!(shorten(&path, 1_000).unwrap());
-        let older = read(&dir.path().join("proxy.log.1"));
-        assert!(older.len() <= 1_000 && lines.ends_with(&older));
-        assert!(older.starts_with("line ") && older.len() > 980);
-    }
-
-    #[test]
-    fn a_line_that_begins_where_the_kept_part_begins_is_kept() {
-        let (dir, path, _writer) = log("one\ntwo\n");
-        assert!(shorten(&path, 4).unwrap());
-        assert_eq!(read(&dir.path().join("proxy.log.1")), "two\n");
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_kept_is_emptied_all_the_same() {
-        let (dir, path, _writer) = log("one\ntwo\n");
-        std::fs::create_dir(dir.path().join("proxy.log.1")).unwrap();
-        assert!(shorten(&path, 4).is_err());
-        assert_eq!(read(&path), "");
-    }
-
-    #[test]
-    fn a_log_that_does_not_exist_yet_is_short() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!shorten(&dir.path().join("dev.log"), 0).unwrap());
-    }
 }

@@ -50,7 +50,8 @@ pub(super) struct Attempts {
     last: Option<Instant>,
     /// Since when the process exists.
     began: Option<Instant>,
-    /// This agent has asked for the process, and it has not answered yet.
+    /// This agent has asked for the process, and it has not answered yet. An engine may already run
+    /// in what was laid out for it, although nobody has said so.
     awaited: bool,
     noted: Option<String>,
 }
@@ -135,19 +136,26 @@ impl Node {
                     Woken::Process | Woken::Elapsed => continue,
                 }
             }
-            if let Err(reason) = self.prepare(order, &asked, set_aside).await {
-                self.failed(reason);
-                continue;
+            // A newer order must not take the directory away from an engine that just begins in it.
+            if !self.attempts.awaited {
+                if let Err(reason) = self.prepare(order, &asked, set_aside).await {
+                    self.failed(reason);
+                    continue;
+                }
+                set_aside = false;
+                self.attempts.awaited = true;
             }
-            set_aside = false;
-            self.attempts.awaited = true;
             let program = self.program(engine);
             let dir = self.dir.path().to_owned();
             self.context.supervised.start(&self.id, program, self.dir.conf(), dir);
             match self.wait(SUPERVISOR_DEADLINE).await {
                 Woken::Superseded => return,
                 Woken::Process => {}
-                Woken::Elapsed => self.failed("the host's supervisor does not answer".to_owned()),
+                Woken::Elapsed => {
+                    self.failed("the host's supervisor does not answer".to_owned());
+                    // It may do what it was asked as soon as it can.
+                    self.attempts.awaited = true;
+                }
             }
         }
     }
@@ -236,6 +244,7 @@ impl Node {
     /// The process has ended.
     pub(super) fn ended(&mut self, status: &str, killed: bool) {
         if killed {
+            self.attempts.awaited = false;
             return;
         }
         if self.attempts.awaited {

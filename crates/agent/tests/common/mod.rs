@@ -8,7 +8,7 @@ use std::process::{Child, Command as Process_, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tanist_agent::{AgentConfig, AgentError, Engines, run};
+use tanist_agent::{AgentConfig, AgentError, Ended, Engines, Inbox, run};
 use tanist_core::model::*;
 use tanist_link::Secret;
 use tanist_link::wire::{ADMIN_USER, FromAgent, NodeEntry, ToAgent, admin_label};
@@ -93,6 +93,10 @@ impl Supervisor {
         std::fs::write(format!("/proc/{}/oom_score_adj", self.child.id()), "-500").is_ok()
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -134,7 +138,7 @@ pub(crate) struct Host {
     pub(crate) engine: EngineKind,
     orders: mpsc::Sender<ToAgent>,
     pub(crate) said: watch::Receiver<Said>,
-    task: JoinHandle<Result<(), AgentError>>,
+    task: JoinHandle<Result<Ended, AgentError>>,
 }
 
 impl Host {
@@ -156,7 +160,8 @@ impl Host {
     }
 
     pub(crate) fn with(config: AgentConfig, engine: EngineKind) -> Self {
-        let (orders, mut inbox) = mpsc::channel(64);
+        let (orders, messages) = mpsc::channel(64);
+        let mut inbox = Inbox::new(messages);
         let (outbox, mut heard) = mpsc::channel(64);
         let (said, said_seen) = watch::channel(Said::default());
         let works = config.clone();
@@ -191,7 +196,7 @@ impl Host {
     }
 
     /// How the agent ended.
-    pub(crate) async fn end(self) -> Result<(), AgentError> {
+    pub(crate) async fn end(self) -> Result<Ended, AgentError> {
         timeout(PATIENCE, self.task).await.expect("the agent ends").unwrap()
     }
 

@@ -163,6 +163,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
         network: [127, 80],
         port: 6379,
         default_memory_bytes: 1 << 20,
+        stopping: Duration::from_secs(60),
         names: Names {
             installation: "abcdef".to_owned(),
             domain: "example".to_owned(),

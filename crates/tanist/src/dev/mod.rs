@@ -19,15 +19,15 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use tanist_agent::AgentConfig;
+use tanist_agent::{AgentConfig, Ended, Inbox};
 use tanist_controller::{Agents, ControllerConfig, ControllerError, HostConfig, Names, Parts};
 use tanist_core::model::{HostId, Limits, Region, Zone};
-use tanist_link::wire::{FromAgent, FromSupervisor, ToAgent, ToSupervisor};
+use tanist_link::wire::{FromAgent, FromSupervisor, ToSupervisor};
 use tanist_link::{Client, Listener, Secret};
 use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::cli::DevArgs;
@@ -52,12 +52,16 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// Pauses before an agent that failed is started again: the first and the longest.
 const AGENT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
+/// How long the supervisor may take to end when it is asked.
+const SUPERVISOR_ENDS: Duration = Duration::from_secs(5);
+
 /// A running installation.
 pub(crate) struct Running {
     controller: JoinHandle<Result<(), ControllerError>>,
+    agents: JoinSet<(HostId, Ended)>,
     store: SqliteStore,
     handle: tanist_controller::Handle,
-    keepers: JoinHandle<Failure>,
+    keepers: JoinSet<Failure>,
     supervisor: Client,
 }
 
@@ -67,73 +71,109 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
         hosts_file::check()?;
     }
     let machine = Machine::read();
-    let running = start(&layout, args, &machine).await?;
+    let running = start(&layout, args, &machine, &["supervise", "proxy"]).await?;
     let hosts = args.hosts.then(|| hosts_file::Keeper::new(&layout));
     banner::print(&layout, &machine, output).await?;
     let news = banner::follow(&layout, hosts, *output);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let stopped = tokio::select! {
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
-        ended = wait(running) => { ended?; true }
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        left = wait(running) => Some(left?),
         never = news => match never {},
     };
-    if args.hosts && stopped {
-        hosts_file::clear(&layout)?;
-    }
-    if stopped {
-        output.line("everything has ended; the data stays in place");
-    } else {
+    let Some(left) = stopped else {
         output.line("");
         output.line("the control plane stops; engines and endpoints go on serving");
         output.line("  go on:  tanist dev     end everything:  tanist down");
+        return Ok(Done::Well);
+    };
+    if args.hosts {
+        hosts_file::clear(&layout)?;
     }
+    if !left.is_empty() {
+        let message = format!("engines may still run on these hosts: {}", left.join(", "));
+        return Err(Failure::new("T502", message, "see dev.log; then run tanist down again"));
+    }
+    output.line("everything has ended; the data stays in place");
     Ok(Done::Well)
 }
 
 /// Ends everything of an installation whose `dev` does not run.
 pub(crate) async fn start_and_stop(layout: &Layout) -> Result<(), Failure> {
-    let args = DevArgs { hosts: false, simulated_hosts: 6, network: None, port: 6379 };
-    let running = start(layout, &args, &Machine::read()).await?;
+    let args =
+        DevArgs { hosts: false, simulated_hosts: 6, network: None, port: 6379, stop_within: 60 };
+    // Not the proxy: nobody is to be served, and one that just starts would not hear of the end.
+    let running = start(layout, &args, &Machine::read(), &["supervise"]).await?;
     let client = Client::new(layout.controller_socket());
     let stop = client.post::<_, ()>("/v1/down", &());
     let (asked, ended) = tokio::join!(stop, wait(running));
+    // It names the hosts that did not stop.
     asked?;
-    ended
+    ended.map(drop)
 }
 
 fn signals(err: std::io::Error) -> Failure {
     Failure::caused("T630", &err, "raise the limit on descriptors")
 }
 
-/// Waits until the controller has stopped everything, then ends what is left.
-async fn wait(running: Running) -> Result<(), Failure> {
-    let Running { controller, store, handle, keepers, supervisor } = running;
+/// Waits until the controller has stopped everything or given up, then ends what is left. Gives the
+/// hosts that did not stop their engines.
+async fn wait(running: Running) -> Result<Vec<String>, Failure> {
+    let Running { controller, agents, store, handle, mut keepers, supervisor } = running;
     let ended = tokio::select! {
         ended = controller => ended,
-        failed = keepers => return failed.map_or_else(|err| Err(panicked(&err)), Err),
+        Some(failed) = keepers.join_next() => {
+            return failed.map_or_else(|err| Err(panicked(&err)), Err);
+        }
     };
     drop(handle);
     store.close().await;
-    if let Ok(duplex) = supervisor.open::<ToSupervisor, FromSupervisor>("/link/v1/supervise").await
-    {
-        // One that is gone already has ended, which is what is asked.
-        let _ = duplex.sender.send(&ToSupervisor::Exit);
-        duplex.sender.closed().await;
+    // One that hangs must not keep this process; `tanist down` goes on to end it.
+    if tokio::time::timeout(SUPERVISOR_ENDS, end(&supervisor)).await.is_err() {
+        tracing::warn!("the supervisor does not end although it was asked");
     }
     match ended {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => not_stopped(agents).await,
         Ok(Err(err)) => Err(Failure::caused("T631", &err, "start it again: tanist dev")),
         Err(err) => Err(panicked(&err)),
     }
+}
+
+async fn end(supervisor: &Client) {
+    // One that cannot be reached has ended already, which is what is asked.
+    if let Ok(duplex) = supervisor.open::<ToSupervisor, FromSupervisor>("/link/v1/supervise").await
+    {
+        // As above.
+        let _ = duplex.sender.send(&ToSupervisor::Exit);
+        duplex.sender.closed().await;
+    }
+}
+
+async fn not_stopped(mut agents: JoinSet<(HostId, Ended)>) -> Result<Vec<String>, Failure> {
+    let mut left = Vec::new();
+    while let Some(ended) = agents.join_next().await {
+        match ended {
+            Ok((_, Ended::Stopped)) => {}
+            Ok((host, Ended::Dismissed)) => left.push(host.to_string()),
+            Err(err) => return Err(panicked(&err)),
+        }
+    }
+    left.sort();
+    Ok(left)
 }
 
 fn panicked(err: &tokio::task::JoinError) -> Failure {
     Failure::caused("T632", err, "report this as a fault of Tanist, with dev.log; start it again")
 }
 
-async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Running, Failure> {
+async fn start(
+    layout: &Layout,
+    args: &DevArgs,
+    machine: &Machine,
+    roles: &[&'static str],
+) -> Result<Running, Failure> {
     layout.create()?;
     let engines = find_engines()?;
     let store = open_store(layout).await?;
@@ -146,6 +186,7 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
     let hosts = simulated_hosts(args.simulated_hosts, network, machine);
     let (reports, inbox) = mpsc::channel(QUEUE);
     let mut outboxes = BTreeMap::new();
+    let mut agents = JoinSet::new();
     for host in &hosts {
         let (outbox, orders) = mpsc::channel(QUEUE);
         outboxes.insert(host.host.clone(), outbox);
@@ -159,7 +200,7 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
             limits: Limits::DEFAULT,
             probe_every: PROBE_EVERY,
         };
-        tokio::spawn(agent(config, orders, reports.clone()));
+        agents.spawn(agent(config, Inbox::new(orders), reports.clone()));
     }
     let config = ControllerConfig {
         region: Region::new(REGION),
@@ -168,6 +209,7 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
         network,
         port: args.port,
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
+        stopping: Duration::from_secs(args.stop_within),
         names: Names {
             installation: installation_id(&store),
             domain: "cache.localhost".to_owned(),
@@ -178,37 +220,36 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
                 .to_owned(),
         ],
     };
-    let agents = Agents { outboxes, inbox };
-    let parts = Parts { config, store: AnyStore::from(store.clone()), agents };
+    let wires = Agents { outboxes, inbox };
+    let parts = Parts { config, store: AnyStore::from(store.clone()), agents: wires };
     let (handle, controller) = tanist_controller::run(parts)
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
     tokio::spawn(tanist_link::serve(listener, tanist_controller::routes(handle.clone())));
-    let keep = |role| spawn::keep(layout.clone(), role, handle.ending());
-    let (supervisor, proxy) = (keep("supervise"), keep("proxy"));
-    let keepers = tokio::spawn(async move {
-        tokio::select! {
-            failure = supervisor => failure,
-            failure = proxy => failure,
-        }
-    });
+    let mut keepers = JoinSet::new();
+    for role in roles {
+        keepers.spawn(spawn::keep(layout.clone(), role, handle.ending()));
+    }
     let supervisor = Client::new(layout.supervisor_socket());
-    Ok(Running { controller, store, handle, keepers, supervisor })
+    Ok(Running { controller, agents, store, handle, keepers, supervisor })
 }
 
 /// Runs a simulated host's agent; one that fails is started again, as systemd would.
 async fn agent(
     config: AgentConfig,
-    mut orders: mpsc::Receiver<ToAgent>,
+    mut orders: Inbox,
     reports: mpsc::Sender<FromAgent>,
-) {
+) -> (HostId, Ended) {
     let host = config.host.clone();
     let mut pause = AGENT_PAUSE.0;
     let mut said = String::new();
     loop {
         let began = Instant::now();
         let run = tanist_agent::run(config.clone(), &mut orders, reports.clone());
-        let Err(err) = run.await else { return };
+        let err = match run.await {
+            Ok(ended) => return (host, ended),
+            Err(err) => err,
+        };
         let why = std::error::Error::source(&err).map(|why| format!(": {why}")).unwrap_or_default();
         tracing::error!(%host, "an agent has failed and is started again: {err}{why}");
         let text = format!("{err}{why}; it is started again until it works");
@@ -222,7 +263,8 @@ async fn agent(
             pause = AGENT_PAUSE.0;
         }
         tokio::select! {
-            () = reports.closed() => return,
+            () = reports.closed() => return (host, Ended::Dismissed),
+            never = orders.attend() => match never {},
             // waits: the pause is the event.
             () = tokio::time::sleep(pause) => {}
         }
@@ -262,26 +304,34 @@ fn simulated_hosts(count: u8, [a, b]: [u8; 2], machine: &Machine) -> Vec<HostCon
 
 #[cfg(test)]
 mod tests {
+    use tanist_link::wire::ToAgent;
+
     use super::*;
 
-    #[tokio::test]
-    async fn an_agent_that_fails_is_started_again_and_says_so() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("h1");
+    /// An agent that fails until the file that is in the place of its directory is removed.
+    fn without_directory(root: &Path) -> AgentConfig {
+        let dir = root.join("h1");
         std::fs::write(&dir, b"in the way").unwrap();
-        let config = AgentConfig {
+        AgentConfig {
             host: HostId::new("h1"),
             address: Ipv4Addr::LOCALHOST,
-            dir: dir.clone(),
+            dir,
             secret: Secret::from_bytes([1; 32]),
-            supervisor: root.path().join("nobody"),
+            supervisor: root.join("nobody"),
             engines: tanist_agent::Engines { redis: "none".into(), valkey: "none".into() },
             limits: Limits::DEFAULT,
             probe_every: PROBE_EVERY,
-        };
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_fails_is_started_again_and_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let config = without_directory(root.path());
+        let dir = config.dir.clone();
         let (outbox, orders) = mpsc::channel(QUEUE);
         let (reports, mut inbox) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(agent(config, orders, reports));
+        let task = tokio::spawn(agent(config, Inbox::new(orders), reports));
         let Some(FromAgent::Note { name, text, .. }) = inbox.recv().await else {
             panic!("it reports although it has no directory")
         };
@@ -298,6 +348,27 @@ mod tests {
             }
         }
         drop(outbox);
-        task.await.unwrap();
+        assert_eq!(task.await.unwrap(), (HostId::new("h1"), Ended::Dismissed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_away_hears_that_everything_is_to_be_stopped() {
+        let root = tempfile::tempdir().unwrap();
+        let config = without_directory(root.path());
+        let dir = config.dir.clone();
+        let (outbox, orders) = mpsc::channel(1);
+        let (reports, mut inbox) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(agent(config, Inbox::new(orders), reports));
+        let Some(FromAgent::Note { .. }) = inbox.recv().await else { panic!("it has failed") };
+        // More than its queue holds: whoever speaks to it does not wait for its next attempt.
+        for number in 0..10 {
+            outbox.send(ToAgent::Echo(number)).await.unwrap();
+        }
+        outbox.send(ToAgent::StopAll).await.unwrap();
+        assert!(dir.is_file(), "it was away all the time");
+        std::fs::remove_file(&dir).unwrap();
+        let hearing = async { while inbox.recv().await.is_some() {} };
+        let ((), ended) = tokio::join!(hearing, task);
+        assert_eq!(ended.unwrap(), (HostId::new("h1"), Ended::Stopped));
     }
 }
