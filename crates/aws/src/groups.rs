@@ -113,11 +113,7 @@ impl Groups {
     ///
     /// # Errors
     /// As [`Groups::create`]; `T415` if the group has changed since it was read.
-    pub(crate) async fn modify(
-        &self,
-        name: &str,
-        asked: &ModifyGroup,
-    ) -> Result<Group, LinkError> {
+    pub(crate) async fn modify(&self, name: &str, asked: &ModifyGroup) -> Result<Group, LinkError> {
         self.act(name, "modify", asked).await.map(Group::new)
     }
 

@@ -23,7 +23,8 @@ pub(super) fn names(
     let region = site.ask.region.as_str();
     let first = region == "us-east-1";
     let dashed = |address: std::net::Ipv4Addr| address.to_string().replace('.', "-");
-    let domain = if first { "ec2.internal".to_owned() } else { format!("{region}.compute.internal") };
+    let domain =
+        if first { "ec2.internal".to_owned() } else { format!("{region}.compute.internal") };
     let private = format!("ip-{}.{domain}", dashed(instance.address));
     let hosts = pages.vpcs.get(&instance.vpc).is_some_and(|vpc| vpc.dns_hostnames);
     let public = instance.public_address.filter(|_| hosts).map(|address| {
@@ -92,7 +93,9 @@ pub(super) fn interface_of_instance(
 const INTERFACE_FACTS: &[Fact<Instance>] = &[
     ("addresses.association.public-ip", public),
     ("addresses.primary", |_| flag(true)),
-    ("addresses.private-ip-address", |seen: &Seen<'_, Instance>| one(seen.record.address.to_string())),
+    ("addresses.private-ip-address", |seen: &Seen<'_, Instance>| {
+        one(seen.record.address.to_string())
+    }),
     ("association.public-ip", public),
     ("attachment.attachment-id", |seen| one(&seen.record.interface.attachment)),
     ("attachment.delete-on-termination", |_| flag(true)),

@@ -6,9 +6,7 @@
 
 use ipnet::IpNet;
 
-use crate::book::{
-    DEFAULT_GROUP, Ids, Pages, Peer, Rule, SecurityGroup, all_traffic, anywhere,
-};
+use crate::book::{DEFAULT_GROUP, Ids, Pages, Peer, Rule, SecurityGroup, all_traffic, anywhere};
 use crate::error::ApiError;
 use crate::service::Answer;
 use crate::value::Structure;
@@ -66,9 +64,7 @@ const FACTS: &[Fact<SecurityGroup>] = &[
     ("group-id", |seen| one(&seen.record.id)),
     ("group-name", |seen| one(&seen.record.name)),
     ("ip-permission.cidr", |seen| of_rules(seen.record, false, |rule| net(rule, true))),
-    ("ip-permission.from-port", |seen| {
-        of_rules(seen.record, false, |rule| port(rule, rule.from))
-    }),
+    ("ip-permission.from-port", |seen| of_rules(seen.record, false, |rule| port(rule, rule.from))),
     ("ip-permission.group-id", |seen| of_rules(seen.record, false, peer_group)),
     ("ip-permission.ipv6-cidr", |seen| of_rules(seen.record, false, |rule| net(rule, false))),
     ("ip-permission.protocol", |seen| {
@@ -118,7 +114,12 @@ pub(super) fn meant(pages: &Pages, site: &Site<'_>) -> Result<String, ApiError> 
 }
 
 /// One permission of an answer: all peers that have protocol and ports in common.
-fn permissions(site: &Site<'_>, pages: &Pages, group: &SecurityGroup, egress: bool) -> Vec<Structure> {
+fn permissions(
+    site: &Site<'_>,
+    pages: &Pages,
+    group: &SecurityGroup,
+    egress: bool,
+) -> Vec<Structure> {
     let mut seen: Vec<(&str, i64, i64)> = Vec::new();
     let rules: Vec<&Rule> = group.rules.iter().filter(|rule| rule.egress == egress).collect();
     for rule in &rules {
@@ -131,9 +132,8 @@ fn permissions(site: &Site<'_>, pages: &Pages, group: &SecurityGroup, egress: bo
         let same = |rule: &&&Rule| rule.protocol == protocol && (rule.from, rule.to) == (from, to);
         let rules: Vec<&Rule> = rules.iter().filter(same).copied().collect();
         let ports = protocol != "-1";
-        let described = |shown: Structure, rule: &Rule| {
-            shown.maybe("Description", rule.description.as_deref())
-        };
+        let described =
+            |shown: Structure, rule: &Rule| shown.maybe("Description", rule.description.as_deref());
         let nets = |v4: bool, name: &'static str| {
             let of = move |rule: &&Rule| {
                 net(rule, v4).map(|net| described(Structure::new().set(name, net), rule))

@@ -236,8 +236,11 @@ fn shown<'p>(pages: &'p Pages, site: &Site<'_>) -> impl Iterator<Item = (&'p str
 /// The ids that a request names; all of them exist.
 fn named<'a>(pages: &Pages, site: &Site<'a>) -> Result<Vec<&'a str>, ApiError> {
     let ids: Vec<&str> = site.input().texts("InstanceIds").collect();
-    let missing: Vec<&str> =
-        ids.iter().copied().filter(|id| !shown(pages, site).any(|(known, _)| known == *id)).collect();
+    let missing: Vec<&str> = ids
+        .iter()
+        .copied()
+        .filter(|id| !shown(pages, site).any(|(known, _)| known == *id))
+        .collect();
     if missing.is_empty() { Ok(ids) } else { Err(no_instances(site, &missing)) }
 }
 

@@ -43,18 +43,10 @@ const T3: &[(&str, i64, i64)] = &[
     ("xlarge", 4, 16_384),
     ("2xlarge", 8, 32_768),
 ];
-const GENERAL: &[(&str, i64, i64)] = &[
-    ("large", 2, 8192),
-    ("xlarge", 4, 16_384),
-    ("2xlarge", 8, 32_768),
-    ("4xlarge", 16, 65_536),
-];
-const COMPUTE: &[(&str, i64, i64)] = &[
-    ("large", 2, 4096),
-    ("xlarge", 4, 8192),
-    ("2xlarge", 8, 16_384),
-    ("4xlarge", 16, 32_768),
-];
+const GENERAL: &[(&str, i64, i64)] =
+    &[("large", 2, 8192), ("xlarge", 4, 16_384), ("2xlarge", 8, 32_768), ("4xlarge", 16, 65_536)];
+const COMPUTE: &[(&str, i64, i64)] =
+    &[("large", 2, 4096), ("xlarge", 4, 8192), ("2xlarge", 8, 16_384), ("4xlarge", 16, 32_768)];
 const MEMORY: &[(&str, i64, i64)] = &[
     ("large", 2, 16_384),
     ("xlarge", 4, 32_768),

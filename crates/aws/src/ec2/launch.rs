@@ -86,7 +86,9 @@ fn count(pages: &Pages, site: &Site<'_>) -> Result<i64, ApiError> {
     let (least, most) = (site.input().integer("MinCount"), site.input().integer("MaxCount"));
     let (least, most) = (least.unwrap_or(1), most.unwrap_or(1));
     if least < 1 {
-        let text = format!("Value ({least}) for parameter minCount is invalid. Min count must be greater than 0");
+        let text = format!(
+            "Value ({least}) for parameter minCount is invalid. Min count must be greater than 0"
+        );
         return Err(site.bad_value(text));
     }
     if most < least {

@@ -40,9 +40,7 @@ const FACTS: &[Fact<RouteTable>] = &[
     ("association.route-table-association-id", |seen| {
         of_uses(seen.record, |using| Some(using.id.clone()))
     }),
-    ("association.route-table-id", |seen| {
-        of_uses(seen.record, |_| Some(seen.record.id.clone()))
-    }),
+    ("association.route-table-id", |seen| of_uses(seen.record, |_| Some(seen.record.id.clone()))),
     ("association.subnet-id", |seen| of_uses(seen.record, |using| using.subnet.clone())),
     ("owner-id", |seen| one(seen.site.account)),
     ("route-table-id", |seen| one(&seen.record.id)),
@@ -165,10 +163,8 @@ fn table<'p>(
 
 pub(super) fn create(pages: &mut Pages, site: &Site<'_>, ids: &mut Ids) -> Answer {
     let vpc_id = site.need("VpcId")?;
-    let local = Route {
-        destination: IpNet::V4(vpc(pages, site, vpc_id)?.cidr),
-        target: Target::Local,
-    };
+    let local =
+        Route { destination: IpNet::V4(vpc(pages, site, vpc_id)?.cidr), target: Target::Local };
     let token = site.text("ClientToken");
     if pages.route_tables.values().filter(|table| table.vpc == vpc_id).count() >= MAX_TABLES {
         let text = "The maximum number of route tables has been reached.";

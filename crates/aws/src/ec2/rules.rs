@@ -73,9 +73,7 @@ fn protocol(site: &Site<'_>, text: &str) -> Result<String, ApiError> {
         "58" | "icmpv6" => "icmpv6",
         other if other.parse::<u8>().is_ok() => other,
         other => {
-            let text = format!(
-                "Invalid value '{other}' for IP protocol. Unknown protocol."
-            );
+            let text = format!("Invalid value '{other}' for IP protocol. Unknown protocol.");
             return Err(site.bad_value(text));
         }
     };
@@ -101,7 +99,8 @@ fn traffic(site: &Site<'_>, from: &Structure) -> Result<(String, i64, i64), ApiE
     let least = if protocol.starts_with("icmp") { -1 } else { 0 };
     let most = if protocol.starts_with("icmp") { 255 } else { 65_535 };
     if ![first, last].iter().all(|port| (least..=most).contains(port)) {
-        let text = format!("Invalid value '{first}' for portRange. Must be between {least} and {most}");
+        let text =
+            format!("Invalid value '{first}' for portRange. Must be between {least} and {most}");
         return Err(site.bad_value(text));
     }
     if least == 0 && first > last {
@@ -237,10 +236,8 @@ fn rule_view(pages: &Pages, site: &Site<'_>, group: &str, rule: &Rule) -> Struct
         Peer::Net(IpNet::V6(net)) => shown.set("CidrIpv6", net.to_string()),
         Peer::Group(id) => {
             let vpc = pages.security_groups.get(id).map(|peer| peer.vpc.as_str());
-            let referenced = Structure::new()
-                .set("GroupId", id)
-                .set("UserId", site.account)
-                .maybe("VpcId", vpc);
+            let referenced =
+                Structure::new().set("GroupId", id).set("UserId", site.account).maybe("VpcId", vpc);
             shown.set("ReferencedGroupInfo", referenced)
         }
     }
@@ -251,9 +248,7 @@ fn authorize(pages: &mut Pages, site: &Site<'_>, ids: &mut Ids, egress: bool) ->
     let wishes = wishes(pages, site)?;
     let tags = tags::asked(site, &["security-group-rule"], "security-group-rule")?;
     let known = group(pages, site, &id)?;
-    let same = |wish: &&Wish| {
-        known.rules.iter().any(|rule| rule.egress == egress && wish.is(rule))
-    };
+    let same = |wish: &&Wish| known.rules.iter().any(|rule| rule.egress == egress && wish.is(rule));
     if let Some(wish) = wishes.iter().find(same) {
         let text = format!("the specified rule \"{}\" already exists", wish.shown());
         return Err(site.refuse("InvalidPermission.Duplicate", text));
@@ -273,8 +268,7 @@ fn authorize(pages: &mut Pages, site: &Site<'_>, ids: &mut Ids, egress: bool) ->
     for rule in &made {
         tags::put(pages, &rule.id, tags.clone());
     }
-    let shown: Vec<Structure> =
-        made.iter().map(|rule| rule_view(pages, site, &id, rule)).collect();
+    let shown: Vec<Structure> = made.iter().map(|rule| rule_view(pages, site, &id, rule)).collect();
     if let Some(known) = pages.security_groups.get_mut(&id) {
         known.rules.extend(made);
     }
@@ -411,10 +405,8 @@ const FACTS: &[Fact<Owned>] = &[
 const RULES: Kind<Owned> = Kind { ids: "SecurityGroupRuleIds", prefix: "sgr", facts: FACTS };
 
 pub(super) fn describe(pages: &Pages, site: &Site<'_>) -> Answer {
-    let owned = |group: &SecurityGroup, rule: &Rule| Owned {
-        group: group.id.clone(),
-        rule: rule.clone(),
-    };
+    let owned =
+        |group: &SecurityGroup, rule: &Rule| Owned { group: group.id.clone(), rule: rule.clone() };
     let groups = pages.security_groups.values();
     let mut rules: Vec<Owned> =
         groups.flat_map(|group| group.rules.iter().map(|rule| owned(group, rule))).collect();

@@ -45,11 +45,7 @@ pub(super) struct Chosen<'a, T> {
 
 impl<'a, T> Chosen<'a, T> {
     /// The answer: the records under this name, as `view` shows them.
-    pub(super) fn answer(
-        self,
-        name: &'static str,
-        view: impl Fn(&'a T) -> Structure,
-    ) -> Structure {
+    pub(super) fn answer(self, name: &'static str, view: impl Fn(&'a T) -> Structure) -> Structure {
         let records = self.records.into_iter().map(|(_, record)| view(record));
         Structure::new().list(name, records).maybe("NextToken", self.next)
     }

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use crate::access::Holding;
 use crate::book::{Ids, NetworkAcl, NewSubnet, Pages, Subnet, lay_subnet};
 use crate::error::ApiError;
 use crate::service::Answer;
@@ -191,10 +192,15 @@ pub(super) fn describe(pages: &Pages, site: &Site<'_>) -> Answer {
 
 pub(super) fn delete(pages: &mut Pages, site: &Site<'_>, _: &mut Ids) -> Answer {
     let id = site.need("SubnetId")?;
-    subnet(pages, site, id)?;
+    let default = subnet(pages, site, id)?.default_for_zone;
+    // The subnet group `default` is no record: it is the default subnets.
+    let by_default = |holding: &Holding| {
+        default && holding.subnet_group.as_deref().is_some_and(|name| name == "default")
+    };
     let has = |subnets: &[String]| subnets.iter().any(|subnet| subnet == id);
     if !taken(pages, id).is_empty()
         || pages.cache_subnet_groups.values().any(|group| has(&group.subnets))
+        || site.holdings.iter().any(by_default)
     {
         let text = format!("The subnet '{id}' has dependencies and cannot be deleted.");
         return Err(site.refuse("DependencyViolation", text));

@@ -129,9 +129,8 @@ pub(super) fn delete(pages: &mut Pages, site: &Site<'_>, _: &mut Ids) -> Answer 
         let text = format!("The vpc '{id}' has dependencies and cannot be deleted.");
         return Err(site.refuse("DependencyViolation", text));
     }
-    let groups: Vec<String> = pages.security_groups.values().filter(|g| g.vpc == id).map(|g| {
-        g.id.clone()
-    }).collect();
+    let groups: Vec<String> =
+        pages.security_groups.values().filter(|g| g.vpc == id).map(|g| g.id.clone()).collect();
     if let Some(group) = groups.iter().find(|group| site.holder(group).is_some()) {
         let text = format!("resource {group} has a dependent object");
         return Err(site.refuse("DependencyViolation", text));
@@ -184,7 +183,8 @@ pub(super) fn describe_attribute(pages: &Pages, site: &Site<'_>) -> Answer {
             ("EnableNetworkAddressUsageMetrics", vpc.address_metrics)
         }
         other => {
-            let text = format!("Value ({other}) for parameter attribute is invalid. Unknown attribute.");
+            let text =
+                format!("Value ({other}) for parameter attribute is invalid. Unknown attribute.");
             return Err(site.bad_value(text));
         }
     };

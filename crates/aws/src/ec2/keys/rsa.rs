@@ -229,7 +229,9 @@ impl Modulus {
 }
 
 fn small_primes() -> impl Iterator<Item = u64> {
-    (3..2000).step_by(2).filter(|n| (3..).step_by(2).take_while(|d| d * d <= *n).all(|d| n % d != 0))
+    (3..2000)
+        .step_by(2)
+        .filter(|n| (3..).step_by(2).take_while(|d| d * d <= *n).all(|d| n % d != 0))
 }
 
 /// Miller and Rabin's test with random bases.
