@@ -59,7 +59,7 @@ impl Holding {
 /// Why groups could not be told who may connect.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AccessError {
+pub(crate) enum AccessError {
     /// The records could not be read.
     #[error("reading security groups")]
     Book(#[source] BookError),
@@ -151,11 +151,10 @@ fn members(pages: &Pages, security_group: &str) -> Vec<IpNet> {
 /// # Errors
 /// [`AccessError`] for the first group that could not be told, after all others were tried.
 pub(crate) async fn sync(context: &Context, region: &str) -> Result<(), AccessError> {
-    let pages = context.book.read(region).await.map_err(AccessError::Book)?;
     let groups = context.groups.in_region(region).await.map_err(AccessError::Groups)?;
     let mut first = None;
     for group in groups {
-        if let Err(error) = tell(context, &pages, group).await {
+        if let Err(error) = tell(context, region, group).await {
             first.get_or_insert(error);
         }
     }
@@ -163,31 +162,38 @@ pub(crate) async fn sync(context: &Context, region: &str) -> Result<(), AccessEr
 }
 
 /// Tells one group, if there is anything to tell.
-async fn tell(context: &Context, pages: &Pages, mut group: Group) -> Result<(), AccessError> {
+async fn tell(context: &Context, region: &str, mut group: Group) -> Result<(), AccessError> {
     let name = group.name().to_owned();
     let failed = |source| AccessError::Tell { group: name.clone(), source };
     for attempt in 1.. {
+        // After the group, and the group is changed only as it was read: of two that do this at the
+        // same time, the one with the older records is turned away.
+        let pages = context.book.read(region).await.map_err(AccessError::Book)?;
         let port = group.status.primary_endpoint.port;
         let inside = context.settings.loopback_inside;
-        let wanted = admitted(pages, &group.record.security_groups, port, inside);
+        let wanted = admitted(&pages, &group.record.security_groups, port, inside);
         let Some(wanted) = wanted.filter(|wanted| *wanted != group.status.access) else { break };
         if group.status.status == "deleting" {
             break;
         }
-        // With the revision: somebody may be giving it other security groups at this moment.
         let asked = ModifyGroup {
             expect: Some(group.status.revision),
             access: Some(wanted),
             ..ModifyGroup::default()
         };
-        match context.groups.modify(&name, &asked).await {
-            Ok(_) => break,
-            Err(LinkError::Refused(error)) if error.code == NO_SUCH_GROUP => break,
-            Err(LinkError::Refused(error)) if error.code == CHANGED && attempt < ATTEMPTS => {}
-            Err(source) => return Err(failed(source)),
-        }
         let uri = format!("/v1/groups/{name}");
-        group = Group::new(context.groups.client.get(&uri).await.map_err(failed)?);
+        let again = match context.groups.modify(&name, &asked).await {
+            Ok(_) => break,
+            Err(LinkError::Refused(error)) if error.code == CHANGED && attempt < ATTEMPTS => {
+                context.groups.client.get(&uri).await
+            }
+            Err(error) => Err(error),
+        };
+        group = match again {
+            Ok(status) => Group::new(status),
+            Err(LinkError::Refused(error)) if error.code == NO_SUCH_GROUP => break,
+            Err(source) => return Err(failed(source)),
+        };
     }
     Ok(())
 }

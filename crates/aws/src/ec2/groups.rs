@@ -29,8 +29,13 @@ fn of_rules(
     rules.filter_map(fact).collect()
 }
 
+/// Whether rules for a protocol have ports, or types and codes in their place.
+fn has_ports(protocol: &str) -> bool {
+    ["tcp", "udp", "icmp", "icmpv6"].contains(&protocol)
+}
+
 fn port(rule: &Rule, number: i64) -> Option<String> {
-    (rule.protocol != "-1").then(|| number.to_string())
+    has_ports(&rule.protocol).then(|| number.to_string())
 }
 
 fn net(rule: &Rule, v4: bool) -> Option<String> {
@@ -131,7 +136,7 @@ fn permissions(
     let permission = |(protocol, from, to): (&str, i64, i64)| {
         let same = |rule: &&&Rule| rule.protocol == protocol && (rule.from, rule.to) == (from, to);
         let rules: Vec<&Rule> = rules.iter().filter(same).copied().collect();
-        let ports = protocol != "-1";
+        let ports = has_ports(protocol);
         let described =
             |shown: Structure, rule: &Rule| shown.maybe("Description", rule.description.as_deref());
         let nets = |v4: bool, name: &'static str| {

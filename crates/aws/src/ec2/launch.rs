@@ -8,6 +8,7 @@
 //!
 //! Not here: how instances are shown and go (`super::instances`).
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use crate::book::{
@@ -153,9 +154,14 @@ fn place<'p>(pages: &'p Pages, site: &Site<'_>) -> Result<Place<'p>, ApiError> {
         groups.push(known.id.clone());
     }
     for name in site.input().texts("SecurityGroups") {
+        if from.has("SubnetId") {
+            let text = "The parameter groupName cannot be used with the parameter subnet";
+            return Err(site.refuse("InvalidParameterCombination", text));
+        }
         groups.push(by_name(pages, site, name)?.id.clone());
     }
-    groups.dedup();
+    let mut seen = BTreeSet::new();
+    groups.retain(|id| seen.insert(id.clone()));
     if groups.len() > MAX_GROUPS {
         let text = "The maximum number of security groups per interface has been reached.";
         return Err(site.refuse("SecurityGroupsPerInterfaceLimitExceeded", text));

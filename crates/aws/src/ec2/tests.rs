@@ -3,6 +3,7 @@
 
 mod conversation;
 mod groups;
+mod house;
 mod instances;
 mod networks;
 
@@ -42,7 +43,7 @@ fn value(json: &Json) -> Value {
     }
 }
 
-fn structure(json: &Json) -> Structure {
+pub(crate) fn structure(json: &Json) -> Structure {
     let entries = json.as_object().unwrap().iter();
     entries.map(|(name, inner)| (name.clone(), value(inner))).collect()
 }

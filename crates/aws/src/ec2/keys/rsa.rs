@@ -35,7 +35,6 @@ const fn low(wide: u128) -> u64 {
     wide as u64
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half fits")]
 const fn high(wide: u128) -> u64 {
     (wide >> 64) as u64
 }

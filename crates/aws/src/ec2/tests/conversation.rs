@@ -90,9 +90,17 @@ impl Drop for Client {
     }
 }
 
-#[test]
-fn botocore_makes_a_network_with_instances_and_takes_it_away() {
-    let mut client = Client::new();
+/// Ids of what a client made.
+struct Network {
+    vpc: String,
+    subnet: String,
+    gateway: String,
+    table: String,
+    association: String,
+    group: String,
+}
+
+fn network(client: &mut Client) -> Network {
     let vpc = client.text("CreateVpc", json!({"CidrBlock": "10.0.0.0/16"}), "/Vpc/VpcId");
     let input = json!({"VpcId": vpc, "EnableDnsHostnames": {"Value": true}});
     client.call("ModifyVpcAttribute", input);
@@ -113,6 +121,34 @@ fn botocore_makes_a_network_with_instances_and_takes_it_away() {
     let association = client.text("AssociateRouteTable", input, "/AssociationId");
     let input = json!({"GroupName": "redis", "Description": "Redis", "VpcId": vpc});
     let group = client.text("CreateSecurityGroup", input, "/GroupId");
+    Network { vpc, subnet, gateway, table, association, group }
+}
+
+fn take_away(client: &mut Client, network: &Network) {
+    let Network { vpc, subnet, gateway, table, association, group } = network;
+    let steps = [
+        ("DisassociateRouteTable", json!({"AssociationId": association})),
+        ("DeleteRouteTable", json!({"RouteTableId": table})),
+        ("DetachInternetGateway", json!({"InternetGatewayId": gateway, "VpcId": vpc})),
+        ("DeleteInternetGateway", json!({"InternetGatewayId": gateway})),
+        ("DeleteSecurityGroup", json!({"GroupId": group})),
+        ("DeleteSubnet", json!({"SubnetId": subnet})),
+        ("DeleteVpc", json!({"VpcId": vpc})),
+        ("DeleteKeyPair", json!({"KeyName": "MyKeyPair"})),
+    ];
+    for (operation, params) in steps {
+        let answer = client.call(operation, params);
+        assert!(answer.get("Error").is_none(), "{operation}: {answer}");
+    }
+    let gone = client.call("DescribeVpcs", json!({"VpcIds": [vpc]}));
+    assert_eq!(gone["Error"]["Code"], "InvalidVpcID.NotFound");
+}
+
+#[test]
+fn botocore_makes_a_network_with_instances_and_takes_it_away() {
+    let mut client = Client::new();
+    let network = network(&mut client);
+    let (subnet, group) = (&network.subnet, &network.group);
     let rule = |port: u16| {
         json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port,
             "IpRanges": [{"CidrIp": "10.0.0.0/16", "Description": "VPC"}]})
@@ -130,12 +166,8 @@ fn botocore_makes_a_network_with_instances_and_takes_it_away() {
             "SubnetId": subnet, "Groups": [group], "AssociatePublicIpAddress": true}],
     });
     let made = client.call("RunInstances", input);
-    let instances: Vec<&str> = made["Instances"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|instance| instance["InstanceId"].as_str().unwrap())
-        .collect();
+    let instances = made["Instances"].as_array().unwrap().iter();
+    let instances: Vec<&Json> = instances.map(|instance| &instance["InstanceId"]).collect();
     let running = json!({"Filters": [
         {"Name": "instance-state-name", "Values": ["running"]},
         {"Name": "subnet-id", "Values": [subnet]},
@@ -150,22 +182,7 @@ fn botocore_makes_a_network_with_instances_and_takes_it_away() {
     let busy = client.call("DeleteSecurityGroup", json!({"GroupId": group}));
     assert_eq!(busy["Error"]["Code"], "DependencyViolation");
     client.call("TerminateInstances", json!({"InstanceIds": instances}));
-    let steps = [
-        ("DisassociateRouteTable", json!({"AssociationId": association})),
-        ("DeleteRouteTable", json!({"RouteTableId": table})),
-        ("DetachInternetGateway", json!({"InternetGatewayId": gateway, "VpcId": vpc})),
-        ("DeleteInternetGateway", json!({"InternetGatewayId": gateway})),
-        ("DeleteSecurityGroup", json!({"GroupId": group})),
-        ("DeleteSubnet", json!({"SubnetId": subnet})),
-        ("DeleteVpc", json!({"VpcId": vpc})),
-        ("DeleteKeyPair", json!({"KeyName": "MyKeyPair"})),
-    ];
-    for (operation, params) in steps {
-        let answer = client.call(operation, params);
-        assert!(answer.get("Error").is_none(), "{operation}: {answer}");
-    }
-    let gone = client.call("DescribeVpcs", json!({"VpcIds": [vpc]}));
-    assert_eq!(gone["Error"]["Code"], "InvalidVpcID.NotFound");
+    take_away(&mut client, &network);
 }
 
 #[test]

@@ -116,6 +116,8 @@ fn the_interface_of_pulumi_and_terraform_is_understood() {
     let mut both = interface(true);
     both["SubnetId"] = json!(subnet);
     assert_eq!(desk.code("RunInstances", run(both)), "InvalidParameterCombination");
+    let named = run(json!({"SubnetId": subnet, "SecurityGroups": ["default"]}));
+    assert_eq!(desk.code("RunInstances", named), "InvalidParameterCombination");
     let elsewhere = run(json!({"SecurityGroupIds": [group]}));
     assert_eq!(desk.code("RunInstances", elsewhere), "InvalidParameter");
 }

@@ -205,7 +205,7 @@ fn routes_and_associations_come_and_go() {
     );
     desk.ok("DetachInternetGateway", json!({"InternetGatewayId": gateway, "VpcId": vpc}));
     let found = desk.ok("DescribeRouteTables", filter("route.state", "blackhole"));
-    assert_eq!(ids(&found, "RouteTables", "RouteTableId"), [table.clone()]);
+    assert_eq!(ids(&found, "RouteTables", "RouteTableId"), std::slice::from_ref(&table));
     assert_eq!(
         desk.code("DeleteRouteTable", json!({"RouteTableId": table})),
         "DependencyViolation"
