@@ -24,3 +24,6 @@ mod service;
 pub mod sigv4;
 pub mod value;
 pub mod wire;
+
+pub use book::{Book, BookError, Declared, DeclaredError};
+pub use book::{DeclaredGroup, DeclaredRule, DeclaredSubnet, DeclaredVpc};
