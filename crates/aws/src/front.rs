@@ -36,6 +36,7 @@ use crate::sigv4::Verifier;
 use body::Budget;
 use desk::Desk;
 use limits::Limits;
+use services::Services;
 
 /// What a front door needs.
 #[derive(Debug)]
@@ -96,12 +97,13 @@ impl Front {
     /// # Errors
     /// [`FrontError`].
     pub async fn new(config: FrontConfig) -> Result<Self, FrontError> {
-        Self::with_limits(config, Limits::DEFAULT).await
+        Self::with(config, Limits::DEFAULT, Services::ALL).await
     }
 
-    pub(crate) async fn with_limits(
+    async fn with(
         config: FrontConfig,
         limits: Limits,
+        services: Services,
     ) -> Result<Self, FrontError> {
         let models = Models::load().map_err(FrontError::Models)?;
         if config.regions.is_empty() {
@@ -129,7 +131,7 @@ impl Front {
             bodies: Budget::new(limits.all_bodies_bytes),
             turns: Arc::new(Semaphore::new(limits.operations)),
             limits,
-            answer: services::answer,
+            services,
         };
         Ok(Self { desk })
     }

@@ -10,16 +10,19 @@
 //! Not here: engines and failover; a group is changed by writing its spec through the local API.
 
 mod access;
+#[expect(unreachable_pub, reason = "the book is not written yet")]
 mod book;
 mod cloudwatch;
 mod ec2;
 mod elasticache;
 pub mod error;
 mod front;
+#[expect(dead_code, unreachable_pub, reason = "no operation on groups is built yet")]
 mod groups;
 mod identity;
 pub mod model;
 pub mod request;
+#[expect(dead_code, reason = "operations that need all of it are not built yet")]
 mod service;
 pub mod sigv4;
 mod sts;

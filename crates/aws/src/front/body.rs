@@ -30,6 +30,11 @@ impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes / PIECE)))
     }
+
+    #[cfg(test)]
+    pub(super) fn left(&self) -> usize {
+        self.0.available_permits() * PIECE
+    }
 }
 
 /// A whole body.
@@ -44,7 +49,8 @@ impl Held {
         let needed = self.bytes.len() + data.len();
         if needed > self.bytes.capacity() {
             // As `Vec` grows, but counted before it does.
-            let capacity = needed.max(self.bytes.capacity() * 2).div_ceil(PIECE) * PIECE;
+            let doubled = (self.bytes.capacity() * 2).min(MAX_BODY_BYTES);
+            let capacity = needed.max(doubled).div_ceil(PIECE) * PIECE;
             let more = (capacity - self.bytes.capacity()).div_ceil(PIECE);
             let more = u32::try_from(more).unwrap_or(u32::MAX);
             let permit = Arc::clone(&budget.0).try_acquire_many_owned(more);
@@ -60,6 +66,20 @@ impl Held {
     }
 }
 
+/// Why there is no body.
+#[derive(Debug)]
+pub(super) struct Unread {
+    pub(super) fault: Fault,
+    /// All of it has come, so that the connection can go on.
+    pub(super) is_over: bool,
+}
+
+impl From<Fault> for Unread {
+    fn from(fault: Fault) -> Self {
+        Self { fault, is_over: false }
+    }
+}
+
 /// Reads a body until `deadline`.
 ///
 /// # Errors
@@ -70,13 +90,13 @@ pub(super) async fn read(
     deadline: Instant,
     budget: &Budget,
     limits: &Limits,
-) -> Result<Held, Fault> {
+) -> Result<Held, Unread> {
     let too_large = Fault::TooLarge { limit: MAX_BODY_BYTES };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     // Who asks first (`Expect: 100-continue`) is told before anything is sent.
     let most = if waits_for_leave { MAX_BODY_BYTES } else { limits.discarded_bytes };
     if announced > most {
-        return Err(too_large);
+        return Err(too_large.into());
     }
     let mut held = Held::default();
     let mut received = 0;
@@ -91,7 +111,7 @@ pub(super) async fn read(
         let Ok(data) = frame.into_data() else { continue };
         received += data.len();
         if received > limits.discarded_bytes {
-            return Err(too_large);
+            return Err(too_large.into());
         }
         if received > MAX_BODY_BYTES {
             held = Held::default();
@@ -99,5 +119,8 @@ pub(super) async fn read(
             held.add(&data, budget)?;
         }
     }
-    if received > MAX_BODY_BYTES { Err(too_large) } else { Ok(held) }
+    if received > MAX_BODY_BYTES {
+        return Err(Unread { fault: too_large, is_over: true });
+    }
+    Ok(held)
 }

@@ -22,9 +22,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, error, info};
 
-use super::body::{self, Budget, Held};
+use super::body::{self, Budget, Held, Unread};
 use super::limits::Limits;
-use super::services::{self, Answering};
+use super::services::{self, Services};
 use super::socket::{Answer, Phases};
 use crate::error::{ApiError, Fault, cut};
 use crate::identity::Identity;
@@ -52,8 +52,7 @@ pub(super) struct Desk {
     pub(super) limits: Limits,
     pub(super) bodies: Budget,
     pub(super) turns: Arc<Semaphore>,
-    /// Carries requests out: [`services::answer`], but for tests of what goes wrong there.
-    pub(super) answer: fn(Context, Ask) -> Answering,
+    pub(super) services: Services,
 }
 
 /// A whole request.
@@ -110,21 +109,21 @@ impl Desk {
         let deadline = began + self.limits.request;
         let waits = head.headers.contains_key(EXPECT);
         let body = body::read(body, waits, deadline, &self.bodies, &self.limits).await;
-        let (reply, is_whole) = match body {
+        let (reply, goes_on) = match body {
             Ok(body) => {
                 let now = Timestamp::now();
                 (self.attend(Received { head, body, source, now, request_id }).await, true)
             }
-            Err(fault) => {
+            Err(Unread { fault, is_over }) => {
                 info!(request_id, %source, fault = &fault as &dyn Error, "a request was not read");
                 let dialect = self.claimed(&as_request(&head, b""));
-                (refusal(dialect, &fault.answer(dialect.protocol), &request_id), false)
+                (refusal(dialect, &fault.answer(dialect.protocol), &request_id), is_over)
             }
         };
-        Ok(self.response(reply, is_whole, &phases))
+        Ok(self.response(reply, goes_on, &phases))
     }
 
-    fn response(&self, reply: Reply, is_whole: bool, phases: &Phases) -> Response<Answer> {
+    fn response(&self, reply: Reply, goes_on: bool, phases: &Phases) -> Response<Answer> {
         let mut response = Response::new(phases.answer(reply.body));
         // Every status of the tables in `crate::error` and of the models is one of HTTP's.
         *response.status_mut() = http::StatusCode::from_u16(reply.status)
@@ -138,7 +137,7 @@ impl Desk {
         if self.unsigned {
             headers.insert(UNSIGNED, HeaderValue::from_static("true"));
         }
-        if !is_whole {
+        if !goes_on {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -262,11 +261,11 @@ impl Desk {
         let Who { caller, region, .. } = who;
         let (operation, input) = (call.operation, call.input);
         let ask = Ask { service, operation, protocol, input, region, caller, now, request_id };
-        if !services::is_built(service, operation) {
+        if !(self.services.is_built)(service, operation) {
             return Err(ask.unknown());
         }
         if !services::is_free(&ask) {
-            let resources = services::resources(&self.context, &ask);
+            let resources = (self.services.resources)(&self.context, &ask);
             let action = services::action(&ask);
             let allowed = self.identity.check(&ask.caller, &action, &resources);
             allowed.map_err(|why| spelled(Fault::Denied(why)))?;
@@ -277,7 +276,7 @@ impl Desk {
             .and_then(Result::ok)
             .ok_or_else(|| spelled(Fault::Busy("Too many operations at one time.")))?;
         let request_id = ask.request_id.clone();
-        let answer = (self.answer)(self.context.clone(), ask).await?;
+        let answer = (self.services.answer)(self.context.clone(), ask).await?;
         debug!(request_id, service = service.scope, operation = operation.name, "served");
         encode(protocol, service, operation, &answer, &request_id).map_err(|err| {
             error!(request_id, err = &err as &dyn Error, "an answer could not be written");

@@ -15,8 +15,22 @@ use crate::{cloudwatch, ec2, elasticache, sts};
 /// An operation at work.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// Is the operation built?
-pub(super) fn is_built(service: &Service, operation: &Operation) -> bool {
+/// What the desk asks of the services. A value, so that tests can have services that fail.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Services {
+    /// Is the operation built?
+    pub(super) is_built: fn(&Service, &Operation) -> bool,
+    /// What the request is about, as ARNs.
+    pub(super) resources: fn(&Context, &Ask) -> Vec<String>,
+    /// Carries the request out.
+    pub(super) answer: fn(Context, Ask) -> Answering,
+}
+
+impl Services {
+    pub(super) const ALL: Self = Self { is_built, resources, answer };
+}
+
+fn is_built(service: &Service, operation: &Operation) -> bool {
     let built = match service.scope {
         "elasticache" => elasticache::OPERATIONS,
         "ec2" => ec2::OPERATIONS,
@@ -27,8 +41,7 @@ pub(super) fn is_built(service: &Service, operation: &Operation) -> bool {
     built.contains(&operation.name)
 }
 
-/// What the request is about, as ARNs.
-pub(super) fn resources(context: &Context, ask: &Ask) -> Vec<String> {
+fn resources(context: &Context, ask: &Ask) -> Vec<String> {
     match ask.service.scope {
         "elasticache" => elasticache::resources(context, ask),
         "ec2" => ec2::resources(context, ask),
@@ -38,8 +51,7 @@ pub(super) fn resources(context: &Context, ask: &Ask) -> Vec<String> {
     }
 }
 
-/// Carries the request out.
-pub(super) fn answer(context: Context, ask: Ask) -> Answering {
+fn answer(context: Context, ask: Ask) -> Answering {
     Box::pin(async move {
         match ask.service.scope {
             "elasticache" => Box::pin(elasticache::answer(&context, &ask)).await,

@@ -9,8 +9,12 @@
 //! Not here: which resources a request is about (the services say it), who the caller is
 //! (`identity`).
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Most bytes of a policy's text, white space included.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;
@@ -113,20 +117,39 @@ struct RawStatement {
     resource: OneOrMany<String>,
 }
 
-/// IAM lets a list of one be written without its brackets. Not derived: serde's untagged enums hide
-/// which field was wrong.
+/// IAM lets a list of one be written without its brackets. Read as it comes and not through a tree:
+/// a tree would take the last of two fields with one name.
 struct OneOrMany<T>(Vec<T>);
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let values = match value {
-            serde_json::Value::Array(values) => values,
-            one => vec![one],
-        };
-        let read = |value| serde_json::from_value(value).map_err(D::Error::custom);
-        values.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Either(PhantomData)).map(Self)
+    }
+}
+
+struct Either<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one value or a list of them")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        T::deserialize(text.into_deserializer()).map(|one| vec![one])
     }
 }
 
