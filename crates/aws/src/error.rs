@@ -241,6 +241,17 @@ impl Fault {
                 let code = ("InternalFailure", 500);
                 [code, ("InternalError", 500), code]
             }
+            Self::NotHttp { .. } | Self::TimedOut { .. } | Self::Busy(_) | Self::Denied(_) => {
+                self.spelling_of_the_front()
+            }
+        }
+    }
+}
+
+impl Fault {
+    /// Those of HTTP and of permissions.
+    const fn spelling_of_the_front(&self) -> Spelling {
+        match self {
             Self::NotHttp { status, .. } => {
                 let code = ("MalformedHttpRequest", *status);
                 [code, code, ("MalformedHttpRequestException", *status)]
@@ -249,14 +260,15 @@ impl Fault {
                 let code = ("RequestTimeout", 408);
                 [code, code, ("RequestTimeoutException", 408)]
             }
-            Self::Busy(_) => {
-                let code = ("ServiceUnavailable", 503);
-                [code, ("Unavailable", 503), ("ServiceUnavailableException", 503)]
-            }
             Self::Denied(_) => [
                 ("AccessDenied", 403),
                 ("UnauthorizedOperation", 403),
                 ("AccessDeniedException", 400),
+            ],
+            _ => [
+                ("ServiceUnavailable", 503),
+                ("Unavailable", 503),
+                ("ServiceUnavailableException", 503),
             ],
         }
     }

@@ -19,13 +19,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tanist_link::Secret;
-use tanist_store::{AnyStore, Revision, Store, StoreError, Txn};
+use tanist_store::{AnyStore, Revision, Store, StoreError, Txn, TxnOutcome};
 use tracing::info;
 
 use crate::service::Caller;
 use crate::sigv4::{Keys, SecretKey};
 use key::{Key, PREFIX, ROOT, Record, fresh_id, root_arn, secret_of};
-use policy::{Decision, Policy};
+use policy::{Policy, Verdict};
 use view::{View, follow};
 
 pub use key::AccessKey;
@@ -124,6 +124,15 @@ fn failed(doing: &'static str) -> impl FnOnce(StoreError) -> IdentityError {
     move |source| IdentityError::Store { doing, source }
 }
 
+/// Every write of this module. A key is a fact of its own, which no decision about groups is made of.
+async fn commit(
+    store: &AnyStore,
+    txn: Txn,
+    doing: &'static str,
+) -> Result<TxnOutcome, IdentityError> {
+    store.txn(txn).await.map_err(failed(doing))
+}
+
 impl Identity {
     /// Reads the keys, makes the root key if there is none, and follows the store from now on.
     ///
@@ -144,7 +153,7 @@ impl Identity {
             let bytes = new_record(ROOT, None).write().map_err(IdentityError::Record)?;
             let txn = Txn::new().when_absent(&place).put(&place, bytes);
             // If it was not committed then another process was faster; its key is read below.
-            store.txn(txn).await.map_err(failed("making the root key"))?;
+            commit(&store, txn, "making the root key").await?;
             (records, revision) =
                 store.range(PREFIX).await.map_err(failed("reading the access keys"))?;
         }
@@ -227,7 +236,7 @@ impl Identity {
             return Err(IdentityError::IsRoot(access_key_id.to_owned()));
         }
         let txn = Txn::new().delete(format!("{PREFIX}{access_key_id}"));
-        let outcome = store.txn(txn).await.map_err(failed("revoking an access key"))?;
+        let outcome = commit(store, txn, "revoking an access key").await?;
         view.apply(access_key_id, outcome.revision, None);
         info!(name = key.record.name, key = access_key_id, "an access key was revoked");
         Ok(())
@@ -262,7 +271,7 @@ impl Identity {
         let path = format!("{PREFIX}{place}");
         let txn = Txn::new().when_unchanged(&path, expected).put(&path, bytes.clone());
         let Inner { store, view, .. } = &*self.inner;
-        let outcome = store.txn(txn).await.map_err(failed("writing an access key"))?;
+        let outcome = commit(store, txn, "writing an access key").await?;
         if outcome.committed {
             // What was just written can be read; if not, nobody can use it, which is safe.
             view.apply(place, outcome.revision, Key::read(place, &bytes).ok());
@@ -310,20 +319,20 @@ impl Identity {
         let nothing = ["*".to_owned()];
         let resources = if resources.is_empty() { &nothing } else { resources };
         for resource in resources {
-            let decision = match &key {
-                None => Decision::NotAllowed,
+            let verdict = match &key {
+                None => Verdict::NotAllowed,
                 Some(key) => {
-                    let decide = |policy: &Policy| policy.decide(action, resource);
-                    key.policy.as_ref().map_or(Decision::Allowed, decide)
+                    let judge = |policy: &Policy| policy.judge(action, resource);
+                    key.policy.as_ref().map_or(Verdict::Allowed, judge)
                 }
             };
-            match decision {
-                Decision::Allowed => {}
-                Decision::NotAllowed => {
+            match verdict {
+                Verdict::Allowed => {}
+                Verdict::NotAllowed => {
                     let why = format!("because no policy of its key allows the {action} action");
                     return Err(denied(resource, &why));
                 }
-                Decision::Forbidden => {
+                Verdict::Forbidden => {
                     return Err(denied(resource, "with an explicit deny in the policy of its key"));
                 }
             }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 
-use botocore::{oracle, parsed, text};
+use botocore::{bytes, oracle, parsed, text};
 use serde_json::{Value, json};
 use tanist_aws::{AccessKey, Front, FrontConfig, Identity, Settings};
 use tanist_link::{Client, Secret};
@@ -21,8 +21,10 @@ struct House {
 }
 
 async fn open(unsigned: bool) -> House {
-    let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(dir.path().join("store"), Options::default()).await.unwrap();
+    let dir = tempfile::tempdir().expect("it goes well");
+    let store = SqliteStore::open(dir.path().join("store"), Options::default())
+        .await
+        .expect("it goes well");
     let front = Front::new(FrontConfig {
         installation: store.status().installation,
         store: store.into(),
@@ -34,10 +36,10 @@ async fn open(unsigned: bool) -> House {
         metrics: Arc::new(Series::default()),
         unsigned,
     });
-    let front = front.await.unwrap();
+    let front = front.await.expect("it goes well");
     let identity = front.identity();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("it goes well");
+    let address = listener.local_addr().expect("it goes well");
     tokio::spawn(front.serve(listener));
     House { address, identity, _dir: dir }
 }
@@ -48,13 +50,13 @@ async fn boto3(house: &House, key: AccessKey) -> Vec<Value> {
         let lines = oracle(&["client", &url, &key.access_key_id, &key.secret], b"");
         lines.iter().map(|line| parsed(line)).collect::<Vec<Value>>()
     };
-    tokio::task::spawn_blocking(called).await.unwrap()
+    tokio::task::spawn_blocking(called).await.expect("it goes well")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_is_answered_and_understands_every_refusal() {
     let house = open(false).await;
-    let root = house.identity.root().unwrap();
+    let root = house.identity.root().expect("it goes well");
     let said = boto3(&house, root.clone()).await;
     let account = house.identity.account();
     assert_eq!(text(&said[0], "Account"), account);
@@ -75,7 +77,9 @@ async fn boto3_is_answered_and_understands_every_refusal() {
         assert_eq!((&said[0], &said[1]), (&json!(code), &json!(status)), "{said}");
         assert_eq!(said[2].as_str().map(str::len), Some(36), "{said}");
     }
-    assert_eq!(said[10], json!([200, "text/xml"]));
+    assert_eq!((&said[10]["status"], &said[10]["type"]), (&json!(200), &json!("text/xml")));
+    let body = String::from_utf8(bytes(&said[10], "body")).expect("text");
+    assert!(body.contains(&format!("<Account>{account}</Account>")), "{body}");
     assert_eq!(said.len(), 11);
 }
 
@@ -93,15 +97,15 @@ async fn cli(house: &House, key: AccessKey) -> Option<(bool, String)> {
             .env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
             .output()
     };
-    let output = tokio::task::spawn_blocking(run).await.unwrap().ok()?;
+    let output = tokio::task::spawn_blocking(run).await.expect("it goes well").ok()?;
     let said = [output.stdout, output.stderr].concat();
-    Some((output.status.success(), String::from_utf8(said).unwrap()))
+    Some((output.status.success(), String::from_utf8(said).expect("it goes well")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_aws_cli_is_told_who_calls() {
     let house = open(false).await;
-    let key = house.identity.create("dana", None).await.unwrap();
+    let key = house.identity.create("dana", None).await.expect("it goes well");
     let Some((good, said)) = cli(&house, key.clone()).await else {
         println!("SKIPPED: the AWS CLI is not installed");
         return;
@@ -109,8 +113,8 @@ async fn the_aws_cli_is_told_who_calls() {
     assert!(good, "{said}");
     let arn = format!("arn:aws:iam::{}:user/dana", house.identity.account());
     assert_eq!(text(&parsed(&said), "Arn"), arn);
-    house.identity.revoke(&key.access_key_id).await.unwrap();
-    let (good, said) = cli(&house, key).await.unwrap();
+    house.identity.revoke(&key.access_key_id).await.expect("it goes well");
+    let (good, said) = cli(&house, key).await.expect("it goes well");
     assert!(!good && said.contains("InvalidClientTokenId"), "{said}");
 }
 

@@ -341,6 +341,7 @@ def corpus_requests():
     packed = gzip.compress(json.dumps(DATA).encode(), mtime=0)
     yield "put-data-gzip", "monitoring", "json", "", {**json_type, "Content-Encoding": "gzip"}, packed
     hashed = {"X-Amz-Content-SHA256": hashlib.sha256(who.encode()).hexdigest()}
+    yield "describe-alarms-presigned", "monitoring", "presigned", form("DescribeAlarms", metrics), {}, ""
     yield "who-am-i-hashed", "sts", "POST", "", hashed, who
 
 
@@ -403,7 +404,8 @@ def client(url, key, secret):
     import urllib.request
     presigned = of("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
     with urllib.request.urlopen(presigned) as answer:
-        line([answer.status, answer.headers["content-type"]])
+        kind, body = answer.headers["content-type"], answer.read()
+        line({"status": answer.status, "type": kind, "body": body.hex()})
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ impl Desk {
     /// nobody has. A key of this installation is verified even then: whoever tests policies wants to
     /// see them at work.
     fn unsigned_scope(&self, request: &Request<'_>) -> Result<Option<Scope>, Fault> {
-        if !self.unsigned {
+        if !self.unsigned || is_from_a_page(request) {
             return Ok(None);
         }
         match claimed_scope(request) {
@@ -283,6 +283,13 @@ impl Desk {
             spelled(Fault::Internal)
         })
     }
+}
+
+/// Does a page in a browser send this? Every page that a person visits can send forms to a loopback
+/// address; where nothing is signed, that would be root's.
+fn is_from_a_page(request: &Request<'_>) -> bool {
+    let fetched = request.headers.get("sec-fetch-site").is_some_and(|site| site != "none");
+    fetched || request.headers.contains_key("origin")
 }
 
 /// An error as an answer.

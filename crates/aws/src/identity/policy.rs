@@ -70,7 +70,7 @@ pub enum PolicyError {
 
 /// What a policy says of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) enum Verdict {
     Allowed,
     /// No statement allows it.
     NotAllowed,
@@ -175,21 +175,21 @@ impl Policy {
     }
 
     /// May `action` (such as `elasticache:DeleteReplicationGroup`) be done with `resource`?
-    pub(crate) fn decide(&self, action: &str, resource: &str) -> Decision {
+    pub(crate) fn judge(&self, action: &str, resource: &str) -> Verdict {
         let action = action.to_ascii_lowercase();
         let matching = self.statements.iter().filter(|statement| {
             let about = |pattern: &String| covers(pattern, resource);
             let names = |pattern: &String| glob(pattern, &action);
             statement.actions.iter().any(names) && statement.resources.iter().any(about)
         });
-        let mut decision = Decision::NotAllowed;
+        let mut verdict = Verdict::NotAllowed;
         for statement in matching {
             match statement.effect {
-                Effect::Deny => return Decision::Forbidden,
-                Effect::Allow => decision = Decision::Allowed,
+                Effect::Deny => return Verdict::Forbidden,
+                Effect::Allow => verdict = Verdict::Allowed,
             }
         }
-        decision
+        verdict
     }
 }
 
@@ -296,12 +296,12 @@ mod tests {
         let deny = statement("Deny", r#"["elasticache:Delete*"]"#, &format!("[{WEB:?}]"));
         for statements in [[allow.clone(), deny.clone()], [deny, allow]] {
             let policy = policy(&statements);
-            let decide = |action, resource| policy.decide(action, resource);
-            assert_eq!(decide("elasticache:CreateReplicationGroup", WEB), Decision::Allowed);
-            assert_eq!(decide("elasticache:DeleteReplicationGroup", WEB), Decision::Forbidden);
+            let judge = |action, resource| policy.judge(action, resource);
+            assert_eq!(judge("elasticache:CreateReplicationGroup", WEB), Verdict::Allowed);
+            assert_eq!(judge("elasticache:DeleteReplicationGroup", WEB), Verdict::Forbidden);
             let other = WEB.replace("web", "other");
-            assert_eq!(decide("elasticache:DeleteReplicationGroup", &other), Decision::Allowed);
-            assert_eq!(decide("ec2:DescribeVpcs", "*"), Decision::NotAllowed);
+            assert_eq!(judge("elasticache:DeleteReplicationGroup", &other), Verdict::Allowed);
+            assert_eq!(judge("ec2:DescribeVpcs", "*"), Verdict::NotAllowed);
         }
     }
 
@@ -309,15 +309,12 @@ mod tests {
     fn actions_have_no_case_and_resources_have() {
         let policy =
             policy(&[statement("Allow", r#""ElastiCache:describe*""#, &format!("{WEB:?}"))]);
-        assert_eq!(policy.decide("elasticache:DescribeReplicationGroups", WEB), Decision::Allowed);
+        assert_eq!(policy.judge("elasticache:DescribeReplicationGroups", WEB), Verdict::Allowed);
         assert_eq!(
-            policy.decide("elasticache:DescribeReplicationGroups", &WEB.replace("web", "WEB")),
-            Decision::NotAllowed
+            policy.judge("elasticache:DescribeReplicationGroups", &WEB.replace("web", "WEB")),
+            Verdict::NotAllowed
         );
-        assert_eq!(
-            policy.decide("elasticache:DescribeReplicationGroups", "*"),
-            Decision::NotAllowed
-        );
+        assert_eq!(policy.judge("elasticache:DescribeReplicationGroups", "*"), Verdict::NotAllowed);
     }
 
     #[test]

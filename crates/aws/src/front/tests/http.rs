@@ -3,6 +3,8 @@
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
 
 use super::kit::{Draft, Got, House, Plan, WHO_AM_I, Wire, ask, ask_raw, config, open};
@@ -17,12 +19,16 @@ async fn house() -> (House, AccessKey) {
 
 /// Has the answer what every answer has?
 fn check_head(got: &Got) {
+    check_ids(got);
+    assert!(!got.headers.contains_key("x-tanist-unsigned"));
+}
+
+fn check_ids(got: &Got) {
     let broken = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", &got.headers["date"]).unwrap();
     let at = broken.to_datetime().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp();
     let off = Timestamp::now().duration_since(at).abs();
     assert!(off <= SignedDuration::from_secs(5), "{got:?}");
     assert_eq!(got.headers["x-amzn-requestid"].len(), 36, "{got:?}");
-    assert!(!got.headers.contains_key("x-tanist-unsigned"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,6 +207,59 @@ async fn http_2_with_prior_knowledge_is_ended_and_not_answered_in_http_1() {
     let mut wire = Wire::open(&house).await;
     wire.send_what_goes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(wire.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_asks_for_leave_gets_it() {
+    let (house, root) = house().await;
+    let draft = Draft::who_am_i().sign(&root).header("expect", "100-continue");
+    let mut wire = Wire::open(&house).await;
+    wire.send(&draft.bytes()).await;
+    wire.end_sending().await;
+    let text = wire.rest().await;
+    assert!(text.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_end_with_the_front() {
+    let (house, root) = house().await;
+    let mut wire = Wire::open(&house).await;
+    wire.send(&Draft::who_am_i().sign(&root).bytes()).await;
+    assert_eq!(wire.next().await.unwrap().status, 200);
+    drop(house);
+    assert!(wire.next().await.is_none());
+}
+
+/// The wire's own fuzzing is `tests/fuzz.rs`; this is HTTP's and the connection's.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_bytes_get_whole_answers_or_an_end_and_harm_nobody() {
+    let house = open(Plan { unsigned: true, ..Plan::default() }).await;
+    let mut lots = StdRng::seed_from_u64(20_261_121);
+    let good = Draft::who_am_i().bytes();
+    let mut statuses = std::collections::BTreeMap::<u16, u32>::new();
+    for _ in 0..600 {
+        let mut bytes = good.repeat(2);
+        for _ in 0..lots.random_range(1..4) {
+            let at = lots.random_range(0..bytes.len());
+            match lots.random_range(0..4) {
+                0 => bytes[at] = lots.random_range(0..=255),
+                1 => drop(bytes.drain(at..(at + 5).min(bytes.len() - 1))),
+                2 => drop(bytes.splice(at..at, *b"\r\n")),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        let mut wire = Wire::open(&house).await;
+        wire.send_what_goes(&bytes).await;
+        wire.end_sending().await;
+        while let Some(got) = wire.next().await {
+            check_ids(&got);
+            *statuses.entry(got.status).or_default() += 1;
+        }
+    }
+    // Every kind of end was met.
+    assert!(statuses[&200] > 100 && statuses[&400] > 100, "{statuses:?}");
+    assert!(statuses.keys().all(|status| *status < 500), "{statuses:?}");
+    assert_eq!(ask_raw(&house, &good).await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

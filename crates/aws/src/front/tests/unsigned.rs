@@ -30,6 +30,22 @@ async fn a_request_without_a_signature_is_roots_and_says_so_aloud() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_a_browser_is_nobody() {
+    let house = house().await;
+    for (name, value) in [
+        ("origin", "https://elsewhere.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-origin"),
+    ] {
+        let got = ask(&house, &Draft::who_am_i().header(name, value)).await;
+        got.is(403, "MissingAuthenticationToken");
+    }
+    let typed = Draft::who_am_i().header("sec-fetch-site", "none");
+    assert_eq!(ask(&house, &typed).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_service_follows_from_what_the_request_names() {
     let services = Services {
         is_built: |_, _| true,
