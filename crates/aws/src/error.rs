@@ -128,6 +128,29 @@ pub enum Fault {
     /// The request could be read, but its answer could not be written. Ours, not the client's.
     #[error("The request processing has failed because of an unknown error.")]
     Internal,
+    /// The bytes are not HTTP, or a head of it is larger than the limits.
+    #[error("{what}")]
+    NotHttp {
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The request did not come within its time.
+    #[error("Reading the request timed out: it must be whole within {seconds} seconds.")]
+    TimedOut {
+        /// The time that it had.
+        seconds: u64,
+    },
+    /// There is more to do than there is room for. Clients try again by themselves.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// The signature names a service that is not served.
+    #[error("The service {0} is not served here; there are elasticache, ec2, sts and monitoring.")]
+    UnknownService(String),
+    /// The caller's policy does not allow it.
+    #[error("{0}")]
+    Denied(String),
 }
 
 /// A refusal's spellings: code and status on the Query wire, then of EC2, then type and status in
@@ -201,7 +224,7 @@ impl Fault {
                 let code = ("MissingAction", 400);
                 [code, code, ("UnknownOperationException", 400)]
             }
-            Self::UnknownAction { .. } => {
+            Self::UnknownAction { .. } | Self::UnknownService(_) => {
                 let code = ("InvalidAction", 400);
                 [code, code, ("UnknownOperationException", 400)]
             }
@@ -218,6 +241,35 @@ impl Fault {
                 let code = ("InternalFailure", 500);
                 [code, ("InternalError", 500), code]
             }
+            Self::NotHttp { .. } | Self::TimedOut { .. } | Self::Busy(_) | Self::Denied(_) => {
+                self.spelling_of_the_front()
+            }
+        }
+    }
+}
+
+impl Fault {
+    /// Those of HTTP and of permissions.
+    const fn spelling_of_the_front(&self) -> Spelling {
+        match self {
+            Self::NotHttp { status, .. } => {
+                let code = ("MalformedHttpRequest", *status);
+                [code, code, ("MalformedHttpRequestException", *status)]
+            }
+            Self::TimedOut { .. } => {
+                let code = ("RequestTimeout", 408);
+                [code, code, ("RequestTimeoutException", 408)]
+            }
+            Self::Denied(_) => [
+                ("AccessDenied", 403),
+                ("UnauthorizedOperation", 403),
+                ("AccessDeniedException", 400),
+            ],
+            _ => [
+                ("ServiceUnavailable", 503),
+                ("Unavailable", 503),
+                ("ServiceUnavailableException", 503),
+            ],
         }
     }
 }

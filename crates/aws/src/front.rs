@@ -1,5 +1,164 @@
 //! HTTP: requests in, answers out.
 //!
-//! Invariant: none yet.
+//! One address for every service and region: `AWS_ENDPOINT_URL` alone steers clients here, and the
+//! signature's scope says the rest. A client hears the truth in its own dialect, also of a request
+//! that is too large, too slow or no HTTP at all.
 //!
-//! Not here: operations.
+//! Invariant: there is no TLS yet, so only loopback addresses are served; whatever a client sends,
+//! it gets an answer or its connection is ended, and [`Front::serve`] goes on.
+//!
+//! Not here: operations (the services), keys and policies (`crate::identity`).
+
+mod accept;
+mod body;
+mod desk;
+mod limits;
+mod services;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tanist_link::{Client, Secret};
+use tanist_store::AnyStore;
+use tanist_telemetry::Series;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Semaphore};
+use tracing::{info, warn};
+
+use crate::book::Book;
+use crate::groups::Groups;
+use crate::identity::{Identity, IdentityError};
+use crate::model::{ModelError, Models};
+use crate::service::{Context, Settings};
+use crate::sigv4::Verifier;
+use body::Budget;
+use desk::Desk;
+use limits::Limits;
+use services::Services;
+
+/// What a front door needs.
+#[derive(Debug)]
+pub struct FrontConfig {
+    /// Where keys and records are kept.
+    pub store: AnyStore,
+    /// The controller's local API.
+    pub controller: Client,
+    /// The installation's secret, from which the secrets of access keys follow.
+    pub secret: Secret,
+    /// The store's installation id, from which the account's number follows.
+    pub installation: String,
+    /// The regions that exist; the first one is that of requests without a scope.
+    pub regions: Vec<String>,
+    /// The zones that exist, with their regions' names in front, such as `us-east-1a`.
+    pub zones: Vec<String>,
+    /// What can be set.
+    pub settings: Settings,
+    /// What was measured.
+    pub metrics: Arc<Series>,
+    /// Requests without a signature act as the root user.
+    pub unsigned: bool,
+}
+
+/// Why the front door does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrontError {
+    /// The embedded models are not what this version expects.
+    #[error("loading the service models")]
+    Models(#[source] &'static ModelError),
+    /// The access keys cannot be had.
+    #[error("opening the access keys")]
+    Identity(#[source] IdentityError),
+    /// There is no region to serve.
+    #[error("no region is configured")]
+    NoRegion,
+    /// The listener has no address.
+    #[error("asking the listener for its address")]
+    Address(#[source] io::Error),
+    /// The address can be reached from elsewhere.
+    #[error(
+        "{0} can be reached from other hosts, and there is no TLS yet; listen on a loopback \
+         address"
+    )]
+    NotLoopback(SocketAddr),
+}
+
+/// The front door.
+#[derive(Debug)]
+pub struct Front {
+    desk: Desk,
+}
+
+impl Front {
+    /// Opens the access keys and gets everything ready; makes the root key at the first start.
+    ///
+    /// # Errors
+    /// [`FrontError`].
+    pub async fn new(config: FrontConfig) -> Result<Self, FrontError> {
+        Self::with(config, Limits::DEFAULT, Services::ALL).await
+    }
+
+    async fn with(
+        config: FrontConfig,
+        limits: Limits,
+        services: Services,
+    ) -> Result<Self, FrontError> {
+        let models = Models::load().map_err(FrontError::Models)?;
+        if config.regions.is_empty() {
+            return Err(FrontError::NoRegion);
+        }
+        let identity = Identity::open(config.store, config.secret, &config.installation)
+            .await
+            .map_err(FrontError::Identity)?;
+        let context = Context {
+            models,
+            account: identity.account().into(),
+            regions: config.regions.into(),
+            zones: config.zones.into(),
+            book: Book {},
+            groups: Groups { client: config.controller },
+            metrics: config.metrics,
+            settings: Arc::new(config.settings),
+            changing: Arc::new(Mutex::new(())),
+        };
+        let desk = Desk {
+            verifier: Verifier::new(identity.clone()),
+            identity,
+            context,
+            unsigned: config.unsigned,
+            bodies: Budget::new(limits.all_bodies_bytes),
+            turns: Arc::new(Semaphore::new(limits.operations)),
+            limits,
+            services,
+        };
+        Ok(Self { desk })
+    }
+
+    /// The access keys, for the command line.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.desk.identity.clone()
+    }
+
+    /// Serves clients of `listener` until the future is dropped; then their connections end too.
+    ///
+    /// # Errors
+    /// [`FrontError::NotLoopback`] or [`FrontError::Address`], before anything is accepted.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), FrontError> {
+        let address = listener.local_addr().map_err(FrontError::Address)?;
+        if !address.ip().is_loopback() {
+            return Err(FrontError::NotLoopback(address));
+        }
+        info!(%address, account = self.desk.identity.account(), "the AWS endpoint is open");
+        if self.desk.unsigned {
+            warn!(%address, "signatures are not checked: whoever can reach it is the root user");
+        }
+        accept::serve(Arc::new(self.desk), listener).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

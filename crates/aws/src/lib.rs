@@ -7,7 +7,7 @@
 //! Invariant: no input panics, and none needs more than 8 MiB; region and service of a request come
 //! only from its verified signature ([`sigv4::Verified`]).
 //!
-//! Not here: what an operation does, HTTP itself, and who owns the access keys.
+//! Not here: engines and failover; a group is changed by writing its spec through the local API.
 
 mod access;
 mod book;
@@ -22,8 +22,15 @@ pub mod model;
 pub mod request;
 mod service;
 pub mod sigv4;
+mod sts;
 pub mod value;
 pub mod wire;
 
 pub use book::{Book, BookError, Declared, DeclaredError};
 pub use book::{DeclaredGroup, DeclaredRule, DeclaredSubnet, DeclaredVpc};
+pub use front::{Front, FrontConfig, FrontError};
+pub use identity::{
+    AccessKey, Identity, IdentityError, KeySummary, MAX_KEYS, MAX_NAME_CHARS, MAX_PATTERNS,
+    MAX_POLICY_BYTES, MAX_STATEMENTS, PolicyError,
+};
+pub use service::Settings;

@@ -1,6 +1,7 @@
 //! What the services have in common: a request that may be carried out, and what they work with.
 //!
-//! Invariant: an [`Ask`] was verified, allowed and decoded before it exists.
+//! Invariant: an [`Ask`] was verified and decoded before it exists, and allowed before a service's
+//! `answer` sees it.
 //!
 //! Not here: how a request became one (`crate::front`), what an operation does.
 

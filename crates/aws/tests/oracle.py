@@ -4,11 +4,15 @@
     oracle.py inputs SEED COUNT    COUNT random requests of every operation, and what they mean
     oracle.py outputs SEED COUNT   COUNT random answers of every operation
     oracle.py parse                reads answers as they went over the wire; says what is wrong
+    oracle.py corpus DIRECTORY     writes the signed requests that tests/fuzz.rs starts from
+    oracle.py client URL KEY SECRET    calls that address with boto3, and tells what came back
 
 Times are milliseconds since 1970 here; bytes of bodies are in hexadecimal.
 """
 
 import datetime
+import gzip
+import hashlib
 import json
 import pathlib
 import random
@@ -285,9 +289,132 @@ def sign(seed, count):
         })
 
 
+def form(action, version, **more):
+    return urlencode({"Action": action, "Version": version, **more}, quote_via=quote, safe="-._~")
+
+
+CORPUS_TIME = datetime.datetime(2026, 1, 31, 12, tzinfo=UTC)
+GROUP = {
+    "ReplicationGroupId": "web",
+    "ReplicationGroupDescription": "the web's sessions & more: 100 %",
+    "NumCacheClusters": "3",
+    "AutomaticFailoverEnabled": "true",
+    "SecurityGroupIds.SecurityGroupId.1": "sg-11111111",
+    "Tags.Tag.1.Key": "owner",
+    "Tags.Tag.1.Value": "dänä",
+}
+RULE = {
+    "GroupId": "sg-11111111",
+    "IpPermissions.1.IpProtocol": "tcp",
+    "IpPermissions.1.FromPort": "6379",
+    "IpPermissions.1.ToPort": "6379",
+    "IpPermissions.1.IpRanges.1.CidrIp": "10.0.0.0/16",
+}
+ALARM = {
+    "AlarmName": "lag",
+    "Dimensions.member.1.Name": "CacheClusterId",
+    "Dimensions.member.1.Value": "web-001",
+    "Threshold": "1.5",
+}
+DATA = {"Namespace": "a", "MetricData": [{"MetricName": "m", "Values": [1, 2.5], "Timestamp": 1769860800}]}
+
+
+def corpus_requests():
+    cache, ec2, metrics = "2015-02-02", "2016-11-15", "2010-08-01"
+    who = form("GetCallerIdentity", "2011-06-15")
+    target = "GraniteServiceVersion20100801."
+    yield "who-am-i", "sts", "POST", "", {}, who
+    yield "who-am-i-get", "sts", "GET", who, {}, ""
+    yield "who-am-i-presigned", "sts", "presigned", who, {}, ""
+    yield "describe-groups", "elasticache", "POST", "", {}, form("DescribeReplicationGroups", cache)
+    yield "describe-groups-split", "elasticache", "POST", "MaxRecords=20", {}, form(
+        "DescribeReplicationGroups", cache, Marker="a b/c"
+    )
+    yield "create-group", "elasticache", "POST", "", {}, form("CreateReplicationGroup", cache, **GROUP)
+    yield "create-group-presigned", "elasticache", "presigned", form(
+        "CreateReplicationGroup", cache, **GROUP
+    ), {}, ""
+    yield "authorize-ingress", "ec2", "POST", "", {}, form("AuthorizeSecurityGroupIngress", ec2, **RULE)
+    yield "put-alarm-query", "monitoring", "POST", "", {}, form("PutMetricAlarm", metrics, **ALARM)
+    json_type = {"X-Amz-Target": target + "PutMetricData", "X-Amzn-Query-Mode": "true"}
+    yield "put-data-json", "monitoring", "json", "", json_type, json.dumps(DATA)
+    packed = gzip.compress(json.dumps(DATA).encode(), mtime=0)
+    yield "put-data-gzip", "monitoring", "json", "", {**json_type, "Content-Encoding": "gzip"}, packed
+    hashed = {"X-Amz-Content-SHA256": hashlib.sha256(who.encode()).hexdigest()}
+    yield "describe-alarms-presigned", "monitoring", "presigned", form("DescribeAlarms", metrics), {}, ""
+    yield "who-am-i-hashed", "sts", "POST", "", hashed, who
+
+
+def corpus(directory):
+    botocore.auth.get_current_datetime = lambda: CORPUS_TIME.replace(tzinfo=None)
+    key, secret = KEYS[0]
+    for name, service, kind, query, more, body in corpus_requests():
+        method = {"json": "POST", "presigned": "GET"}.get(kind, kind)
+        headers = {"User-Agent": "Boto3/1.43.11", **more}
+        if method == "POST":
+            types = {"json": "application/x-amz-json-1.0"}
+            headers["Content-Type"] = types.get(kind, "application/x-www-form-urlencoded; charset=utf-8")
+        url = "http://localhost:4566/" + ("?" + query if query else "")
+        body = body.encode() if isinstance(body, str) else body
+        request = AWSRequest(method, url, headers, body)
+        credentials = Credentials(key, secret)
+        if kind == "presigned":
+            botocore.auth.SigV4QueryAuth(credentials, service, "us-east-1", 900).add_auth(request)
+        else:
+            botocore.auth.SigV4Auth(credentials, service, "us-east-1").add_auth(request)
+        parts = urlsplit(request.url)
+        fields = [("Host", parts.netloc), *request.headers.items(), ("Content-Length", str(len(body)))]
+        lines = [f"{method} /{'?' + parts.query if parts.query else ''} HTTP/1.1"]
+        lines += [f"{field}: {value}" for field, value in fields]
+        head = "\r\n".join(lines) + "\r\n\r\n"
+        pathlib.Path(directory, name + ".http").write_bytes(head.encode() + body)
+
+
+def client(url, key, secret):
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
+    def of(service, region="us-east-1", key=key, secret=secret):
+        return boto3.client(
+            service, region_name=region, endpoint_url=url, aws_access_key_id=key,
+            aws_secret_access_key=secret, config=Config(retries={"max_attempts": 0}),
+        )
+
+    def refusal(call, **arguments):
+        try:
+            call(**arguments)
+        except ClientError as error:
+            meta = error.response["ResponseMetadata"]
+            return [error.response["Error"]["Code"], meta["HTTPStatusCode"], meta["RequestId"]]
+        return None
+
+    who = of("sts").get_caller_identity()
+    line({name: who[name] for name in ("UserId", "Account", "Arn")})
+    line(refusal(of("sts", key="AKIAIOSFODNN7EXAMPLE").get_caller_identity))
+    for service, call in [
+        ("elasticache", "describe_cache_clusters"), ("ec2", "describe_vpcs"), ("cloudwatch", "describe_alarms")
+    ]:
+        line(refusal(getattr(of(service, secret="wrong"), call)))
+        line(refusal(getattr(of(service, region="mars-1"), call)))
+    line(refusal(of("iam").list_users))
+    large = "a" * (1 << 20)
+    line(refusal(of("elasticache").create_cache_subnet_group, CacheSubnetGroupName="a",
+                 CacheSubnetGroupDescription=large, SubnetIds=["subnet-1"]))
+    import urllib.request
+    presigned = of("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
+    with urllib.request.urlopen(presigned) as answer:
+        kind, body = answer.headers["content-type"], answer.read()
+        line({"status": answer.status, "type": kind, "body": body.hex()})
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "parse":
         parse()
+    elif sys.argv[1] == "corpus":
+        corpus(sys.argv[2])
+    elif sys.argv[1] == "client":
+        client(*sys.argv[2:])
     else:
         seed, count = int(sys.argv[2]), int(sys.argv[3])
         {"sign": sign, "inputs": inputs, "outputs": outputs}[sys.argv[1]](seed, count)

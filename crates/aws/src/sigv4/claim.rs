@@ -55,6 +55,28 @@ fn incomplete(what: impl Into<String>) -> Fault {
     Fault::IncompleteSignature(what.into())
 }
 
+/// The scope of a signature as a request claims it, for callers that do not verify.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) access_key_id: String,
+    pub(crate) region: String,
+    pub(crate) service: String,
+}
+
+/// The scope that a request claims.
+///
+/// # Errors
+/// [`Fault::NotSigned`] if it claims none; another [`Fault`] if the claim cannot be read.
+pub(crate) fn claimed_scope(request: &Request<'_>) -> Result<Scope, Fault> {
+    let credential = parts(request)?.credential;
+    let parts: Vec<&str> = credential.split('/').collect();
+    let [access_key_id, _, region, service, _] = parts[..] else {
+        return Err(incomplete("Credential must have exactly 5 slash-delimited elements"));
+    };
+    let [access_key_id, region, service] = [access_key_id, region, service].map(str::to_owned);
+    Ok(Scope { access_key_id, region, service })
+}
+
 /// The service that a request claims to be for. Nobody has verified it: use it only to choose the
 /// form of a refusal.
 #[must_use]
