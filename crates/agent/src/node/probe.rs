@@ -10,6 +10,7 @@
 
 mod forks;
 mod reading;
+mod vitals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -256,8 +257,12 @@ async fn ask(
     ];
     if slow {
         questions.extend([info_of("memory"), info_of("errorstats"), info_of("stats")]);
+        questions.push(vitals::question());
     }
     let answers: Vec<Value> = open.connection.pipeline(&questions, PATIENCE).await?;
+    if slow {
+        vitals::tell(context, node, probe.process, &open.run, &answers);
+    }
     let fence = context.fence();
     Ok((open.run.clone(), read(&answers, fence)?))
 }
