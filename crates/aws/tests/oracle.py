@@ -4,6 +4,7 @@
     oracle.py inputs SEED COUNT    COUNT random requests of every operation, and what they mean
     oracle.py outputs SEED COUNT   COUNT random answers of every operation
     oracle.py parse                reads answers as they went over the wire; says what is wrong
+    oracle.py ask                  reads operations and parameters; writes their requests
 
 Times are milliseconds since 1970 here; bytes of bodies are in hexadecimal.
 """
@@ -147,6 +148,33 @@ def inputs(seed, count):
             })
 
 
+def native(shape, value):
+    """Parameters as botocore takes them."""
+    kind = shape.type_name
+    if kind == "timestamp":
+        return EPOCH + datetime.timedelta(milliseconds=value)
+    if kind == "structure":
+        return {name: native(shape.members[name], inner) for name, inner in value.items()}
+    if kind == "list":
+        return [native(shape.member, inner) for inner in value]
+    return value
+
+
+def ask():
+    models = {(s, p, o.name): o for s, p, o in operations()}
+    for text in sys.stdin:
+        asked = json.loads(text)
+        protocol = asked["protocol"]
+        operation = models[asked["service"], protocol, asked["operation"]]
+        params = native(operation.input_shape, asked["params"])
+        sent = botocore.serialize.create_serializer(protocol).serialize_to_request(params, operation)
+        request = AWSRequest("POST", "http://localhost/", sent["headers"], sent["body"])
+        body = request.prepare().body
+        body = body.encode() if isinstance(body, str) else body
+        headers = dict(request.headers.items())
+        line({"headers": headers, "body": body.hex()})
+
+
 def outputs(seed, count):
     lots = random.Random(seed)
     for service, protocol, operation in operations():
@@ -288,6 +316,8 @@ def sign(seed, count):
 if __name__ == "__main__":
     if sys.argv[1] == "parse":
         parse()
+    elif sys.argv[1] == "ask":
+        ask()
     else:
         seed, count = int(sys.argv[2]), int(sys.argv[3])
         {"sign": sign, "inputs": inputs, "outputs": outputs}[sys.argv[1]](seed, count)

@@ -23,13 +23,16 @@ mod requests;
 mod stale;
 mod status;
 mod timeline;
+mod vitals;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, ToAgent};
 use tanist_store::AnyStore;
+use tanist_telemetry::Series;
 use tokio::sync::mpsc;
 
 pub use api::routes;
@@ -90,4 +93,6 @@ pub struct Parts {
     pub store: AnyStore,
     /// Its hands.
     pub agents: Agents,
+    /// Where it records what they measure.
+    pub metrics: Arc<Series>,
 }

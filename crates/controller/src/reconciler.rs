@@ -33,6 +33,7 @@ use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
 use crate::requests::{Ages, Cures};
 use crate::timeline::Timelines;
+use crate::vitals::Recorder;
 use crate::{ControllerConfig, Parts};
 
 /// How often every shard is looked at, whatever happens.
@@ -103,6 +104,7 @@ pub(crate) struct Controller {
     pub(crate) stopping: Option<Stopping>,
     pub(crate) ending: watch::Sender<bool>,
     pub(crate) timelines: Timelines,
+    pub(crate) recorder: Recorder,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -143,7 +145,7 @@ impl Stopping {
 pub async fn run(
     parts: Parts,
 ) -> Result<(Handle, JoinHandle<Result<(), ControllerError>>), ControllerError> {
-    let Parts { config, store, agents } = parts;
+    let Parts { config, store, agents, metrics } = parts;
     let archive = Archive::open(store).await?;
     let now = boot_time();
     let mut observer = Observer::new(&config, now);
@@ -156,6 +158,7 @@ pub async fn run(
     let (ending, heard) = watch::channel(false);
     let handle = Handle { inbox, events: events.clone(), ending: heard };
     let controller = Controller {
+        recorder: Recorder::new(metrics, &config.region),
         config,
         archive,
         observer,
@@ -284,6 +287,9 @@ impl Controller {
                     stopping.waiting.remove(&host);
                 }
             }
+            Input::Agent(FromAgent::Vitals(vitals)) => self.measured(*vitals),
+            // Of a later release, and nothing that had to be understood.
+            Input::Agent(FromAgent::Unknown) => {}
             Input::ProxyHello { proxy, mut session } => {
                 for route in self.routes.values() {
                     session.tell(&ToProxy::Route(Box::new(route.clone())));

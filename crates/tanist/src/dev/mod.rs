@@ -12,11 +12,13 @@ mod banner;
 mod engines;
 mod hosts_file;
 mod machine;
+mod metrics;
 mod network;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_agent::AgentConfig;
@@ -35,6 +37,7 @@ use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Done, Outcome, spawn};
+use metrics::Metrics;
 
 pub(crate) use engines::find as find_engines;
 pub(crate) use machine::Machine;
@@ -59,6 +62,7 @@ pub(crate) struct Running {
     handle: tanist_controller::Handle,
     keepers: JoinHandle<Failure>,
     supervisor: Client,
+    metrics: Metrics,
 }
 
 /// Runs it until a signal or `tanist down`.
@@ -68,6 +72,7 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
     }
     let machine = Machine::read();
     let running = start(&layout, args, &machine).await?;
+    let metrics = running.metrics.clone();
     let hosts = args.hosts.then(|| hosts_file::Keeper::new(&layout));
     banner::print(&layout, &machine, output).await?;
     let news = banner::follow(&layout, hosts, *output);
@@ -85,6 +90,7 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
     if stopped {
         output.line("everything has ended; the data stays in place");
     } else {
+        metrics.save().await;
         output.line("");
         output.line("the control plane stops; engines and endpoints go on serving");
         output.line("  go on:  tanist dev     end everything:  tanist down");
@@ -109,12 +115,13 @@ fn signals(err: std::io::Error) -> Failure {
 
 /// Waits until the controller has stopped everything, then ends what is left.
 async fn wait(running: Running) -> Result<(), Failure> {
-    let Running { controller, store, handle, keepers, supervisor } = running;
+    let Running { controller, store, handle, keepers, supervisor, metrics } = running;
     let ended = tokio::select! {
         ended = controller => ended,
         failed = keepers => return failed.map_or_else(|err| Err(panicked(&err)), Err),
     };
     drop(handle);
+    metrics.save().await;
     store.close().await;
     if let Ok(duplex) = supervisor.open::<ToSupervisor, FromSupervisor>("/link/v1/supervise").await
     {
@@ -137,6 +144,7 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
     layout.create()?;
     let engines = find_engines()?;
     let store = open_store(layout).await?;
+    let metrics = Metrics::open(layout.metrics()).await;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
     let listener = Listener::bind(&layout.controller_socket()).await.map_err(|err| {
@@ -173,16 +181,19 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
             domain: "cache.localhost".to_owned(),
             hosts_file: Path::new("/etc/hosts").to_owned(),
         },
-        notes: vec![
-            "all hosts are simulated on this one machine: what sync promises is memory on it"
-                .to_owned(),
-        ],
+        notes: ["all hosts are simulated on this one machine: what sync promises is memory on it"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(metrics.trouble.clone())
+            .collect(),
     };
     let agents = Agents { outboxes, inbox };
-    let parts = Parts { config, store: AnyStore::from(store.clone()), agents };
+    let recorded = Arc::clone(&metrics.series);
+    let parts = Parts { config, store: AnyStore::from(store.clone()), agents, metrics: recorded };
     let (handle, controller) = tanist_controller::run(parts)
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
+    metrics.keep();
     tokio::spawn(tanist_link::serve(listener, tanist_controller::routes(handle.clone())));
     let keep = |role| spawn::keep(layout.clone(), role, handle.ending());
     let (supervisor, proxy) = (keep("supervise"), keep("proxy"));
@@ -193,7 +204,7 @@ async fn start(layout: &Layout, args: &DevArgs, machine: &Machine) -> Result<Run
         }
     });
     let supervisor = Client::new(layout.supervisor_socket());
-    Ok(Running { controller, store, handle, keepers, supervisor })
+    Ok(Running { controller, store, handle, keepers, supervisor, metrics })
 }
 
 /// Runs a simulated host's agent; one that fails is started again, as systemd would.
