@@ -18,7 +18,7 @@ use tanist_core::model::{
     EngineSeen, Health, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, RunId,
     ShardKey, Stall, Tag,
 };
-use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ProcessKey};
+use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ProcessKey, Vitals};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -40,6 +40,8 @@ pub(crate) struct Board {
 struct State {
     nodes: BTreeMap<NodeId, Posted>,
     notes: VecDeque<FromAgent>,
+    /// What was measured of each node and is not said yet; the newest only.
+    vitals: BTreeMap<NodeId, Box<Vitals>>,
     /// The last number that the controller said.
     heard: u64,
 }
@@ -283,9 +285,15 @@ impl Board {
         self.urgent.notify_one();
     }
 
+    /// Has something measured said with the next report.
+    pub(crate) fn measured(&self, vitals: Box<Vitals>) {
+        self.state().vitals.insert(vitals.node.clone(), vitals);
+    }
+
     fn take(&self) -> Vec<FromAgent> {
         let mut state = self.state();
         let mut messages: Vec<FromAgent> = state.notes.drain(..).collect();
+        messages.extend(std::mem::take(&mut state.vitals).into_values().map(FromAgent::Vitals));
         let entry = |posted: &Posted| {
             let echo = posted.sampled.unwrap_or(state.heard);
             NodeEntry { echo, ..posted.entry.clone() }

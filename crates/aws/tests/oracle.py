@@ -6,6 +6,7 @@
     oracle.py parse                reads answers as they went over the wire; says what is wrong
     oracle.py corpus DIRECTORY     writes the signed requests that tests/fuzz.rs starts from
     oracle.py client URL KEY SECRET    calls that address with boto3, and tells what came back
+    oracle.py ask                  reads operations and parameters; writes their requests
 
 Times are milliseconds since 1970 here; bytes of bodies are in hexadecimal.
 """
@@ -149,6 +150,33 @@ def inputs(seed, count):
                 "body": body.hex(),
                 "input": plain(params),
             })
+
+
+def native(shape, value):
+    """Parameters as botocore takes them."""
+    kind = shape.type_name
+    if kind == "timestamp":
+        return EPOCH + datetime.timedelta(milliseconds=value)
+    if kind == "structure":
+        return {name: native(shape.members[name], inner) for name, inner in value.items()}
+    if kind == "list":
+        return [native(shape.member, inner) for inner in value]
+    return value
+
+
+def ask():
+    models = {(s, p, o.name): o for s, p, o in operations()}
+    for text in sys.stdin:
+        asked = json.loads(text)
+        protocol = asked["protocol"]
+        operation = models[asked["service"], protocol, asked["operation"]]
+        params = native(operation.input_shape, asked["params"])
+        sent = botocore.serialize.create_serializer(protocol).serialize_to_request(params, operation)
+        request = AWSRequest("POST", "http://localhost/", sent["headers"], sent["body"])
+        body = request.prepare().body
+        body = body.encode() if isinstance(body, str) else body
+        headers = dict(request.headers.items())
+        line({"headers": headers, "body": body.hex()})
 
 
 def outputs(seed, count):
@@ -415,6 +443,8 @@ if __name__ == "__main__":
         corpus(sys.argv[2])
     elif sys.argv[1] == "client":
         client(*sys.argv[2:])
+    elif sys.argv[1] == "ask":
+        ask()
     else:
         seed, count = int(sys.argv[2]), int(sys.argv[3])
         {"sign": sign, "inputs": inputs, "outputs": outputs}[sys.argv[1]](seed, count)

@@ -24,6 +24,7 @@ mod requests;
 mod stale;
 mod status;
 mod timeline;
+mod vitals;
 
 #[cfg(test)]
 mod tests;
@@ -31,10 +32,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
+use std::sync::Arc;
 
 use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, ToAgent};
 use tanist_store::AnyStore;
+use tanist_telemetry::Series;
 use tokio::sync::mpsc;
 
 pub use api::routes;
@@ -97,4 +100,6 @@ pub struct Parts {
     pub store: AnyStore,
     /// Its hands.
     pub agents: Agents,
+    /// Where it records what they measure.
+    pub metrics: Arc<Series>,
 }

@@ -101,6 +101,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
     use std::path::PathBuf;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use tanist_core::model::{Durability, EngineKind, HostId, Limits, ShardKey};
@@ -202,7 +203,10 @@ mod tests {
             },
             notes: Vec::new(),
         };
-        (Parts { config, store: AnyStore::from(store.clone()), agents }, orders)
+        (
+            Parts { config, store: AnyStore::from(store.clone()), agents, metrics: Arc::default() },
+            orders,
+        )
     }
 
     #[tokio::test]
@@ -223,7 +227,7 @@ mod tests {
             automatic_failover: false,
             memory_bytes: 0,
             node_zones: Vec::new(),
-            access: Default::default(),
+            access: Access::default(),
             attributes: BTreeMap::new(),
         };
         handle.inbox.send(Input::Call(Call::Create { asked, reply })).await.unwrap();

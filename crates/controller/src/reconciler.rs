@@ -9,6 +9,7 @@
 //! Not here: answers to the API (`super::calls`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
@@ -22,6 +23,7 @@ use tanist_link::api::{
 };
 use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
 use tanist_store::AnyStore;
+use tanist_telemetry::Series;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -34,6 +36,7 @@ use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
 use crate::requests::{Ages, Cures};
 use crate::timeline::Timelines;
+use crate::vitals::Recorder;
 use crate::{ControllerConfig, Parts};
 
 /// How often every shard is looked at, whatever happens.
@@ -105,6 +108,7 @@ pub(crate) struct Controller {
     pub(crate) stopping: Option<Stopping>,
     pub(crate) ending: watch::Sender<bool>,
     pub(crate) timelines: Timelines,
+    pub(crate) recorder: Recorder,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -145,8 +149,8 @@ impl Stopping {
 pub async fn run(
     parts: Parts,
 ) -> Result<(Handle, JoinHandle<Result<(), ControllerError>>), ControllerError> {
-    let Parts { config, store, agents } = parts;
-    let (controller, handle, inputs) = lead(config, store, agents.outboxes).await?;
+    let Parts { config, store, agents, metrics } = parts;
+    let (controller, handle, inputs) = lead(config, store, agents.outboxes, metrics).await?;
     info!(term = %controller.archive.term(), "controller leads");
     let task = tokio::spawn(controller.run(inputs, agents.inbox));
     Ok((handle, task))
@@ -157,6 +161,7 @@ pub(crate) async fn lead(
     config: ControllerConfig,
     store: AnyStore,
     agents: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
+    metrics: Arc<Series>,
 ) -> Result<(Controller, Handle, mpsc::Receiver<Input>), ControllerError> {
     let archive = Archive::open(store).await?;
     let now = boot_time();
@@ -170,6 +175,7 @@ pub(crate) async fn lead(
     let (ending, heard) = watch::channel(false);
     let handle = Handle { inbox, events: events.clone(), ending: heard };
     let controller = Controller {
+        recorder: Recorder::new(metrics, &config.region),
         config,
         archive,
         observer,
@@ -293,6 +299,9 @@ impl Controller {
                     stopping.waiting.remove(&host);
                 }
             }
+            Input::Agent(FromAgent::Vitals(vitals)) => self.measured(*vitals),
+            // Of a later release, and nothing that had to be understood.
+            Input::Agent(FromAgent::Unknown) => {}
             Input::ProxyHello { proxy, mut session } => {
                 for route in self.routes.values() {
                     session.tell(&ToProxy::Route(Box::new(route.clone())));

@@ -1,12 +1,15 @@
 //! What the roles say to each other.
 //!
 //! Unknown fields are ignored and new ones have defaults, so that roles of neighbouring releases
-//! understand each other; an unknown variant ends the conversation.
+//! understand each other; an unknown variant ends the conversation, except that a controller passes
+//! over messages of an agent that it does not know.
 //!
 //! Invariant: no message carries a password; whoever needs one derives it ([`crate::Secret`]) from
 //! the labels named here.
 //!
 //! Not here: orders and routes themselves (`tanist_core::model`).
+
+mod vitals;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,6 +21,8 @@ use tanist_core::model::{
 };
 
 use crate::api::Fault;
+
+pub use vitals::{HostCpu, Totals, Vitals};
 
 /// The user by which agents administer engines.
 pub const ADMIN_USER: &str = "tanist";
@@ -134,7 +139,7 @@ pub enum ToAgent {
 }
 
 /// From an agent to the controller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FromAgent {
     /// Everything about every node on the host; sent when something changed and at every probe.
@@ -155,6 +160,11 @@ pub enum FromAgent {
         /// The host.
         host: HostId,
     },
+    /// What was measured of one engine; about once a second.
+    Vitals(Box<Vitals>),
+    /// Something that an agent of a later release says.
+    #[serde(skip)]
+    Unknown,
 }
 
 /// What an agent knows.

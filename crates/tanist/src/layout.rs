@@ -43,6 +43,11 @@ impl Layout {
         self.root.join("secret")
     }
 
+    /// The file of what was measured.
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.root.join("metrics")
+    }
+
     /// The file that keeps the installation's loopback network.
     pub(crate) fn network(&self) -> PathBuf {
         self.root.join("network")

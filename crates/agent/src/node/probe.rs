@@ -11,6 +11,7 @@
 mod forks;
 mod reading;
 mod streams;
+mod vitals;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -263,9 +264,13 @@ async fn ask(
     ];
     if slow {
         questions.extend([info_of("memory"), info_of("errorstats"), info_of("stats")]);
+        questions.push(vitals::question());
     }
     questions.extend(probe.streams.nudge());
     let answers: Vec<Value> = open.connection.pipeline(&questions, PATIENCE).await?;
+    if slow {
+        vitals::tell(context, node, probe.process, &open.run, &answers);
+    }
     let fence = context.fence();
     Ok((open.run.clone(), read(&answers, fence)?))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tanist_agent::{AgentConfig, AgentError, Ended, Engines, Inbox, run};
 use tanist_core::model::*;
 use tanist_link::Secret;
-use tanist_link::wire::{ADMIN_USER, FromAgent, NodeEntry, ToAgent, admin_label};
+use tanist_link::wire::{ADMIN_USER, FromAgent, NodeEntry, ToAgent, Vitals, admin_label};
 use tanist_resp::{Command, Connection, Info, Value};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -130,6 +130,7 @@ pub(crate) struct Said {
     pub(crate) notes: Vec<(String, String)>,
     pub(crate) reports: u64,
     pub(crate) stopped: bool,
+    pub(crate) vitals: Vec<Vitals>,
 }
 
 /// A host: its directory, and its agent while it runs.
@@ -176,6 +177,8 @@ impl Host {
                     }
                     FromAgent::Note { name, text, .. } => said.notes.push((name, text)),
                     FromAgent::Stopped { .. } => said.stopped = true,
+                    FromAgent::Vitals(vitals) => said.vitals.push(*vitals),
+                    FromAgent::Unknown => {}
                 });
             }
         });

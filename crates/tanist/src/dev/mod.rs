@@ -12,11 +12,13 @@ mod banner;
 mod engines;
 mod hosts_file;
 mod machine;
+mod metrics;
 mod network;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_agent::{AgentConfig, Ended, Inbox};
@@ -35,6 +37,7 @@ use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Done, Outcome, spawn};
+use metrics::Metrics;
 
 pub(crate) use engines::find as find_engines;
 pub(crate) use machine::Machine;
@@ -63,6 +66,7 @@ pub(crate) struct Running {
     handle: tanist_controller::Handle,
     keepers: JoinSet<Failure>,
     supervisor: Client,
+    metrics: Metrics,
 }
 
 /// Runs it until a signal or `tanist down`.
@@ -72,6 +76,7 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
     }
     let machine = Machine::read();
     let running = start(&layout, args, &machine, &["supervise", "proxy"]).await?;
+    let metrics = running.metrics.clone();
     let hosts = args.hosts.then(|| hosts_file::Keeper::new(&layout));
     banner::print(&layout, &machine, output).await?;
     let news = banner::follow(&layout, hosts, *output);
@@ -84,6 +89,7 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
         never = news => match never {},
     };
     let Some(left) = stopped else {
+        metrics.save().await;
         output.line("");
         output.line("the control plane stops; engines and endpoints go on serving");
         output.line("  go on:  tanist dev     end everything:  tanist down");
@@ -121,7 +127,7 @@ fn signals(err: std::io::Error) -> Failure {
 /// Waits until the controller has stopped everything or given up, then ends what is left. Gives the
 /// hosts that did not stop their engines.
 async fn wait(running: Running) -> Result<Vec<String>, Failure> {
-    let Running { controller, agents, store, handle, mut keepers, supervisor } = running;
+    let Running { controller, agents, store, handle, mut keepers, supervisor, metrics } = running;
     let ended = tokio::select! {
         ended = controller => ended,
         Some(failed) = keepers.join_next() => {
@@ -129,6 +135,7 @@ async fn wait(running: Running) -> Result<Vec<String>, Failure> {
         }
     };
     drop(handle);
+    metrics.save().await;
     store.close().await;
     // One that hangs must not keep this process; `tanist down` goes on to end it.
     if tokio::time::timeout(SUPERVISOR_ENDS, end(&supervisor)).await.is_err() {
@@ -177,6 +184,7 @@ async fn start(
     layout.create()?;
     let engines = find_engines()?;
     let store = open_store(layout).await?;
+    let metrics = Metrics::open(layout.metrics()).await;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
     let listener = Listener::bind(&layout.controller_socket()).await.map_err(|err| {
@@ -215,23 +223,26 @@ async fn start(
             domain: "cache.localhost".to_owned(),
             hosts_file: Path::new("/etc/hosts").to_owned(),
         },
-        notes: vec![
-            "all hosts are simulated on this one machine: what sync promises is memory on it"
-                .to_owned(),
-        ],
+        notes: ["all hosts are simulated on this one machine: what sync promises is memory on it"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(metrics.trouble.clone())
+            .collect(),
     };
     let wires = Agents { outboxes, inbox };
-    let parts = Parts { config, store: AnyStore::from(store.clone()), agents: wires };
+    let recorded = Arc::clone(&metrics.series);
+    let parts = Parts { config, store: AnyStore::from(store.clone()), agents: wires, metrics: recorded };
     let (handle, controller) = tanist_controller::run(parts)
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
+    metrics.keep();
     tokio::spawn(tanist_link::serve(listener, tanist_controller::routes(handle.clone())));
     let mut keepers = JoinSet::new();
     for role in roles {
         keepers.spawn(spawn::keep(layout.clone(), role, handle.ending()));
     }
     let supervisor = Client::new(layout.supervisor_socket());
-    Ok(Running { controller, agents, store, handle, keepers, supervisor })
+    Ok(Running { controller, agents, store, handle, keepers, supervisor, metrics })
 }
 
 /// Runs a simulated host's agent; one that fails is started again, as systemd would.

@@ -1,0 +1,69 @@
+//! Where the next page begins.
+//!
+//! A token says it by name or by time and not by number, so that what comes and goes between two
+//! pages moves nothing; and it holds for one request, told by a digest of its members.
+//!
+//! Invariant: any text is a token or none, and costs no more than its length.
+//!
+//! Not here: how large a page is.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::TOKEN;
+use crate::error::ApiError;
+use crate::service::Ask;
+use crate::value::{Structure, Value};
+
+#[derive(Serialize, Deserialize)]
+struct Token<P> {
+    request: String,
+    place: P,
+}
+
+/// The token for a place in the answers to this request.
+pub(super) fn write<P: Serialize>(ask: &Ask, place: P) -> Option<String> {
+    let token = Token { request: digest(&ask.input), place };
+    serde_json::to_vec(&token).ok().map(hex::encode)
+}
+
+/// The place that a request's token names, if it has one.
+pub(super) fn read<P: DeserializeOwned>(ask: &Ask) -> Result<Option<P>, ApiError> {
+    let Some(text) = ask.input.text("NextToken") else { return Ok(None) };
+    let bytes = hex::decode(text).ok();
+    let token = bytes.and_then(|bytes| serde_json::from_slice::<Token<P>>(&bytes).ok());
+    match token.filter(|token| token.request == digest(&ask.input)) {
+        Some(token) => Ok(Some(token.place)),
+        None => Err(ask.refuse(TOKEN, "The next token specified is invalid.")),
+    }
+}
+
+/// What tells a request from another one: everything but its token and the size of its pages.
+fn digest(input: &Structure) -> String {
+    let mut hash = Sha256::new();
+    members(&mut hash, input, &["NextToken", "MaxDatapoints"]);
+    hex::encode(&hash.finalize()[..8])
+}
+
+fn members(hash: &mut Sha256, structure: &Structure, except: &[&str]) {
+    let mut members: Vec<_> = structure.iter().filter(|(name, _)| !except.contains(name)).collect();
+    members.sort_by_key(|(name, _)| *name);
+    for (name, value) in members {
+        hash.update(format!("{name}="));
+        match value {
+            Value::Structure(inner) => members_of(hash, inner),
+            Value::List(values) => values.iter().for_each(|value| match value {
+                Value::Structure(inner) => members_of(hash, inner),
+                other => hash.update(format!("{other:?};")),
+            }),
+            other => hash.update(format!("{other:?};")),
+        }
+    }
+}
+
+fn members_of(hash: &mut Sha256, structure: &Structure) {
+    hash.update("{");
+    members(hash, structure, &[]);
+    hash.update("}");
+}
