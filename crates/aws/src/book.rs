@@ -42,8 +42,9 @@ pub(crate) use records::*;
 /// Most records of one region; each kind has a lower limit of its own.
 const MAX_RECORDS: usize = 50_000;
 
-/// How often a change is tried when others come first.
-const ATTEMPTS: u32 = 64;
+/// How often a change is tried when others come first. Each time that one loses, another was
+/// written, so of this many changes at once from different processes none gives up.
+const ATTEMPTS: u32 = 256;
 
 /// Why records could not be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,6 @@
 //! Not here: what the records are (`super::records`), where they are kept (`super`).
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// Records by their ids, in the order of the ids.
@@ -42,14 +41,12 @@ impl<T: Clone + PartialEq> Shelf<T> {
     }
 
     /// The record with this id, which is made if there is none.
+    #[cfg(test)]
     pub(crate) fn or_default(&mut self, id: &str) -> &mut T
     where
         T: Default,
     {
-        match self.records.entry(Arc::from(id)) {
-            Entry::Occupied(known) => Arc::make_mut(known.into_mut()),
-            Entry::Vacant(empty) => Arc::make_mut(empty.insert(Arc::new(T::default()))),
-        }
+        Arc::make_mut(self.records.entry(Arc::from(id)).or_default())
     }
 
     /// Whether there is such a record.
