@@ -3,7 +3,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test fmt tidy bench clean
+.PHONY: help build demo test seeds fmt tidy bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -20,6 +20,10 @@ demo: ## install redis-server if it is missing, build, and watch a failover
 test: ## install what the tests need if it is missing, and run all that CI runs
 	./scripts/install.sh test
 	cargo xtask ci
+
+seeds: ## replay the mission documents and show what works, line by line
+	cargo build --package tanist
+	cargo test --package tanist-tests --test seeds -- --nocapture --test-threads=1 seed_ summary
 
 fmt: ## format all code
 	cargo fmt --all
