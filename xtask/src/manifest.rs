@@ -16,7 +16,7 @@ const AT_MOST_FIVE: [&str; 2] = ["tanist-core", "tanist-resp"];
 const FIVE: usize = 5;
 
 /// What core may stand on: neither does I/O, reads a clock or draws a random number.
-const FOR_CORE: [&str; 2] = ["serde", "thiserror"];
+const FOR_CORE: [&str; 3] = ["ipnet", "serde", "thiserror"];
 
 const SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 

@@ -29,3 +29,4 @@ pub use agent::{AgentConfig, Ended, Engines, run};
 pub use error::{AgentError, SuperviseError};
 pub use inbox::Inbox;
 pub use supervisor::{SupervisorConfig, exec_engine, supervise};
+pub use versions::engine_version;

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 /// How long a binary may take to say its version.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Usable, or why not.
-type Verdict = Result<(), String>;
+/// The version of a usable one, or why it is not.
+type Verdict = Result<String, String>;
 
 /// What was found out about binaries, with the time of the file that was asked.
 #[derive(Debug, Default)]
@@ -27,11 +27,11 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Whether the binary can be used.
+    /// The binary's version, if it can be used.
     ///
     /// # Errors
     /// Why not and what to do, for the operator.
-    pub(crate) async fn check(&self, kind: EngineKind, program: &Path) -> Result<(), String> {
+    pub(crate) async fn check(&self, kind: EngineKind, program: &Path) -> Verdict {
         let (name, package) = names(kind);
         let changed = match tokio::fs::metadata(program).await.and_then(|meta| meta.modified()) {
             Ok(changed) => changed,
@@ -63,7 +63,15 @@ fn names(kind: EngineKind) -> (&'static str, &'static str) {
     }
 }
 
-async fn ask(kind: EngineKind, program: &Path) -> Result<(), String> {
+/// The version of an engine's binary, such as `7.0.15`.
+///
+/// # Errors
+/// Why it cannot be used and what to do, for the operator.
+pub async fn engine_version(kind: EngineKind, program: &Path) -> Result<String, String> {
+    ask(kind, program).await
+}
+
+async fn ask(kind: EngineKind, program: &Path) -> Verdict {
     let shown = program.display();
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
@@ -76,7 +84,7 @@ async fn ask(kind: EngineKind, program: &Path) -> Result<(), String> {
 }
 
 /// Judges the text of `--version`, such as `Redis server v=7.0.15 sha=00000000:0 ...`.
-fn judge(kind: EngineKind, program: &Path, text: &str) -> Result<(), String> {
+fn judge(kind: EngineKind, program: &Path, text: &str) -> Verdict {
     let (_, package) = names(kind);
     let (title, least) = match kind {
         EngineKind::Redis => ("Redis", 7),
@@ -95,7 +103,7 @@ fn judge(kind: EngineKind, program: &Path, text: &str) -> Result<(), String> {
     };
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_some_and(|major| major >= least) {
-        return Ok(());
+        return Ok(version.to_owned());
     }
     Err(format!("{shown} is {title} {version}, which is too old: install {package}"))
 }
@@ -109,7 +117,7 @@ mod tests {
     #[test]
     fn old_and_foreign_binaries_are_refused_with_a_remedy() {
         let path = Path::new("/x/redis-server");
-        assert_eq!(judge(EngineKind::Redis, path, REDIS), Ok(()));
+        assert_eq!(judge(EngineKind::Redis, path, REDIS), Ok("7.0.15".to_owned()));
         let old = judge(EngineKind::Redis, path, "Redis server v=6.2.7 sha=0").unwrap_err();
         assert!(old.contains("6.2.7") && old.contains("install Redis 7.0"), "{old}");
         let foreign = judge(EngineKind::Valkey, path, REDIS).unwrap_err();
@@ -122,8 +130,8 @@ mod tests {
         let versions = Versions::default();
         let redis = Path::new("/usr/bin/redis-server");
         let valkey = Path::new("/usr/bin/valkey-server");
-        assert_eq!(versions.check(EngineKind::Redis, redis).await, Ok(()));
-        assert_eq!(versions.check(EngineKind::Valkey, valkey).await, Ok(()));
+        assert!(versions.check(EngineKind::Redis, redis).await.is_ok_and(|v| v.starts_with("7.")));
+        assert!(versions.check(EngineKind::Valkey, valkey).await.is_ok_and(|v| v.starts_with("8.")));
         assert!(versions.check(EngineKind::Redis, valkey).await.is_err());
         let missing = versions.check(EngineKind::Redis, Path::new("/nowhere/redis-server")).await;
         assert!(missing.unwrap_err().contains("install Redis 7.0"));

@@ -27,7 +27,7 @@ const ATTEMPTS: u32 = 5;
 
 /// The controller's codes for a group that does not exist, and for one that has changed meanwhile.
 const NO_SUCH_GROUP: &str = "T410";
-const CHANGED: &str = "T415";
+const CHANGED: &str = "T417";
 
 /// What a replication group holds on to.
 #[derive(Debug, Clone, PartialEq, Eq)]

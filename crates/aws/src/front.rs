@@ -19,15 +19,18 @@ mod socket;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tanist_link::{Client, Secret};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::book::Book;
+use crate::access;
+use crate::book::{Book, BookError, Declared};
 use crate::groups::Groups;
 use crate::identity::{Identity, IdentityError};
 use crate::model::{ModelError, Models};
@@ -37,6 +40,9 @@ use body::Budget;
 use desk::Desk;
 use limits::Limits;
 use services::Services;
+
+/// How often groups' access lists are compared with their security groups.
+const ACCESS_EVERY: Duration = Duration::from_secs(10);
 
 /// What a front door needs.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ pub struct FrontConfig {
     pub regions: Vec<String>,
     /// The zones that exist, with their regions' names in front, such as `us-east-1a`.
     pub zones: Vec<String>,
+    /// Networks that exist from the start, with ids of their owner's choice.
+    pub declared: Declared,
     /// What can be set.
     pub settings: Settings,
     /// What was measured.
@@ -71,6 +79,9 @@ pub enum FrontError {
     /// The access keys cannot be had.
     #[error("opening the access keys")]
     Identity(#[source] IdentityError),
+    /// The records cannot be had, or the declared networks are in conflict with them.
+    #[error("opening the records")]
+    Book(#[source] BookError),
     /// There is no region to serve.
     #[error("no region is configured")]
     NoRegion,
@@ -88,7 +99,7 @@ pub enum FrontError {
 /// The front door.
 #[derive(Debug)]
 pub struct Front {
-    desk: Desk,
+    desk: Arc<Desk>,
 }
 
 impl Front {
@@ -109,15 +120,19 @@ impl Front {
         if config.regions.is_empty() {
             return Err(FrontError::NoRegion);
         }
-        let identity = Identity::open(config.store, config.secret, &config.installation)
+        let identity = Identity::open(config.store.clone(), config.secret, &config.installation)
             .await
             .map_err(FrontError::Identity)?;
+        let zones: Arc<[String]> = config.zones.into();
+        let book = Book::open(config.store, Arc::clone(&zones), &config.declared)
+            .await
+            .map_err(FrontError::Book)?;
         let context = Context {
             models,
             account: identity.account().into(),
             regions: config.regions.into(),
-            zones: config.zones.into(),
-            book: Book {},
+            zones,
+            book,
             groups: Groups { client: config.controller },
             metrics: config.metrics,
             settings: Arc::new(config.settings),
@@ -133,7 +148,7 @@ impl Front {
             limits,
             services,
         };
-        Ok(Self { desk })
+        Ok(Self { desk: Arc::new(desk) })
     }
 
     /// The access keys, for the command line.
@@ -142,11 +157,12 @@ impl Front {
         self.desk.identity.clone()
     }
 
-    /// Serves clients of `listener` until the future is dropped; then their connections end too.
+    /// Serves clients of `listener` until the future is dropped; then their connections end too. May
+    /// be called for several listeners.
     ///
     /// # Errors
     /// [`FrontError::NotLoopback`] or [`FrontError::Address`], before anything is accepted.
-    pub async fn serve(self, listener: TcpListener) -> Result<(), FrontError> {
+    pub async fn serve(&self, listener: TcpListener) -> Result<(), FrontError> {
         let address = listener.local_addr().map_err(FrontError::Address)?;
         if !address.ip().is_loopback() {
             return Err(FrontError::NotLoopback(address));
@@ -155,8 +171,24 @@ impl Front {
         if self.desk.unsigned {
             warn!(%address, "signatures are not checked: whoever can reach it is the root user");
         }
-        accept::serve(Arc::new(self.desk), listener).await;
+        accept::serve(Arc::clone(&self.desk), listener).await;
         Ok(())
+    }
+
+    /// Keeps the access lists of all groups what their security groups say, until the future is
+    /// dropped. A change is told to the groups before its caller is answered; this is for whatever
+    /// prevented that, and for groups that were changed by other means.
+    pub async fn keep_access(&self) {
+        let mut due = tokio::time::interval(ACCESS_EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            for region in self.desk.context.regions.iter() {
+                if let Err(error) = access::sync(&self.desk.context, region).await {
+                    warn!(region, error = &error as &dyn std::error::Error, "comparing access");
+                }
+            }
+        }
     }
 }
 

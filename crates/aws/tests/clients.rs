@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use botocore::{bytes, oracle, parsed, text};
 use serde_json::{Value, json};
-use tanist_aws::{AccessKey, Front, FrontConfig, Identity, Settings};
+use tanist_aws::{AccessKey, Declared, Front, FrontConfig, Identity, Settings};
 use tanist_link::{Client, Secret};
 use tanist_store::{Options, SqliteStore};
 use tanist_telemetry::Series;
@@ -32,6 +32,8 @@ async fn open(unsigned: bool) -> House {
         secret: Secret::from_bytes([9; 32]),
         regions: vec!["us-east-1".to_owned()],
         zones: vec!["us-east-1a".to_owned()],
+        declared: Declared::default(),
+        declared: Declared::default(),
         settings: Settings { loopback_inside: true, port: 6379, engines: Vec::new() },
         metrics: Arc::new(Series::default()),
         unsigned,
@@ -40,7 +42,7 @@ async fn open(unsigned: bool) -> House {
     let identity = front.identity();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("it goes well");
     let address = listener.local_addr().expect("it goes well");
-    tokio::spawn(front.serve(listener));
+    tokio::spawn(async move { front.serve(listener).await });
     House { address, identity, _dir: dir }
 }
 

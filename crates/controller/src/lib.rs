@@ -31,8 +31,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, ToAgent};

@@ -7,6 +7,8 @@
 //!
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -16,6 +18,8 @@ use tanist_core::model::{
     Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
     Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
+
+pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 
 /// An error as an answer: what happened, why, and what to do now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

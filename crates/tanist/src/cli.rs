@@ -99,6 +99,12 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Access keys for AWS clients; `tanist env` prints the root one.
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// Check this host and the installation for what often goes wrong.
     Doctor,
     /// Create, break and repair a group on a throw-away installation, and report.
@@ -119,6 +125,25 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it, with its secret, once.
+    Create {
+        /// Whose it is.
+        name: String,
+        /// A file with a policy in IAM's language; everything is allowed without one.
+        #[arg(long)]
+        policy: Option<PathBuf>,
+    },
+    /// Show the keys, without their secrets.
+    List,
+    /// Take a key back, at once.
+    Revoke {
+        /// The key's id.
+        access_key_id: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Keep the endpoints' names in /etc/hosts while it runs (needs to be root).
@@ -133,6 +158,13 @@ pub(crate) struct DevArgs {
     /// The port of every endpoint.
     #[arg(long, default_value_t = 6379)]
     pub(crate) port: u16,
+    /// A file that declares networks and how clients are judged.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Take AWS requests without a signature for the root user's: whoever can reach this machine's
+    /// loopback may do everything.
+    #[arg(long)]
+    pub(crate) insecure_unsigned: bool,
     /// Seconds that all engines may take to write everything and end at `tanist down`; one that
     /// does not end by itself is killed after 30.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]

@@ -12,6 +12,7 @@ mod down;
 mod env;
 pub(crate) mod events;
 mod history;
+mod key;
 mod mover;
 mod scale;
 mod status;
@@ -42,7 +43,6 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
         }
         Command::Supervise => roles::supervise(&Layout::new(cli.data_dir)?),
         Command::Proxy => roles::proxy(&Layout::new(cli.data_dir)?),
-        Command::Env => env::env(&Layout::new(cli.data_dir)?, output),
         Command::Demo(args) => runtime()?.block_on(demo::demo(args, output)),
         command => {
             let layout = Layout::new(cli.data_dir)?;
@@ -67,6 +67,8 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             log_to_file(&layout)?;
             dev::dev(layout, &args, output).await
         }
+        Command::Env => env::env(&client, &layout, output).await,
+        Command::Key { command } => key::key(&client, command, output).await,
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
         Command::Scale(args) => scale::scale(&client, args, output).await,
@@ -93,8 +95,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             Err(spawn::become_cli(&endpoint.host, endpoint.port, &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
-        Command::Env
-        | Command::Demo(_)
+        Command::Demo(_)
         | Command::Supervise
         | Command::Proxy
         | Command::ExecEngine { .. } => unreachable!("these do not ask a running installation"),

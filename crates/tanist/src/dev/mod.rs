@@ -9,13 +9,15 @@
 //! Not here: the roles themselves.
 
 mod banner;
+mod config;
 mod engines;
+mod front;
 mod hosts_file;
 mod machine;
 mod metrics;
 mod network;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,8 +110,15 @@ pub(crate) async fn dev(layout: Layout, args: &DevArgs, output: &Output) -> Outc
 
 /// Ends everything of an installation whose `dev` does not run.
 pub(crate) async fn start_and_stop(layout: &Layout) -> Result<(), Failure> {
-    let args =
-        DevArgs { hosts: false, simulated_hosts: 6, network: None, port: 6379, stop_within: 60 };
+    let args = DevArgs {
+        hosts: false,
+        simulated_hosts: 6,
+        network: None,
+        port: 6379,
+        config: None,
+        insecure_unsigned: false,
+        stop_within: 60,
+    };
     // Not the proxy: nobody is to be served, and one that just starts would not hear of the end.
     let running = start(layout, &args, &Machine::read(), &["supervise"]).await?;
     let client = Client::new(layout.controller_socket());
@@ -181,6 +190,7 @@ async fn start(
     machine: &Machine,
     roles: &[&'static str],
 ) -> Result<Running, Failure> {
+    let declared = config::read(args.config.as_deref())?;
     layout.create()?;
     let engines = find_engines()?;
     let store = open_store(layout).await?;
@@ -192,6 +202,8 @@ async fn start(
     })?;
     let network = network::choose(layout, args.network)?;
     let hosts = simulated_hosts(args.simulated_hosts, network, machine);
+    let zones: BTreeSet<String> = hosts.iter().map(|host| host.zone.to_string()).collect();
+    let zones = zones.into_iter().collect();
     let (reports, inbox) = mpsc::channel(QUEUE);
     let mut outboxes = BTreeMap::new();
     let mut agents = JoinSet::new();
@@ -231,12 +243,27 @@ async fn start(
     };
     let wires = Agents { outboxes, inbox };
     let recorded = Arc::clone(&metrics.series);
-    let parts = Parts { config, store: AnyStore::from(store.clone()), agents: wires, metrics: recorded };
+    let parts =
+        Parts { config, store: AnyStore::from(store.clone()), agents: wires, metrics: recorded };
     let (handle, controller) = tanist_controller::run(parts)
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
     metrics.keep();
-    tokio::spawn(tanist_link::serve(listener, tanist_controller::routes(handle.clone())));
+    let front = front::open(front::Wanted {
+        layout,
+        store: &store,
+        secret,
+        region: REGION,
+        zones,
+        network,
+        port: args.port,
+        engines: &engines,
+        metrics: Arc::clone(&metrics.series),
+        config: &declared,
+        unsigned: args.insecure_unsigned,
+    });
+    let local = tanist_controller::routes(handle.clone()).merge(front.await?);
+    tokio::spawn(tanist_link::serve(listener, local));
     let mut keepers = JoinSet::new();
     for role in roles {
         keepers.spawn(spawn::keep(layout.clone(), role, handle.ending()));

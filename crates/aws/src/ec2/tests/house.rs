@@ -67,7 +67,7 @@ async fn modify(
         group.revision += 1;
     }
     if asked.expect != Some(group.revision) {
-        return refused("T415");
+        return refused("T417");
     }
     group.revision += 1;
     group.access = asked.access.unwrap();

@@ -15,6 +15,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::book::Declared;
 use crate::front::body::Budget;
 use crate::front::limits::Limits;
 use crate::front::services::Services;
@@ -61,6 +62,8 @@ pub(super) fn config(store: &SqliteStore, unsigned: bool) -> FrontConfig {
         installation: store.status().installation,
         regions: vec!["us-east-1".to_owned(), "eu-central-1".to_owned()],
         zones: vec!["us-east-1a".to_owned(), "eu-central-1a".to_owned()],
+        declared: Declared::default(),
+        declared: Declared::default(),
         settings: Settings { loopback_inside: true, port: 6379, engines: Vec::new() },
         metrics: Arc::new(Series::default()),
         unsigned,

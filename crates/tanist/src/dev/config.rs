@@ -1,0 +1,113 @@
+//! The file that `tanist dev --config` names.
+//!
+//! Invariant: what is not understood is refused with its line; nothing in the file is guessed.
+//!
+//! Not here: what the sections mean (`tanist-aws` for networks).
+
+use std::path::Path;
+
+use serde::Deserialize;
+use tanist_aws::Declared;
+
+use crate::failure::Failure;
+
+/// The largest file that is read, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// The file.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Networks that exist from the start.
+    #[serde(default)]
+    pub(crate) network: Declared,
+    /// How clients are judged.
+    #[serde(default)]
+    pub(crate) clients: Clients,
+}
+
+/// How clients are judged.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Clients {
+    /// Where clients of this machine count as being.
+    #[serde(default)]
+    pub(crate) loopback: Loopback,
+}
+
+/// Where clients with a loopback address count as being, for security groups.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Loopback {
+    /// Somewhere in the group's VPC.
+    #[default]
+    Inside,
+    /// Nowhere in particular: only a rule for their own address admits them.
+    Outside,
+}
+
+impl Loopback {
+    pub(crate) fn is_inside(self) -> bool {
+        self == Self::Inside
+    }
+}
+
+/// Reads the file; the defaults without one.
+pub(crate) fn read(path: Option<&Path>) -> Result<Config, Failure> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let shown = path.display();
+    let bad = |why: String, remedy: &str| Failure::new("T639", why, remedy).exit(2);
+    let length = std::fs::metadata(path).map(|meta| meta.len());
+    let text = match length {
+        Ok(length) if length > MOST => {
+            return Err(bad(format!("{shown} has more than {MOST} bytes"), "name another file"));
+        }
+        Ok(_) => std::fs::read_to_string(path),
+        Err(err) => Err(err),
+    };
+    let text = text.map_err(|err| bad(format!("{shown}: {err}"), "name a file that exists"))?;
+    toml::from_str(&text).map_err(|err| {
+        let line = err.span().map_or(1, |span| {
+            1 + text.get(..span.start).map_or(0, |before| before.matches('\n').count())
+        });
+        let remedy = "correct that line; docs/how-to.md shows what may stand there";
+        bad(format!("{shown}:{line}: {}", err.message()), remedy)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Config, Failure> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read(Some(file.path()))
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(read(None).unwrap(), Config::default());
+        assert_eq!(of("").unwrap(), Config::default());
+        let outside = of("[clients]\nloopback = \"outside\"\n").unwrap();
+        assert!(!outside.clients.loopback.is_inside());
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_named() {
+        let network = "[[network.subnets]]\nid = \"subnet-11111111\"\n";
+        for (text, line) in [
+            ("[clients]\n\nloopback = \"elsewhere\"\n", ":3: "),
+            ("[clients]\nlopback = \"inside\"\n", ":2: "),
+            ("[clients]\nloopback = \"inside\"\nloopback = \"inside\"\n", ":3: "),
+            ("\n[client]\n", ":2: "),
+            ("[network\n", ":1: "),
+            (network, ":1: "),
+        ] {
+            let refused = of(text).unwrap_err();
+            assert!(refused.message.contains(line), "{text:?}: {}", refused.message);
+            assert_eq!((refused.code.as_str(), refused.exit), ("T639", 2));
+        }
+        assert_eq!(read(Some(Path::new("/nowhere/tanist.toml"))).unwrap_err().exit, 2);
+    }
+}

@@ -1,0 +1,202 @@
+//! The AWS endpoint of an installation: where it listens, and what the command line asks about it.
+//!
+//! It has an address of its own in the installation's network, which never changes, and is also at
+//! 127.0.0.1 as long as nobody else is, because that is where the ecosystem looks first.
+//!
+//! Invariant: an address that is named is listened on.
+//!
+//! Not here: HTTP and the operations (`tanist-aws`).
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path as Segment, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use tanist_aws::{Declared, Front, FrontConfig, Identity, IdentityError, Settings};
+use tanist_core::model::EngineKind;
+use tanist_link::api::{AccessKey, ApiError, AwsEndpoint, CreateKey, KeyStatus};
+use tanist_link::{Client, Secret};
+use tanist_store::SqliteStore;
+use tanist_telemetry::Series;
+use tokio::net::TcpListener;
+use tracing::warn;
+
+use super::config::Config;
+use super::engines::Found;
+use crate::failure::{Failure, chain};
+use crate::layout::Layout;
+
+/// The port that the ecosystem expects.
+const PORT: u16 = 4566;
+
+/// What the endpoint is made of.
+pub(super) struct Wanted<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) store: &'a SqliteStore,
+    pub(super) secret: Secret,
+    pub(super) region: &'a str,
+    pub(super) zones: Vec<String>,
+    pub(super) network: [u8; 2],
+    /// The port of the groups' endpoints.
+    pub(super) port: u16,
+    pub(super) engines: &'a Found,
+    pub(super) metrics: Arc<Series>,
+    pub(super) config: &'a Config,
+    pub(super) unsigned: bool,
+}
+
+/// Opens the endpoint and serves it for as long as the process lives; its part of the local API.
+pub(super) async fn open(wanted: Wanted<'_>) -> Result<Router, Failure> {
+    let [a, b] = wanted.network;
+    let own = Ipv4Addr::new(a, b, 0, 254);
+    let listener = TcpListener::bind((own, PORT)).await.map_err(|err| {
+        let message = format!("the AWS endpoint {own}:{PORT} cannot be listened on: {err}");
+        Failure::new("T637", message, "end what listens there, or use another --network")
+    })?;
+    // Whoever was first has it; the other address is there in any case.
+    let common = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await.ok();
+    let engines = engines(wanted.engines).await;
+    let unsigned = wanted.unsigned;
+    let front = Front::new(FrontConfig {
+        store: wanted.store.clone().into(),
+        controller: Client::new(wanted.layout.controller_socket()),
+        secret: wanted.secret,
+        installation: wanted.store.status().installation,
+        regions: vec![wanted.region.to_owned()],
+        zones: wanted.zones,
+        declared: declared(wanted.config),
+        settings: Settings {
+            loopback_inside: wanted.config.clients.loopback.is_inside(),
+            port: wanted.port,
+            engines,
+        },
+        metrics: wanted.metrics,
+        unsigned,
+    });
+    let front = front.await.map_err(|err| {
+        Failure::caused("T638", &err, "correct the file that --config names, or see dev.log")
+    })?;
+    let endpoint = |ip: Ipv4Addr| format!("http://{ip}:{PORT}");
+    let also = common.iter().map(|_| endpoint(Ipv4Addr::LOCALHOST)).collect();
+    let desk = Desk {
+        identity: front.identity(),
+        endpoint: endpoint(own),
+        also,
+        region: wanted.region.to_owned(),
+        unsigned,
+    };
+    let front = Arc::new(front);
+    for listener in [Some(listener), common].into_iter().flatten() {
+        let front = Arc::clone(&front);
+        tokio::spawn(async move {
+            if let Err(err) = front.serve(listener).await {
+                warn!("the AWS endpoint is not served: {}", chain(&err));
+            }
+        });
+    }
+    tokio::spawn(async move { front.keep_access().await });
+    Ok(routes(desk))
+}
+
+fn declared(config: &Config) -> Declared {
+    config.network.clone()
+}
+
+/// The versions of the engines that can be used.
+async fn engines(found: &Found) -> Vec<(String, String)> {
+    let paths = found.paths();
+    let mut versions = Vec::new();
+    for (kind, program) in [(EngineKind::Redis, &paths.redis), (EngineKind::Valkey, &paths.valkey)]
+    {
+        if let Ok(version) = tanist_agent::engine_version(kind, Path::new(program)).await {
+            versions.push((kind.to_string(), version));
+        }
+    }
+    versions
+}
+
+#[derive(Clone)]
+struct Desk {
+    identity: Identity,
+    endpoint: String,
+    also: Vec<String>,
+    region: String,
+    unsigned: bool,
+}
+
+fn routes(desk: Desk) -> Router {
+    Router::new()
+        .route("/v1/aws", get(describe))
+        .route("/v1/keys", get(list).post(create))
+        .route("/v1/keys/{id}", delete(revoke))
+        .with_state(Arc::new(desk))
+}
+
+struct Refusal(StatusCode, ApiError);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, axum::Json(self.1)).into_response()
+    }
+}
+
+impl From<IdentityError> for Refusal {
+    fn from(err: IdentityError) -> Self {
+        let (status, code, remedy) = match &err {
+            IdentityError::NoSuchKey(_) => {
+                (StatusCode::NOT_FOUND, "T430", "tanist key list shows them")
+            }
+            IdentityError::IsRoot(_) => {
+                (StatusCode::CONFLICT, "T431", "revoke others; the root key stays")
+            }
+            IdentityError::Store { .. } | IdentityError::NoRoot | IdentityError::Contended => {
+                (StatusCode::SERVICE_UNAVAILABLE, "T501", "free disk space or see tanist doctor")
+            }
+            _ => (StatusCode::BAD_REQUEST, "T432", "see docs/how-to.md, access keys"),
+        };
+        Self(status, ApiError::new(code, chain(&err), remedy))
+    }
+}
+
+type Answer<T> = Result<axum::Json<T>, Refusal>;
+
+fn shown(key: tanist_aws::AccessKey) -> AccessKey {
+    AccessKey { access_key_id: key.access_key_id, secret_access_key: key.secret }
+}
+
+async fn describe(State(desk): State<Arc<Desk>>) -> Answer<AwsEndpoint> {
+    Ok(axum::Json(AwsEndpoint {
+        endpoint: desk.endpoint.clone(),
+        also: desk.also.clone(),
+        region: desk.region.clone(),
+        account: desk.identity.account().to_owned(),
+        root: shown(desk.identity.root()?),
+        unsigned: desk.unsigned,
+    }))
+}
+
+async fn list(State(desk): State<Arc<Desk>>) -> Answer<Vec<KeyStatus>> {
+    let status = |key: tanist_aws::KeySummary| KeyStatus {
+        access_key_id: key.access_key_id,
+        name: key.name,
+        arn: key.arn,
+        created_ms: key.created.as_millisecond(),
+        policy: key.policy,
+    };
+    Ok(axum::Json(desk.identity.list().into_iter().map(status).collect()))
+}
+
+async fn create(
+    State(desk): State<Arc<Desk>>,
+    axum::Json(asked): axum::Json<CreateKey>,
+) -> Answer<AccessKey> {
+    Ok(axum::Json(shown(desk.identity.create(&asked.name, asked.policy.as_deref()).await?)))
+}
+
+async fn revoke(State(desk): State<Arc<Desk>>, Segment(id): Segment<String>) -> Answer<()> {
+    Ok(axum::Json(desk.identity.revoke(&id).await?))
+}
