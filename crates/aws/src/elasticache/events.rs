@@ -184,11 +184,11 @@ mod tests {
             shown(&events, &input).len()
         };
         assert_eq!(of("replication-group", "Web"), 4);
-        assert_eq!(of("cache-cluster", "web-001"), 3);
+        assert_eq!(of("cache-cluster", "web-001"), 1);
         assert_eq!(of("cache-cluster", "web"), 0);
         assert_eq!(of("user", "web"), 0);
         let any = Structure::new().set("SourceIdentifier", "web-002");
-        assert_eq!(shown(&events, &any).len(), 2);
+        assert_eq!(shown(&events, &any).len(), 1);
     }
 
     #[test]

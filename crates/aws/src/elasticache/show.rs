@@ -237,7 +237,7 @@ mod tests {
             "<ARN>arn:aws:elasticache:us-east-1:123456789012:replicationgroup:web</ARN>",
             "<ClusterMode>disabled</ClusterMode>",
             "<TransitEncryptionEnabled>false</TransitEncryptionEnabled>",
-            "<ReplicationGroupCreateTime>2026-01-02T03:04:05Z</ReplicationGroupCreateTime>",
+            "<ReplicationGroupCreateTime>2026-01-02T03:04:05.000Z</ReplicationGroupCreateTime>",
             "<Engine>redis</Engine>",
         ] {
             assert!(xml.contains(part), "{part} in {xml}");
