@@ -18,6 +18,7 @@ use super::refusal::{Refusal, no_cluster, of_link, unavailable};
 use super::scene::{Scene, Sight};
 use super::tagging::{self, Tagged};
 use super::{create, delete, failover, tags, words};
+use crate::access::admitted;
 use crate::error::ApiError;
 use crate::groups::{ATTRIBUTE, Group, GroupRecord};
 use crate::service::{Answer, Ask, Context};
@@ -28,8 +29,8 @@ const ATTEMPTS: usize = 5;
 /// The controller's code for a group that has changed since it was read.
 const CHANGED: &str = "T415";
 
-/// Deciding about a change.
-type Deciding = fn(Scene<'_>, &Structure) -> Result<Change, Refusal>;
+/// An operation that changes one group.
+type Operation = fn(Scene<'_>, &Structure) -> Result<Change, Refusal>;
 
 /// Why a change was not carried out.
 enum Failure {
@@ -54,10 +55,11 @@ fn attribute(record: &GroupRecord) -> Result<(String, String), ApiError> {
     Ok((ATTRIBUTE.to_owned(), text))
 }
 
-/// Who may connect to a group with these security groups.
-fn access(scene: Scene<'_>, vpc: &str, security_groups: &[String]) -> Access {
-    let _ = (scene, vpc, security_groups);
-    Access::Everyone
+/// Who may connect to a group with these security groups: nobody, if it has none.
+fn access(scene: Scene<'_>, security_groups: &[String]) -> Access {
+    let (port, inside) = (scene.settings.port, scene.settings.loopback_inside);
+    let nobody = Access::Only { sources: Vec::new(), loopback: false };
+    admitted(scene.pages, security_groups, port, inside).unwrap_or(nobody)
 }
 
 /// `CreateReplicationGroup`.
@@ -66,19 +68,19 @@ pub(super) async fn create(context: &Context, ask: &Ask) -> Answer {
     let scene = sight.scene(context, ask);
     let founding = create::founding(scene, &ask.input).map_err(|no| no.answer(ask))?;
     let mut asked = founding.asked;
-    asked.access = access(scene, &founding.vpc, &founding.record.security_groups);
+    asked.access = access(scene, &founding.record.security_groups);
     asked.attributes.extend([attribute(&founding.record)?]);
     let group = context.groups.create(&asked).await.map_err(|err| of_link(ask, &err))?;
     Ok(shown(scene, &group, None))
 }
 
-/// A change of a group, decided by `decide`.
-pub(super) async fn modify(context: &Context, ask: &Ask, decide: Deciding) -> Answer {
+/// A change of a group that `operation` asks for.
+pub(super) async fn modify(context: &Context, ask: &Ask, operation: Operation) -> Answer {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let sight = Sight::of(context, ask).await?;
         let scene = sight.scene(context, ask);
-        let change = decide(scene, &ask.input).map_err(|no| no.answer(ask))?;
+        let change = operation(scene, &ask.input).map_err(|no| no.answer(ask))?;
         let heir = change.promote.as_ref().map(|node| node.as_str().to_owned());
         match apply(context, ask, scene, change).await {
             Ok(group) => return Ok(shown(scene, &group, heir.as_deref())),
@@ -95,13 +97,13 @@ async fn apply(
     scene: Scene<'_>,
     change: Change,
 ) -> Result<Group, Failure> {
-    let Change { name, mut asked, record, vpc, promote } = change;
+    let Change { name, mut asked, record, protect, promote } = change;
     let known = scene.any_group(&name);
     if known.is_none_or(|known| known.record != record) {
         let (key, text) = attribute(&record).map_err(Failure::Refused)?;
         asked.attributes.insert(key, Some(text));
     }
-    asked.access = vpc.map(|vpc| access(scene, &vpc, &record.security_groups));
+    asked.access = protect.then(|| access(scene, &record.security_groups));
     let nothing = ModifyGroup { expect: asked.expect, ..ModifyGroup::default() };
     let group = match known {
         Some(known) if asked == nothing => known.clone(),
@@ -242,3 +244,6 @@ pub(super) async fn tag(context: &Context, ask: &Ask) -> Answer {
     }
     Err(last.unwrap_or_else(|| ask.unknown()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,8 +25,6 @@ pub(super) struct Founding {
     pub(super) asked: CreateGroup,
     /// What is remembered.
     pub(super) record: GroupRecord,
-    /// The VPC that it is in.
-    pub(super) vpc: String,
 }
 
 /// `CreateReplicationGroup`.
@@ -93,7 +91,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         access: Default::default(),
         attributes: Default::default(),
     };
-    Ok(Founding { asked, record, vpc: subnets.vpc.to_owned() })
+    Ok(Founding { asked, record })
 }
 
 fn check_free(scene: Scene<'_>, name: &str) -> Result<(), Refusal> {

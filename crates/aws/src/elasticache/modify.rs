@@ -28,8 +28,8 @@ pub(super) struct Change {
     pub(super) asked: ModifyGroup,
     /// What is remembered afterwards.
     pub(super) record: GroupRecord,
-    /// The VPC whose security groups now say who may connect, if they have changed.
-    pub(super) vpc: Option<String>,
+    /// Whether other security groups say from now on who may connect.
+    pub(super) protect: bool,
     /// Who is to be the primary.
     pub(super) promote: Option<NodeId>,
 }
@@ -42,7 +42,7 @@ impl Change {
             name: group.name().to_owned(),
             asked: ModifyGroup { expect, ..ModifyGroup::default() },
             record: group.record.clone(),
-            vpc: None,
+            protect: false,
             promote: None,
         }
     }
@@ -163,7 +163,7 @@ fn protection(
     change.record.security_groups = network::security_groups(scene, subnets.vpc, ids)?;
     // A group made in another way is in the default network from now on.
     change.record.subnet_group = Some(subnets.name.to_owned());
-    change.vpc = Some(subnets.vpc.to_owned());
+    change.protect = true;
     Ok(())
 }
 
@@ -256,7 +256,7 @@ mod tests {
         let change = changed(&stage, &input());
         assert_eq!(change.record, stage.groups[0].record);
         assert_eq!(change.asked, ModifyGroup { expect: Some(7), ..ModifyGroup::default() });
-        assert_eq!((change.vpc, change.promote), (None, None));
+        assert_eq!((change.protect, change.promote), (false, None));
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
         let own = stage.default_security_group("vpc-2");
         let change = changed(&stage, &input().list("SecurityGroupIds", [own.as_str()]));
         assert_eq!(change.record.security_groups, [own]);
-        assert_eq!(change.vpc.as_deref(), Some("vpc-2"));
+        assert!(change.protect);
         let other = stage.default_security_group("vpc-1");
         let bad = input().list("SecurityGroupIds", [other.as_str()]);
         assert_eq!(code(&stage, &bad), "InvalidParameterCombination");

@@ -153,8 +153,8 @@ mod tests {
         let (own, other) =
             (stage.default_security_group("vpc-2"), stage.default_security_group("vpc-1"));
         let chosen = |ids: &[&str]| security_groups(stage.scene(), "vpc-2", ids.iter().copied());
-        assert_eq!(chosen(&[]).unwrap(), [own.clone()]);
-        assert_eq!(chosen(&[&own, &own]).unwrap(), [own.clone()]);
+        assert_eq!(chosen(&[]).unwrap(), [own.as_str()]);
+        assert_eq!(chosen(&[&own, &own]).unwrap(), [own.as_str()]);
         assert_eq!(chosen(&["sg-none"]).unwrap_err().code, "InvalidParameterValue");
         assert_eq!(chosen(&[&own, &other]).unwrap_err().code, "InvalidParameterCombination");
     }
