@@ -180,9 +180,13 @@ impl Plot {
         let text = format!("Failover from primary node {primary} to replica node {node} completed");
         teller.of_cluster(&primary, text.clone());
         teller.of_group(text);
-        self.recovering.entry(primary).or_insert(false);
         // Whatever was wrong with the heir does not matter any more.
         self.recovering.remove(node);
+        self.recovering.entry(primary.clone()).or_insert(false);
+        // One that was well follows its heir from the first byte: nothing else is told of it.
+        if in_sync(&teller.event.text).any(|other| other == primary) {
+            self.recovered(teller, &primary);
+        }
     }
 
     fn joined(
@@ -235,6 +239,12 @@ impl Plot {
         teller.of_group(format!("Replication group {} deleted", teller.group));
         *self = Self::default();
     }
+}
+
+/// The nodes that have all that the primary has, which an event says was chosen.
+fn in_sync(text: &str) -> impl Iterator<Item = &str> {
+    let list = text.rsplit_once("in sync with it: ").map_or("", |(_, list)| list);
+    list.split(", ")
 }
 
 #[cfg(test)]

@@ -39,8 +39,13 @@ impl Log {
     }
 
     fn chosen(&mut self, node: &str) {
-        let node = NodeId::new(node);
-        self.happened(&EventKind::PrimaryChosen { node, offset: Offset(1), in_sync: Vec::new() });
+        self.chosen_with(node, &[]);
+    }
+
+    fn chosen_with(&mut self, node: &str, in_sync: &[&str]) {
+        let (node, offset) = (NodeId::new(node), Offset(1));
+        let in_sync = in_sync.iter().map(NodeId::new).collect();
+        self.happened(&EventKind::PrimaryChosen { node, offset, in_sync });
     }
 
     fn vacated(&mut self, node: &str, cause: Cause) {
@@ -96,6 +101,24 @@ fn a_test_failover_is_told_in_the_services_order_and_words() {
              completed",
             "replication-group web: Failover from primary node web-001 to replica node web-002 \
              completed",
+            "cache-cluster web-001: Recovering cache nodes 0001",
+            "cache-cluster web-001: Finished recovery for cache nodes 0001",
+        ]
+    );
+}
+
+#[test]
+fn a_primary_that_was_well_is_recovered_as_soon_as_its_heir_is_chosen() {
+    let mut log = Log::founded();
+    let before = log.told(0).len();
+    log.vacated("web-001", Cause::Failover);
+    log.chosen_with("web-003", &["web-001", "web-002"]);
+    log.attached_and_in_sync("web-002");
+    let told = log.told(before);
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(
+        told[3..],
+        [
             "cache-cluster web-001: Recovering cache nodes 0001",
             "cache-cluster web-001: Finished recovery for cache nodes 0001",
         ]
