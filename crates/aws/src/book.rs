@@ -31,12 +31,13 @@ use crate::wire::Protocol;
 pub use declared::{
     Declared, DeclaredError, DeclaredGroup, DeclaredRule, DeclaredSubnet, DeclaredVpc,
 };
+#[cfg(test)]
+pub(crate) use ground::lay_region;
 pub(crate) use ground::{DEFAULT_GROUP, NewSubnet, NewVpc, all_traffic, anywhere};
 pub(crate) use ground::{lay_subnet, lay_vpc};
 pub(crate) use ids::Ids;
 pub(crate) use pages::Pages;
 pub(crate) use records::*;
-pub(crate) use shelf::Shelf;
 
 /// Most records of one region; each kind has a lower limit of its own.
 const MAX_RECORDS: usize = 50_000;

@@ -240,4 +240,4 @@ fn told(ask: &Ask, error: BookError) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -120,7 +120,7 @@ pub(crate) fn lay_subnet(pages: &mut Pages, ids: &mut Ids, new: NewSubnet<'_>) {
 }
 
 /// Makes a region's default VPC: a subnet in each zone, and a way out.
-pub(super) fn lay_region<'z>(
+pub(crate) fn lay_region<'z>(
     pages: &mut Pages,
     ids: &mut Ids,
     zones: impl Iterator<Item = &'z str>,

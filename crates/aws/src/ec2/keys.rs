@@ -47,7 +47,7 @@ impl FreshKey {
         Self::of_bits(BITS)
     }
 
-    fn of_bits(bits: u32) -> Self {
+    pub(super) fn of_bits(bits: u32) -> Self {
         let key = rsa::Key::draw(bits, &mut rand::rng());
         Self {
             private_pem: encode::pem(&key),
