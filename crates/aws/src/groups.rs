@@ -149,11 +149,14 @@ impl Groups {
         self.act(name, "switchover", asked).await
     }
 
-    /// Every event that is kept, oldest first.
+    /// Every event of a region that is kept, oldest first; none of a region without hosts.
     ///
     /// # Errors
     /// As [`Groups::status`].
-    pub(crate) async fn events(&self) -> Result<Vec<EventRecord>, LinkError> {
+    pub(crate) async fn events_in(&self, region: &str) -> Result<Vec<EventRecord>, LinkError> {
+        if self.status().await?.region != region {
+            return Ok(Vec::new());
+        }
         self.client.get("/v1/events").await
     }
 

@@ -113,9 +113,9 @@ pub(super) fn bytes(name: &str) -> Result<u64, Refusal> {
         return Err(bad_combination(message));
     }
     let known = TYPES.iter().find(|(known, _)| *known == name);
-    known.map(|(_, bytes)| *bytes).ok_or_else(|| {
-        bad_value(format_args!("{name} is not a valid cache node type."))
-    })
+    known
+        .map(|(_, bytes)| *bytes)
+        .ok_or_else(|| bad_value(format_args!("{name} is not a valid cache node type.")))
 }
 
 /// The type in whose name a group with so much memory is shown: the smallest that is large enough.

@@ -79,8 +79,7 @@ mod tests {
         now.insert(0, ("000a".to_owned(), 99));
         let (second, marker) = page("Describe", &input(20, marker.as_deref()), now).unwrap();
         assert_eq!(second, (20..40).collect::<Vec<_>>());
-        let (last, marker) =
-            page("Describe", &input(20, marker.as_deref()), names(0..50)).unwrap();
+        let (last, marker) = page("Describe", &input(20, marker.as_deref()), names(0..50)).unwrap();
         assert_eq!(last, (40..50).collect::<Vec<_>>());
         assert_eq!(marker, None);
     }

@@ -1,0 +1,92 @@
+//! What a request is about, as ARNs, for the policies of its caller.
+//!
+//! Invariant: a request that names something is judged by its name, in the spelling in which it is
+//! stored; one that names nothing, by all there is of the kind.
+//!
+//! Not here: judging (`crate::identity`).
+
+use super::describe::named;
+use crate::service::{Ask, Context};
+use crate::value::Structure;
+
+/// Members of inputs, and the kind of thing that they name.
+const NAMES: [(&str, &str); 8] = [
+    ("ReplicationGroupId", "replicationgroup"),
+    ("CacheClusterId", "cluster"),
+    ("CacheSubnetGroupName", "subnetgroup"),
+    ("CacheParameterGroupName", "parametergroup"),
+    ("SnapshotName", "snapshot"),
+    ("UserId", "user"),
+    ("UserGroupId", "usergroup"),
+    ("GlobalReplicationGroupId", "globalreplicationgroup"),
+];
+
+/// Operations that list all of a kind if nothing is named.
+const LISTS: [(&str, &str); 8] = [
+    ("DescribeReplicationGroups", "replicationgroup"),
+    ("DescribeCacheClusters", "cluster"),
+    ("DescribeCacheSubnetGroups", "subnetgroup"),
+    ("DescribeCacheParameterGroups", "parametergroup"),
+    ("DescribeSnapshots", "snapshot"),
+    ("DescribeUsers", "user"),
+    ("DescribeUserGroups", "usergroup"),
+    ("DescribeGlobalReplicationGroups", "globalreplicationgroup"),
+];
+
+/// What a request is about.
+pub(crate) fn resources(context: &Context, ask: &Ask) -> Vec<String> {
+    let arn = |kind: &str, name: &str| {
+        let resource = format!("{kind}:{name}");
+        // A global replication group is of no region.
+        let region = if kind == "globalreplicationgroup" { "" } else { &ask.region };
+        context.arn("elasticache", region, &resource)
+    };
+    of(ask.operation.name, &ask.input, arn)
+}
+
+fn of(operation: &str, input: &Structure, arn: impl Fn(&str, &str) -> String) -> Vec<String> {
+    if let Some(resource) = named(input, "ResourceName") {
+        return vec![resource.to_owned()];
+    }
+    let named = NAMES.iter().filter_map(|(member, kind)| {
+        named(input, member).map(|name| arn(kind, &name.to_ascii_lowercase()))
+    });
+    let mut all: Vec<String> = named.collect();
+    if all.is_empty() {
+        let list = LISTS.iter().find(|(known, _)| *known == operation);
+        all.push(list.map_or_else(|| "*".to_owned(), |(_, kind)| arn(kind, "*")));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(operation: &str, input: &Structure) -> Vec<String> {
+        of(operation, input, |kind, name| format!("{kind}:{name}"))
+    }
+
+    #[test]
+    fn everything_that_is_named_is_judged() {
+        let input = Structure::new()
+            .set("ReplicationGroupId", "Web")
+            .set("CacheSubnetGroupName", "practice")
+            .set("CacheParameterGroupName", "default.redis7");
+        assert_eq!(
+            about("CreateReplicationGroup", &input),
+            ["replicationgroup:web", "subnetgroup:practice", "parametergroup:default.redis7"]
+        );
+        let arn = "arn:aws:elasticache:us-east-1:1:cluster:web-001";
+        let input = Structure::new().set("ResourceName", arn);
+        assert_eq!(about("ListTagsForResource", &input), [arn]);
+    }
+
+    #[test]
+    fn a_list_of_all_is_judged_by_all() {
+        let none = Structure::new();
+        assert_eq!(about("DescribeReplicationGroups", &none), ["replicationgroup:*"]);
+        assert_eq!(about("DescribeEvents", &none), ["*"]);
+        assert_eq!(about("DescribeCacheEngineVersions", &none), ["*"]);
+    }
+}
