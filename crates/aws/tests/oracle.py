@@ -3,8 +3,8 @@
     oracle.py sign SEED COUNT      requests that botocore signed, one JSON object on each line
     oracle.py inputs SEED COUNT    COUNT random requests of every operation, and what they mean
     oracle.py outputs SEED COUNT   COUNT random answers of every operation
-    oracle.py ask                  reads operations and parameters; writes their requests
     oracle.py parse                reads answers as they went over the wire; says what is wrong
+    oracle.py ask                  reads operations and parameters; writes their requests
 
 Times are milliseconds since 1970 here; bytes of bodies are in hexadecimal.
 """
@@ -314,10 +314,10 @@ def sign(seed, count):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "ask":
-        ask()
-    elif sys.argv[1] == "parse":
+    if sys.argv[1] == "parse":
         parse()
+    elif sys.argv[1] == "ask":
+        ask()
     else:
         seed, count = int(sys.argv[2]), int(sys.argv[3])
         {"sign": sign, "inputs": inputs, "outputs": outputs}[sys.argv[1]](seed, count)
