@@ -104,7 +104,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tanist_core::model::{Durability, EngineKind, HostId, Limits, ShardKey};
+    use tanist_core::model::{Access, Durability, EngineKind, HostId, Limits, ShardKey};
     use tanist_link::api::CreateGroup;
     use tanist_link::{Duplex, accept};
     use tanist_store::{AnyStore, Options, SqliteStore};
