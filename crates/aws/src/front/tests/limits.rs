@@ -167,7 +167,7 @@ async fn a_client_that_does_not_read_is_ended() {
     for _ in 0..8 {
         wire.send_what_goes(&bytes).await;
     }
-    let (reader, mut writer) = wire.split();
+    let (_unread, mut writer) = wire.split();
     // It is noticed without reading: the other side resets the connection at last.
     let noticed = async {
         while tokio::io::AsyncWriteExt::write_all(&mut writer, b"\r\n").await.is_ok() {
@@ -176,12 +176,13 @@ async fn a_client_that_does_not_read_is_ended() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("it is ended");
-    drop(reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_makes_room_for_a_new_one() {
-    let house = open(limited(|limits| limits.connections = 4)).await;
+    let forever = Duration::from_secs(600);
+    let limits = Limits { connections: 4, idle: forever, ..Limits::DEFAULT };
+    let house = open(Plan { limits, ..Plan::default() }).await;
     let mut idle = Vec::new();
     for _ in 0..4 {
         let mut wire = Wire::open(&house).await;
@@ -189,7 +190,8 @@ async fn an_idle_connection_makes_room_for_a_new_one() {
         wire.next().await.unwrap();
         idle.push(wire);
     }
-    works(&house).await;
+    let soon = tokio::time::timeout(Duration::from_secs(20), works(&house)).await;
+    soon.expect("there is room");
     // The one that was idle for the longest time had to go.
     assert!(idle[0].next().await.is_none());
     idle[3].send(&Draft::who_am_i().bytes()).await;
@@ -222,6 +224,23 @@ async fn all_bodies_together_have_a_limit() {
     drop(holding);
     until(&house, |left| left == ALL).await;
     ask(&house, &large).await.is(403, "MissingAuthenticationToken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_at_work_does_not_hold_its_requests_body() {
+    let services = serving(|_, _| Box::pin(std::future::pending()));
+    let house = open(Plan { services, unsigned: true, ..Plan::default() }).await;
+    let mut body = format!("{}&Padding=", super::kit::WHO_AM_I).into_bytes();
+    body.resize(900_000, b'a');
+    let mut wire = Wire::open(&house).await;
+    let head = Draft::who_am_i().head();
+    wire.send(format!("{head}content-length: 900000\r\n\r\n").as_bytes()).await;
+    let (most, rest) = body.split_at(800_000);
+    wire.send(most).await;
+    let all = Limits::DEFAULT.all_bodies_bytes;
+    until(&house, |left| left <= all - 800_000).await;
+    wire.send(rest).await;
+    until(&house, |left| left == all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
