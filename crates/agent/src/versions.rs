@@ -131,7 +131,9 @@ mod tests {
         let redis = Path::new("/usr/bin/redis-server");
         let valkey = Path::new("/usr/bin/valkey-server");
         assert!(versions.check(EngineKind::Redis, redis).await.is_ok_and(|v| v.starts_with("7.")));
-        assert!(versions.check(EngineKind::Valkey, valkey).await.is_ok_and(|v| v.starts_with("8.")));
+        assert!(
+            versions.check(EngineKind::Valkey, valkey).await.is_ok_and(|v| v.starts_with("8."))
+        );
         assert!(versions.check(EngineKind::Redis, valkey).await.is_err());
         let missing = versions.check(EngineKind::Redis, Path::new("/nowhere/redis-server")).await;
         assert!(missing.unwrap_err().contains("install Redis 7.0"));

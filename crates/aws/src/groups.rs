@@ -23,7 +23,7 @@ pub(crate) use record::{ATTRIBUTE, GroupRecord};
 
 /// The local API.
 #[derive(Debug, Clone)]
-pub struct Groups {
+pub(crate) struct Groups {
     /// How it is reached.
     pub client: Client,
 }

@@ -33,7 +33,6 @@ async fn open(unsigned: bool) -> House {
         regions: vec!["us-east-1".to_owned()],
         zones: vec!["us-east-1a".to_owned()],
         declared: Declared::default(),
-        declared: Declared::default(),
         settings: Settings { loopback_inside: true, port: 6379, engines: Vec::new() },
         metrics: Arc::new(Series::default()),
         unsigned,

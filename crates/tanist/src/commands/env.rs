@@ -23,7 +23,9 @@ pub(crate) async fn env(client: &Client, layout: &Layout, output: &Output) -> Ou
             ("AWS_ACCESS_KEY_ID", aws.root.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", aws.root.secret_access_key),
         ]),
-        Err(err) => tracing::debug!(err = &err as &dyn std::error::Error, "asking for the endpoint"),
+        Err(err) => {
+            tracing::debug!(err = &err as &dyn std::error::Error, "asking for the endpoint")
+        }
     }
     if output.is_json() {
         let all: serde_json::Map<String, serde_json::Value> =

@@ -95,10 +95,9 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             Err(spawn::become_cli(&endpoint.host, endpoint.port, &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
-        Command::Demo(_)
-        | Command::Supervise
-        | Command::Proxy
-        | Command::ExecEngine { .. } => unreachable!("these do not ask a running installation"),
+        Command::Demo(_) | Command::Supervise | Command::Proxy | Command::ExecEngine { .. } => {
+            unreachable!("these do not ask a running installation")
+        }
     }
 }
 
