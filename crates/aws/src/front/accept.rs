@@ -55,7 +55,7 @@ pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener) {
         match accepted {
             Ok((stream, source)) => {
                 while connections.len() >= desk.limits.connections {
-                    // The one that has been idle for the longest time makes room.
+                    // The first that became idle makes room: it has waited here for the longest time.
                     crowded.notify_one();
                     connections.join_next().await.into_iter().for_each(note);
                 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// The limits of a front door.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    /// Connections at one time. A further one waits in the kernel until one has ended; those that
-    /// are idle for the longest time are ended for it.
+    /// Connections at one time. A further one waits in the kernel until one has ended; one that
+    /// has nothing to do, the first to have become idle, is ended for it.
     pub(crate) connections: usize,
     /// Bytes of a request's first line and header fields.
     pub(crate) head_bytes: usize,
