@@ -63,6 +63,12 @@ find_missing() {
     need etcd etcd-server "the store of a control plane of several machines"
     need nft nftables "cuts networks in the tests"
     need ip iproute2 "makes the network namespaces of the tests"
+    # Version 2 beside version 1, which the clients of tests/requirements.txt bring along.
+    if [ ! -x /usr/bin/aws ]; then
+        packages="$packages awscli"
+        reasons="$reasons
+    awscli: one of the clients that the tests drive Tanist with"
+    fi
     if ! venv_is_ready && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
         packages="$packages python3-venv"
         reasons="$reasons

@@ -116,6 +116,7 @@ fn replayed_on(document: &Document, engine: &str) -> (Installation, Vec<Verdict>
     }
     variables.extend(document.variables.clone());
     variables.insert("ENGINE".to_owned(), engine.to_owned());
+    variables.insert("PATH".to_owned(), path(engine));
     if let Some(group) = &document.group {
         let replicas = group.replicas.to_string();
         let made = installation.create(&group.name, &["--engine", engine, "--replicas", &replicas]);
@@ -130,4 +131,13 @@ fn replayed_on(document: &Document, engine: &str) -> (Installation, Vec<Verdict>
     let verdicts = replay(document, engine, &mut session);
     drop(session);
     (installation, verdicts)
+}
+
+/// Both versions of the AWS CLI: Debian's, which is version 2, on valkey; on redis that of
+/// `tests/requirements.txt`, which is version 1.
+fn path(engine: &str) -> String {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin");
+    let first = if engine == "valkey" { "/usr/bin".into() } else { own };
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{path}", first.display())
 }

@@ -13,6 +13,7 @@ use crate::{call, runtime, web};
 crate::on_both_engines!(
     replicas_come_and_go_while_a_client_writes,
     a_named_replica_leaves_and_a_new_one_goes_where_it_is_wanted,
+    a_new_memory_limit_is_the_engines_own_without_a_restart,
     what_cannot_be_is_refused_and_changes_nothing,
 );
 
@@ -67,6 +68,22 @@ fn a_named_replica_leaves_and_a_new_one_goes_where_it_is_wanted(engine: &str) {
     assert_eq!(back.zone, primary.zone, "{engine}");
     let status = installation.tanist(&["status", "web"]).ok();
     assert!(!status.contains("ZoneSpreadBroken"), "{engine}: {status}");
+}
+
+fn a_new_memory_limit_is_the_engines_own_without_a_restart(engine: &str) {
+    let installation = web(engine, &["--replicas", "1"]);
+    let pids = |nodes: Vec<NodeStatus>| nodes.iter().map(|node| node.pid).collect::<Vec<_>>();
+    let before = pids(nodes(&installation));
+    installation.tanist(&["scale", "web", "--memory", "96mb"]).ok();
+    assert_eq!(pids(nodes(&installation)), before, "{engine}");
+    runtime().block_on(async {
+        for node in nodes(&installation) {
+            let mut connection = installation.engine(&node).await;
+            let limit = call(&mut connection, &["CONFIG", "GET", "maxmemory"]).await;
+            let limit = limit.as_array().and_then(|pair| pair.get(1)?.as_str().map(str::to_owned));
+            assert_eq!(limit.as_deref(), Some("100663296"), "{engine}: {}", node.node);
+        }
+    });
 }
 
 fn what_cannot_be_is_refused_and_changes_nothing(engine: &str) {

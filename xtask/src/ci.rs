@@ -17,10 +17,11 @@ const SKIPPED: &str = "TANIST_SKIPPED";
 
 type Step = fn() -> ExitCode;
 
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 8] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("tidy", tidy::run),
+    ("models", models),
     ("build", build),
     ("tests", tests),
     ("simulation", simulation),
@@ -50,6 +51,11 @@ fn fmt() -> ExitCode {
 
 fn clippy() -> ExitCode {
     status(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// What is generated from botocore is what botocore says now.
+fn models() -> ExitCode {
+    crate::models::run(true)
 }
 
 /// The stories drive the binary, which no test target builds for them.

@@ -87,8 +87,13 @@ const RULES: [Rule; 11] = [
     },
     Rule {
         words: &[&[".txn("]],
-        // book.rs: records of networks are facts of their own, which no decision is made of.
-        place: Place::Only(&["tanist-store", "tanist-controller", "crates/aws/src/book.rs"]),
+        // Records of networks and access keys are facts of their own, which no decision is made of.
+        place: Place::Only(&[
+            "tanist-store",
+            "tanist-controller",
+            "crates/aws/src/book.rs",
+            "crates/aws/src/identity.rs",
+        ]),
         why: "a decision is committed by compare-and-set in one place",
         fix: "write through the store's own operations",
     },

@@ -389,6 +389,7 @@ mod tests {
             offset: Offset(offset),
             health: Health::Writable,
             memory_bytes: 0,
+            memory_limit: None,
             fork_error: None,
         }
     }

@@ -11,6 +11,7 @@
 
 mod access;
 mod book;
+mod client;
 mod cloudwatch;
 mod ec2;
 mod elasticache;
@@ -28,6 +29,7 @@ pub mod wire;
 
 pub use book::{Book, BookError, Declared, DeclaredError};
 pub use book::{DeclaredGroup, DeclaredRule, DeclaredSubnet, DeclaredVpc};
+pub use client::{CallError, QueryClient};
 pub use front::{Front, FrontConfig, FrontError};
 pub use identity::{
     AccessKey, Identity, IdentityError, KeySummary, MAX_KEYS, MAX_NAME_CHARS, MAX_PATTERNS,

@@ -14,6 +14,7 @@
 mod backoff;
 mod canonical;
 mod claim;
+mod sign;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -33,6 +34,7 @@ use claim::Claim;
 pub use backoff::{FREE_FAILURES, LONGEST_PAUSE, MAX_REMEMBERED};
 pub use claim::{MAX_EXPIRES, claimed_service};
 pub(crate) use claim::{Scope, claimed_scope};
+pub use sign::Signer;
 
 /// How far a client's clock may be from ours.
 pub const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);

@@ -291,7 +291,7 @@ impl Asked {
                 let of = (0..NODES as u8).find(|node| address(*node) == *primary).unwrap_or(0);
                 Act::Follow { run, seq, of, lanes: lane_bits(lanes) }
             }
-            Action::Remove => Act::Other,
+            Action::Configure { .. } | Action::Remove => Act::Other,
         };
         Self { node: node_of(&order.node), rev: low(order.rev.0), epoch: low(order.epoch.0), act }
     }
@@ -354,6 +354,7 @@ fn engine(node: u8, own: u8, probe: &Probe, attached: &[Option<Attachment>; NODE
         offset: Offset(u64::from(probe.offset)),
         health,
         memory_bytes: 0,
+        memory_limit: None,
         fork_error: None,
     }
 }

@@ -7,7 +7,7 @@
 use tanist_core::decide::Plan;
 use tanist_core::model::{
     Cause, EngineSeen, Instant, Member, NodeId, NodeReport, ProblemKind, Process, RoleSeen,
-    Severity, ShardTopology, Stall,
+    Severity, ShardTopology, Stall, Tag,
 };
 use tanist_link::api::{
     EndpointStatus, GroupStatus, HostStatus, NodeStatus, ProxyStatus, ShardStatus, Status,
@@ -120,10 +120,15 @@ impl Controller {
         let serious = |plan: &Plan| {
             plan.problems.iter().any(|problem| problem.kind.severity() == Severity::Error)
         };
+        let asked = spec.requests.get(&shard.shard).is_some_and(|r| r.id > shard.request_done);
+        let staying = shard.members.values().filter(|member| !member.leaving).count();
+        let resizing = staying != spec.nodes_per_shard() || staying != shard.members.len();
         if plan.is_some_and(serious) {
             Word::Unavailable
         } else if first {
             Word::Creating
+        } else if asked || resizing {
+            Word::Modifying
         } else if whole {
             Word::Available
         } else {
@@ -145,6 +150,7 @@ impl Controller {
                 .iter()
                 .filter(|(proxy, _)| self.proxies.get(*proxy).is_some_and(|session| session.up))
         };
+        let said = || proxies().filter_map(|(_, said)| said.get(&key));
         let leader = shard.primary().and_then(|run| self.engine(shard, &run.node));
         let nodes = shard.members.iter().map(|(node, member)| {
             let name = self.config.names.node(spec, node);
@@ -165,7 +171,9 @@ impl Controller {
             problems: plan.map(|plan| plan.problems.clone()).unwrap_or_default(),
             waits: plan.map(|plan| plan.waits.clone()).unwrap_or_default(),
             released: proxies().map(|(_, said)| said.get(&key)?.released).min().flatten(),
-            held: proxies().filter_map(|(_, said)| said.get(&key)).map(|shard| shard.held).sum(),
+            held: said().map(|shard| shard.held).sum(),
+            turned_away: said().map(|shard| shard.turned_away).sum(),
+            last_turned_away: said().filter_map(|shard| shard.last_turned_away).next(),
         }
     }
 
@@ -195,7 +203,9 @@ impl Controller {
             pid: self.observer.pids.get(node).copied(),
             offset: engine.map(|engine| engine.offset),
             lag_bytes,
+            lag_ms: leader.zip(member.attach.as_ref()).and_then(|(leader, tag)| lag(leader, tag)),
             memory_bytes: engine.map(|engine| engine.memory_bytes),
+            memory_limit: engine.and_then(|engine| engine.memory_limit),
         }
     }
 
@@ -245,11 +255,20 @@ impl Controller {
     }
 }
 
+/// For how long the primary has been ahead of an attachment, in milliseconds.
+fn lag(leader: &EngineSeen, tag: &Tag) -> Option<u64> {
+    let RoleSeen::Primary { replicas } = &leader.role else { return None };
+    let wire = tag.to_string();
+    let seen = replicas.iter().find(|replica| replica.tag == wire)?;
+    u64::try_from(seen.behind.as_millis()).ok()
+}
+
 /// A group's status in one word; the later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
     Available,
     Degraded,
+    Modifying,
     Creating,
     Unavailable,
     Deleting,
@@ -260,6 +279,7 @@ impl Word {
         match self {
             Self::Available => "available",
             Self::Degraded => "degraded",
+            Self::Modifying => "modifying",
             Self::Creating => "creating",
             Self::Unavailable => "unavailable",
             Self::Deleting => "deleting",

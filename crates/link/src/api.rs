@@ -11,7 +11,7 @@ mod keys;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
@@ -278,6 +278,12 @@ pub struct ShardStatus {
     pub released: Option<Epoch>,
     /// Requests held by the proxies now.
     pub held: u64,
+    /// Clients that the proxies turned away because the group does not admit them.
+    #[serde(default)]
+    pub turned_away: u64,
+    /// The address of one of the latest of them.
+    #[serde(default)]
+    pub last_turned_away: Option<IpAddr>,
 }
 
 /// A node.
@@ -301,8 +307,14 @@ pub struct NodeStatus {
     pub offset: Option<Offset>,
     /// Bytes behind the primary.
     pub lag_bytes: Option<u64>,
+    /// For how long the primary has been ahead of it, in milliseconds.
+    #[serde(default)]
+    pub lag_ms: Option<u64>,
     /// Memory that its data uses, in bytes.
     pub memory_bytes: Option<u64>,
+    /// Its limit on that, as the engine says, in bytes.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
 }
 
 /// `GET /v1/events` and the stream `GET /v1/events/follow`.

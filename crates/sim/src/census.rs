@@ -11,7 +11,8 @@ use tanist_core::decide::Plan;
 use tanist_core::model::{ProblemKind, WaitKind};
 
 /// Every action's name, as `Action::name` gives it.
-const ACTIONS: [&str; 7] = ["Start", "Fence", "Freeze", "Promote", "Admit", "Follow", "Remove"];
+const ACTIONS: [&str; 8] =
+    ["Start", "Fence", "Freeze", "Promote", "Admit", "Follow", "Configure", "Remove"];
 
 /// Every event's name, as `EventKind::name` gives it.
 const EVENTS: [&str; 13] = [

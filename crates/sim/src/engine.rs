@@ -73,6 +73,8 @@ pub(crate) struct Proc {
     pub(crate) health: Option<Health>,
     /// It can start no child process, and so give nobody a full copy.
     pub(crate) cannot_fork: bool,
+    /// What it was started or configured with, in bytes.
+    pub(crate) memory_limit: u64,
     /// Replication users by attachment number.
     pub(crate) tags: BTreeMap<u64, Rc<str>>,
     /// Proxies that have a lane user.
@@ -205,6 +207,7 @@ impl World {
             touched: as_primary,
             health: None,
             cannot_fork: false,
+            memory_limit: 0,
             tags: BTreeMap::new(),
             lane_users: BTreeSet::new(),
             epoch: 0,

@@ -31,7 +31,11 @@ impl World {
     pub(crate) fn carry_out(&mut self, host: usize, node: usize, order: Order, attempt: u32) {
         self.census.action(order.action.name());
         match &order.action {
-            Action::Start { address, data, .. } => self.start(host, node, *address, *data),
+            Action::Start { address, data, memory_bytes, .. } => {
+                self.start(host, node, *address, *data);
+                self.configure(host, node, *memory_bytes);
+            }
+            Action::Configure { memory_bytes } => self.configure(host, node, *memory_bytes),
             Action::Fence { was_primary, drain_to } => {
                 let (was_primary, drain_to) = (*was_primary, *drain_to);
                 if let Some(wait) = self.fence(host, node, &order, was_primary, drain_to, attempt) {
@@ -53,6 +57,14 @@ impl World {
         }
         self.release_queue(host, node, &order);
         self.report_soon(host);
+    }
+
+    fn configure(&mut self, host: usize, node: usize, memory_bytes: u64) {
+        if let Some(proc) = self.slot(host, node).proc
+            && self.procs[proc].responsive()
+        {
+            self.procs[proc].memory_limit = memory_bytes;
+        }
     }
 
     fn start(&mut self, host: usize, node: usize, at: std::net::SocketAddr, data: DataOnStart) {

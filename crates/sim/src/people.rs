@@ -27,7 +27,11 @@ impl World {
             }
             Kind::MoreReplicas => {
                 let more = (self.spec.replicas + 1).min(4);
-                self.respecify(|spec| spec.replicas = more);
+                // Nobody wants a byte less; but that every node has to be told does no harm either.
+                self.respecify(|spec| {
+                    spec.replicas = more;
+                    spec.memory_bytes -= 1;
+                });
                 true
             }
             Kind::FewerReplicas => {

@@ -97,6 +97,7 @@ impl World {
             offset: Offset(engine.pos.off),
             health: health(engine),
             memory_bytes: 1 << 20,
+            memory_limit: Some(engine.memory_limit),
             fork_error: engine.cannot_fork.then(|| "Cannot allocate memory".to_owned()),
         }
     }

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Down,
     /// Create a replication group and wait until it is available.
     Create(CreateArgs),
-    /// Change how many replicas a group has, and wait until they are in sync or gone.
+    /// Change how many replicas a group has, or how much memory, and wait until it is so.
     Scale(ScaleArgs),
     /// Delete a replication group and its data.
     Delete {
@@ -176,8 +176,11 @@ pub(crate) struct ScaleArgs {
     /// The group.
     pub(crate) group: String,
     /// Replicas beside the primary.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=5))]
-    pub(crate) replicas: u8,
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=5), required_unless_present = "memory")]
+    pub(crate) replicas: Option<u8>,
+    /// Memory limit of each node, such as 512mb or 2gb.
+    #[arg(long, value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
     /// The zone of each added replica, in order [default: Tanist's choice].
     #[arg(long = "zone")]
     pub(crate) zones: Vec<String>,

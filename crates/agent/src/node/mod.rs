@@ -253,6 +253,7 @@ impl Node {
             Action::Follow { tag, primary, base, lanes } => {
                 self.follow(&order, tag, *primary, base.as_ref(), lanes).await
             }
+            Action::Configure { memory_bytes } => self.configure(*memory_bytes).await,
             Action::Remove => {
                 self.remove().await;
                 Ok(())

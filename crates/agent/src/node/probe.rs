@@ -108,6 +108,7 @@ impl Lag {
 struct Slow {
     asked: Option<Instant>,
     memory_bytes: u64,
+    memory_limit: Option<u64>,
     /// Writes refused for lack of memory, since the engine started.
     refused: Option<u64>,
     /// Some were in the last interval.
@@ -205,6 +206,7 @@ impl Probe {
             streams: &self.streams,
             behind: &|acked| self.lag.meter.behind(clock(now), acked),
             memory_bytes: self.slow.memory_bytes,
+            memory_limit: self.slow.memory_limit,
             out_of_memory: self.slow.out_of_memory,
             fork_error: self.forks.failed().map(str::to_owned),
         });
@@ -223,6 +225,7 @@ impl Slow {
 
     fn note(&mut self, reading: &Reading) {
         self.memory_bytes = reading.memory_bytes.unwrap_or(self.memory_bytes);
+        self.memory_limit = reading.memory_limit.or(self.memory_limit);
         let refused = reading.refused.unwrap_or(0);
         self.out_of_memory = self.refused.is_some_and(|before| refused > before);
         self.refused = Some(refused);

@@ -18,6 +18,17 @@ use crate::acl::Users;
 use crate::record::AppliedAs;
 
 impl Node {
+    /// Gives the engine settings that were asked for after it was started.
+    pub(super) async fn configure(&mut self, memory_bytes: u64) -> Result<(), Failure> {
+        if !self.known().await {
+            return Err(Failure::Superseded);
+        }
+        self.greet(CALM_DEADLINE).await?;
+        let limit = memory_bytes.to_string();
+        let set = Command::new("CONFIG").arg("SET").args(["maxmemory", limit.as_str()]);
+        self.make(&[set], CALM_DEADLINE).await.map(drop)
+    }
+
     /// Makes `run` the primary (or confirms that it is) and lets in exactly these.
     pub(super) async fn lead(
         &mut self,

@@ -27,7 +27,7 @@ use crate::value::Structure;
 /// How often an operation is decided again.
 const ATTEMPTS: usize = 5;
 /// The controller's code for a group that has changed since it was read.
-const CHANGED: &str = "T415";
+const CHANGED: &str = "T417";
 
 /// An operation that changes one group.
 type Operation = fn(Scene<'_>, &Structure) -> Result<Change, Refusal>;

@@ -132,6 +132,8 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
             waits: Vec::new(),
             released: None,
             held: 0,
+            turned_away: 0,
+            last_turned_away: None,
         }],
     };
     let record = GroupRecord {
@@ -159,6 +161,8 @@ fn node(group: &str, at: u8) -> NodeStatus {
         pid: Some(100 + u32::from(at)),
         offset: None,
         lag_bytes: None,
+        lag_ms: None,
+        memory_limit: None,
         memory_bytes: Some(1 << 20),
     }
 }

@@ -88,7 +88,7 @@ fn code(theirs: &str) -> Option<&'static str> {
         "T407" => "InvalidParameterCombination",
         "T410" => "ReplicationGroupNotFoundFault",
         "T411" => "NodeGroupNotFoundFault",
-        "T204" | "T412" | "T415" => "InvalidReplicationGroupState",
+        "T204" | "T412" | "T415" | "T417" => "InvalidReplicationGroupState",
         "T420" | "T421" => "InsufficientCacheClusterCapacity",
         // Something that was asked is not possible; the controller says what.
         other if other.starts_with("T4") => VALUE,
@@ -124,7 +124,7 @@ mod tests {
         let service = &Models::load().unwrap().elasticache;
         for theirs in [
             "T204", "T400", "T401", "T402", "T403", "T404", "T405", "T406", "T407", "T410", "T411",
-            "T412", "T413", "T414", "T415", "T420", "T421",
+            "T412", "T413", "T414", "T415", "T416", "T417", "T420", "T421",
         ] {
             let ours = code(theirs).unwrap();
             assert!(service.failure(ours).is_some(), "{theirs} {ours}");

@@ -65,7 +65,7 @@ async fn a_request_right_after_a_long_commit_is_not_refused_for_want_of_news() {
     let home = tempfile::tempdir().unwrap();
     let store = store(&home, spec(), topology()).await;
     let (mut controller, _handle, _inputs) =
-        lead(config(Limits::DEFAULT), store, BTreeMap::new()).await.unwrap();
+        lead(config(Limits::DEFAULT), store, BTreeMap::new(), Default::default()).await.unwrap();
     // Everything was heard until then; the commit that followed has only just ended.
     let heard = boot_time() - DELAY;
     for n in 1..=3 {

@@ -125,6 +125,7 @@ pub(super) fn well(n: usize) -> NodeReport {
             offset: Offset(100),
             health: if n == 1 { Health::Writable } else { Health::ReadOnly },
             memory_bytes: 0,
+            memory_limit: None,
             fork_error: None,
         }),
         silent: Duration::ZERO,
@@ -199,7 +200,12 @@ impl Rig {
         let (outbox, told) = mpsc::channel(4096);
         let (hosts, inbox) = mpsc::channel(64);
         let agents = Agents { outboxes: BTreeMap::from([(host(1), outbox)]), inbox };
-        let parts = Parts { config: config(limits), store: store.clone(), agents };
+        let parts = Parts {
+            config: config(limits),
+            store: store.clone(),
+            agents,
+            metrics: Default::default(),
+        };
         let (handle, _task) = crate::run(parts).await.unwrap();
         let events = handle.events.subscribe();
         Self { _home: home, handle, store, events, hosts, told }

@@ -47,11 +47,20 @@ pub fn converge(
                 }
             }
         };
-        if let Some(action) = action {
+        if let Some(action) = action.or_else(|| configure(&view, member, report)) {
             orders.push((member.host.clone(), order(decided, term, node, action)));
         }
     }
     orders
+}
+
+/// Settings that were asked for after the process was started. They can wait until everything else
+/// is true: nobody's role or data depends on them.
+fn configure(view: &View<'_>, member: &Member, report: &NodeReport) -> Option<Action> {
+    let limit = report.engine()?.memory_limit?;
+    let memory_bytes = view.asked.memory_bytes;
+    let due = limit != memory_bytes && view.decided.primary().is_some() && !member.leaving;
+    due.then_some(Action::Configure { memory_bytes })
 }
 
 /// Orders to remove what is left of nodes on hosts that they are not placed on any more, beside a

@@ -133,6 +133,9 @@ pub struct EngineSeen {
     pub health: Health,
     /// Memory that its data uses, in bytes.
     pub memory_bytes: u64,
+    /// Its `maxmemory`, in bytes, once it was asked.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
     /// Why it could not start the child process that copies its data, when it last tried.
     #[serde(default)]
     pub fork_error: Option<String>,

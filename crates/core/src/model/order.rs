@@ -79,6 +79,11 @@ pub enum Action {
         /// Proxies to let in for reads.
         lanes: BTreeSet<ProxyId>,
     },
+    /// Have these settings, in whatever role.
+    Configure {
+        /// Its `maxmemory`, in bytes.
+        memory_bytes: u64,
+    },
     /// Stop the node's process and delete its data.
     Remove,
 }
@@ -93,6 +98,7 @@ impl Action {
             Self::Promote { .. } => "Promote",
             Self::Admit { .. } => "Admit",
             Self::Follow { .. } => "Follow",
+            Self::Configure { .. } => "Configure",
             Self::Remove => "Remove",
         }
     }

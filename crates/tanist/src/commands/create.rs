@@ -41,11 +41,7 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
     };
     let started = Instant::now();
     let mut group: GroupStatus = client.post("/v1/groups", &asked).await?;
-    if asked.memory_bytes > group.memory_bytes {
-        let (wanted, got) = (asked.memory_bytes >> 20, group.memory_bytes >> 20);
-        let text = format!("memory limit {got} MiB instead of {wanted}: capped by the machine");
-        out.line(out.paint(Paint::Warn, &text));
-    }
+    say_if_capped(asked.memory_bytes, &group, out);
     if !args.no_wait {
         let whole = |group: &GroupStatus| group.status == "available";
         group = wait(client, "creating", &asked.name, started, &whole, out).await?;
@@ -61,6 +57,15 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         ));
     }
     Ok(Done::Well)
+}
+
+/// Says that the machine has less memory than was asked for.
+pub(super) fn say_if_capped(wanted: u64, group: &GroupStatus, out: &Output) {
+    if wanted > group.memory_bytes {
+        let (wanted, got) = (wanted >> 20, group.memory_bytes >> 20);
+        let text = format!("memory limit {got} MiB instead of {wanted}: capped by the machine");
+        out.line(out.paint(Paint::Warn, &text));
+    }
 }
 
 /// Waits until the group is as it should be, and shows which nodes are in sync meanwhile.

@@ -11,18 +11,20 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tanist_aws::{AccessKey, QueryClient};
+use tanist_core::model::EngineKind;
 use tanist_link::Client;
-use tanist_link::api::Status;
+use tanist_link::api::{AwsEndpoint, GroupStatus, Status};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{create, down, group_status, pause};
-use crate::cli::{CreateArgs, DemoArgs};
+use super::{create, down, pause};
+use crate::cli::{DemoArgs, EngineArg};
 use crate::drill::{self, FaultKind};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::spawn::Child;
-use crate::{Done, Outcome, spawn};
+use crate::{Done, Outcome, dev, spawn};
 
 /// The demo's group.
 const GROUP: &str = "demo";
@@ -65,20 +67,10 @@ async fn show(
 ) -> Result<bool, Failure> {
     let client = Client::new(layout.controller_socket());
     ready(&client, dev).await?;
-    let create = CreateArgs {
-        group: GROUP.to_owned(),
-        replicas: 2,
-        engine: args.engine,
-        durability: None,
-        min_in_sync: 0,
-        zones: Vec::new(),
-        memory: Some(256 << 20),
-        no_automatic_failover: false,
-        multi_az: true,
-        no_wait: false,
-    };
-    create::create(&client, create, out).await?;
-    let group = group_status(&client, GROUP).await?;
+    create_group(&client, args.engine, out).await?;
+    let whole = |group: &GroupStatus| group.status == "available";
+    let started = std::time::Instant::now();
+    let group = create::wait(&client, "creating", GROUP, started, &whole, out).await?;
     let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
     let report = drill::run(&client, &group, &faults, args.load, 50, LIMIT_MS, out).await?;
     if out.is_json() {
@@ -87,6 +79,40 @@ async fn show(
         report.print(out);
     }
     Ok(report.passed)
+}
+
+/// Creates the group as an AWS client does: with a signed request to the endpoint.
+async fn create_group(
+    client: &Client,
+    engine: Option<EngineArg>,
+    out: &Output,
+) -> Result<(), Failure> {
+    let aws: AwsEndpoint = client.get("/v1/aws").await?;
+    let engine: EngineKind = match engine {
+        Some(engine) => engine.into(),
+        None => dev::find_engines()?.default_kind(),
+    };
+    let at = aws.endpoint.strip_prefix("http://").and_then(|at| at.parse().ok());
+    let endpoint = at.ok_or_else(|| {
+        let message = format!("{} is no address", aws.endpoint);
+        Failure::new("T664", message, "report this as a fault of Tanist")
+    })?;
+    let key =
+        AccessKey { access_key_id: aws.root.access_key_id, secret: aws.root.secret_access_key };
+    let query = QueryClient { endpoint, region: aws.region, key };
+    out.line(format!("API       {}  CreateReplicationGroup {GROUP}", aws.endpoint));
+    let engine = engine.to_string();
+    let parameters = [
+        ("ReplicationGroupId", GROUP),
+        ("ReplicationGroupDescription", "a group to break"),
+        ("Engine", engine.as_str()),
+        ("CacheNodeType", "cache.t3.micro"),
+        ("NumCacheClusters", "3"),
+        ("AutomaticFailoverEnabled", "true"),
+        ("MultiAZEnabled", "true"),
+    ];
+    let called = query.call("elasticache", "2015-02-02", "CreateReplicationGroup", &parameters);
+    called.await.map(drop).map_err(|err| Failure::caused("T665", &err, "see dev.log with --keep"))
 }
 
 /// Waits until the installation answers.

@@ -4,6 +4,8 @@
 //!
 //! Not here: problems of a running group (`super::status`).
 
+mod groups;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -185,16 +187,7 @@ async fn installation(client: &Client) -> Vec<Check> {
         checks.push(Check::problem("no proxy is connected: endpoints may be closed", remedy));
     }
     for group in &status.groups {
-        let mut problems = 0;
-        for problem in group.shards.iter().flat_map(|shard| &shard.problems) {
-            problems += 1;
-            let rule = tanist_core::decide::RULES.iter().find(|rule| rule.kind == problem.kind);
-            let what = format!("{}: {} {}", group.name, problem.kind, problem.detail);
-            checks.push(Check::warning(what, rule.map_or("", |rule| rule.remedy)));
-        }
-        if problems == 0 {
-            checks.push(Check::good(format!("{}: {}", group.name, group.status)));
-        }
+        checks.extend(groups::checks(client, group).await);
     }
     checks
 }

@@ -19,7 +19,8 @@ use crate::{Done, Outcome};
 /// Changes the number of replicas.
 pub(crate) async fn scale(client: &Client, args: ScaleArgs, out: &Output) -> Outcome {
     let asked = ModifyGroup {
-        replicas: Some(args.replicas),
+        replicas: args.replicas,
+        memory_bytes: args.memory,
         remove: args.remove.into_iter().map(NodeId::new).collect(),
         node_zones: args.zones,
         ..ModifyGroup::default()
@@ -27,11 +28,15 @@ pub(crate) async fn scale(client: &Client, args: ScaleArgs, out: &Output) -> Out
     let started = Instant::now();
     let path = format!("/v1/groups/{}/modify", encoded(&args.group));
     let mut group: GroupStatus = client.post(&path, &asked).await?;
+    create::say_if_capped(args.memory.unwrap_or(0), &group, out);
     if !args.no_wait {
-        let nodes = usize::from(args.replicas) + 1;
+        let nodes = usize::from(group.replicas) + 1;
+        let memory = group.memory_bytes;
         let whole = |group: &GroupStatus| {
+            let all = || group.shards.iter().flat_map(|shard| &shard.nodes);
             group.status == "available"
-                && group.shards.iter().all(|shard| shard.nodes.len() == nodes)
+                && all().count() == nodes * group.shards.len()
+                && all().all(|node| node.memory_limit == Some(memory))
         };
         group = create::wait(client, "scaling", &args.group, started, &whole, out).await?;
     }

@@ -7,6 +7,7 @@
 //!
 //! Not here: HTTP and the operations (`tanist-aws`).
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,42 +17,24 @@ use axum::extract::{Path as Segment, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
-use tanist_aws::{Declared, Front, FrontConfig, Identity, IdentityError, Settings};
+use tanist_aws::{Front, FrontConfig, Identity, IdentityError, Settings};
 use tanist_core::model::EngineKind;
+use tanist_link::Client;
 use tanist_link::api::{AccessKey, ApiError, AwsEndpoint, CreateKey, KeyStatus};
-use tanist_link::{Client, Secret};
-use tanist_store::SqliteStore;
-use tanist_telemetry::Series;
 use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::config::Config;
 use super::engines::Found;
+use super::{Ground, REGION};
 use crate::failure::{Failure, chain};
-use crate::layout::Layout;
 
 /// The port that the ecosystem expects.
 const PORT: u16 = 4566;
 
-/// What the endpoint is made of.
-pub(super) struct Wanted<'a> {
-    pub(super) layout: &'a Layout,
-    pub(super) store: &'a SqliteStore,
-    pub(super) secret: Secret,
-    pub(super) region: &'a str,
-    pub(super) zones: Vec<String>,
-    pub(super) network: [u8; 2],
-    /// The port of the groups' endpoints.
-    pub(super) port: u16,
-    pub(super) engines: &'a Found,
-    pub(super) metrics: Arc<Series>,
-    pub(super) config: &'a Config,
-    pub(super) unsigned: bool,
-}
-
 /// Opens the endpoint and serves it for as long as the process lives; its part of the local API.
-pub(super) async fn open(wanted: Wanted<'_>) -> Result<Router, Failure> {
-    let [a, b] = wanted.network;
+pub(super) async fn open(ground: &Ground<'_>, config: &Config) -> Result<Router, Failure> {
+    let [a, b] = ground.network;
     let own = Ipv4Addr::new(a, b, 0, 254);
     let listener = TcpListener::bind((own, PORT)).await.map_err(|err| {
         let message = format!("the AWS endpoint {own}:{PORT} cannot be listened on: {err}");
@@ -59,35 +42,16 @@ pub(super) async fn open(wanted: Wanted<'_>) -> Result<Router, Failure> {
     })?;
     // Whoever was first has it; the other address is there in any case.
     let common = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await.ok();
-    let engines = engines(wanted.engines).await;
-    let unsigned = wanted.unsigned;
-    let front = Front::new(FrontConfig {
-        store: wanted.store.clone().into(),
-        controller: Client::new(wanted.layout.controller_socket()),
-        secret: wanted.secret,
-        installation: wanted.store.status().installation,
-        regions: vec![wanted.region.to_owned()],
-        zones: wanted.zones,
-        declared: declared(wanted.config),
-        settings: Settings {
-            loopback_inside: wanted.config.clients.loopback.is_inside(),
-            port: wanted.port,
-            engines,
-        },
-        metrics: wanted.metrics,
-        unsigned,
-    });
-    let front = front.await.map_err(|err| {
+    let front = Front::new(front_config(ground, config).await).await.map_err(|err| {
         Failure::caused("T638", &err, "correct the file that --config names, or see dev.log")
     })?;
     let endpoint = |ip: Ipv4Addr| format!("http://{ip}:{PORT}");
-    let also = common.iter().map(|_| endpoint(Ipv4Addr::LOCALHOST)).collect();
     let desk = Desk {
         identity: front.identity(),
         endpoint: endpoint(own),
-        also,
-        region: wanted.region.to_owned(),
-        unsigned,
+        also: common.iter().map(|_| endpoint(Ipv4Addr::LOCALHOST)).collect(),
+        region: REGION.to_owned(),
+        unsigned: ground.args.insecure_unsigned,
     };
     let front = Arc::new(front);
     for listener in [Some(listener), common].into_iter().flatten() {
@@ -102,8 +66,24 @@ pub(super) async fn open(wanted: Wanted<'_>) -> Result<Router, Failure> {
     Ok(routes(desk))
 }
 
-fn declared(config: &Config) -> Declared {
-    config.network.clone()
+async fn front_config(ground: &Ground<'_>, config: &Config) -> FrontConfig {
+    let zones: BTreeSet<String> = ground.hosts.iter().map(|host| host.zone.to_string()).collect();
+    FrontConfig {
+        store: ground.store.clone().into(),
+        controller: Client::new(ground.layout.controller_socket()),
+        secret: ground.secret.clone(),
+        installation: ground.store.status().installation,
+        regions: vec![REGION.to_owned()],
+        zones: zones.into_iter().collect(),
+        declared: config.network.clone(),
+        settings: Settings {
+            loopback_inside: config.clients.loopback.is_inside(),
+            port: ground.args.port,
+            engines: engines(&ground.engines).await,
+        },
+        metrics: Arc::clone(&ground.metrics.series),
+        unsigned: ground.args.insecure_unsigned,
+    }
 }
 
 /// The versions of the engines that can be used.

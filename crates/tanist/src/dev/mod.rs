@@ -17,7 +17,7 @@ mod machine;
 mod metrics;
 mod network;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -184,6 +184,19 @@ fn panicked(err: &tokio::task::JoinError) -> Failure {
     Failure::caused("T632", err, "report this as a fault of Tanist, with dev.log; start it again")
 }
 
+/// What an installation is wired from.
+struct Ground<'a> {
+    layout: &'a Layout,
+    args: &'a DevArgs,
+    machine: &'a Machine,
+    engines: engines::Found,
+    store: SqliteStore,
+    metrics: Metrics,
+    secret: Secret,
+    network: [u8; 2],
+    hosts: Vec<HostConfig>,
+}
+
 async fn start(
     layout: &Layout,
     args: &DevArgs,
@@ -202,74 +215,81 @@ async fn start(
     })?;
     let network = network::choose(layout, args.network)?;
     let hosts = simulated_hosts(args.simulated_hosts, network, machine);
-    let zones: BTreeSet<String> = hosts.iter().map(|host| host.zone.to_string()).collect();
-    let zones = zones.into_iter().collect();
-    let (reports, inbox) = mpsc::channel(QUEUE);
-    let mut outboxes = BTreeMap::new();
-    let mut agents = JoinSet::new();
-    for host in &hosts {
-        let (outbox, orders) = mpsc::channel(QUEUE);
-        outboxes.insert(host.host.clone(), outbox);
-        let config = AgentConfig {
-            host: host.host.clone(),
-            address: host.address,
-            dir: layout.host(host.host.as_str()),
-            secret: secret.clone(),
-            supervisor: layout.supervisor_socket(),
-            engines: engines.paths(),
-            limits: Limits::DEFAULT,
-            probe_every: PROBE_EVERY,
-        };
-        agents.spawn(agent(config, Inbox::new(orders), reports.clone()));
-    }
-    let config = ControllerConfig {
-        region: Region::new(REGION),
-        hosts,
-        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
-        network,
-        port: args.port,
-        default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
-        stopping: Duration::from_secs(args.stop_within),
-        names: Names {
-            installation: installation_id(&store),
-            domain: "cache.localhost".to_owned(),
-            hosts_file: Path::new("/etc/hosts").to_owned(),
-        },
-        notes: ["all hosts are simulated on this one machine: what sync promises is memory on it"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(metrics.trouble.clone())
-            .collect(),
+    let ground = Ground { layout, args, machine, engines, store, metrics, secret, network, hosts };
+    let (agents, wires) = start_agents(&ground);
+    let parts = Parts {
+        config: controller_config(&ground),
+        store: AnyStore::from(ground.store.clone()),
+        agents: wires,
+        metrics: Arc::clone(&ground.metrics.series),
     };
-    let wires = Agents { outboxes, inbox };
-    let recorded = Arc::clone(&metrics.series);
-    let parts =
-        Parts { config, store: AnyStore::from(store.clone()), agents: wires, metrics: recorded };
     let (handle, controller) = tanist_controller::run(parts)
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
-    metrics.keep();
-    let front = front::open(front::Wanted {
-        layout,
-        store: &store,
-        secret,
-        region: REGION,
-        zones,
-        network,
-        port: args.port,
-        engines: &engines,
-        metrics: Arc::clone(&metrics.series),
-        config: &declared,
-        unsigned: args.insecure_unsigned,
-    });
-    let local = tanist_controller::routes(handle.clone()).merge(front.await?);
+    ground.metrics.keep();
+    let front = front::open(&ground, &declared).await?;
+    let local = tanist_controller::routes(handle.clone()).merge(front);
     tokio::spawn(tanist_link::serve(listener, local));
     let mut keepers = JoinSet::new();
     for role in roles {
         keepers.spawn(spawn::keep(layout.clone(), role, handle.ending()));
     }
     let supervisor = Client::new(layout.supervisor_socket());
+    let Ground { store, metrics, .. } = ground;
     Ok(Running { controller, agents, store, handle, keepers, supervisor, metrics })
+}
+
+fn start_agents(ground: &Ground<'_>) -> (JoinSet<(HostId, Ended)>, Agents) {
+    let (reports, inbox) = mpsc::channel(QUEUE);
+    let mut outboxes = BTreeMap::new();
+    let mut agents = JoinSet::new();
+    for host in &ground.hosts {
+        let (outbox, orders) = mpsc::channel(QUEUE);
+        outboxes.insert(host.host.clone(), outbox);
+        let config = AgentConfig {
+            host: host.host.clone(),
+            address: host.address,
+            dir: ground.layout.host(host.host.as_str()),
+            secret: ground.secret.clone(),
+            supervisor: ground.layout.supervisor_socket(),
+            engines: ground.engines.paths(),
+            limits: Limits::DEFAULT,
+            probe_every: PROBE_EVERY,
+        };
+        agents.spawn(agent(config, Inbox::new(orders), reports.clone()));
+    }
+    (agents, Agents { outboxes, inbox })
+}
+
+fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
+    let Ground { args, machine, .. } = ground;
+    let mut notes = vec![
+        "all hosts are simulated on this one machine: what sync promises is memory on it"
+            .to_owned(),
+    ];
+    notes.extend(ground.metrics.trouble.clone());
+    if args.insecure_unsigned {
+        notes.push(
+            "AWS requests need no signature (--insecure-unsigned): whoever can reach this \
+             machine's loopback may do everything"
+                .to_owned(),
+        );
+    }
+    ControllerConfig {
+        region: Region::new(REGION),
+        hosts: ground.hosts.clone(),
+        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
+        network: ground.network,
+        port: args.port,
+        default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
+        stopping: Duration::from_secs(args.stop_within),
+        names: Names {
+            installation: installation_id(&ground.store),
+            domain: "cache.localhost".to_owned(),
+            hosts_file: Path::new("/etc/hosts").to_owned(),
+        },
+        notes,
+    }
 }
 
 /// Runs a simulated host's agent; one that fails is started again, as systemd would.

@@ -25,6 +25,8 @@ pub(super) struct Reading {
     pub(super) offset: Offset,
     /// Memory that the data uses, if it was asked for.
     pub(super) memory_bytes: Option<u64>,
+    /// Its limit on that, if it was asked for.
+    pub(super) memory_limit: Option<u64>,
     /// Writes refused for lack of memory, if it was asked for.
     pub(super) refused: Option<u64>,
     /// Forks that succeeded, if it was asked for.
@@ -53,6 +55,7 @@ pub(super) struct Measured<'a> {
     /// How long the engine has been ahead of a position.
     pub(super) behind: &'a dyn Fn(Offset) -> Duration,
     pub(super) memory_bytes: u64,
+    pub(super) memory_limit: Option<u64>,
     pub(super) out_of_memory: bool,
     pub(super) fork_error: Option<String>,
 }
@@ -88,7 +91,8 @@ pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Readi
         role,
         replid: replication.get("master_replid").map(ReplId::new).ok_or_else(unreadable)?,
         offset: offset.ok_or_else(unreadable)?,
-        memory_bytes: memory.and_then(|memory| memory.get_u64("used_memory")),
+        memory_bytes: memory.as_ref().and_then(|memory| memory.get_u64("used_memory")),
+        memory_limit: memory.as_ref().and_then(|memory| memory.get_u64("maxmemory")),
         refused: errors.map(refused),
         forks: stats.and_then(|stats| stats.get_u64("total_forks")),
     })
@@ -178,6 +182,7 @@ impl Reading {
             offset: self.offset,
             health: if full { Health::OutOfMemory } else { self.health },
             memory_bytes: measured.memory_bytes,
+            memory_limit: measured.memory_limit,
             fork_error: measured.fork_error,
         }
     }
@@ -218,6 +223,7 @@ mod tests {
             streams,
             behind,
             memory_bytes: 7,
+            memory_limit: None,
             out_of_memory: false,
             fork_error: None,
         }

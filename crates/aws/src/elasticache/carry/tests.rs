@@ -97,10 +97,10 @@ async fn modify(
     status.revision += 1;
     if specs.races > 0 {
         specs.races -= 1;
-        return refused("T415");
+        return refused("T417");
     }
     if asked.expect.is_some_and(|expect| expect != status.revision - 1) {
-        return refused("T415");
+        return refused("T417");
     }
     if let Some(replicas) = asked.replicas {
         shape(status, replicas);

@@ -63,7 +63,6 @@ pub(super) fn config(store: &SqliteStore, unsigned: bool) -> FrontConfig {
         regions: vec!["us-east-1".to_owned(), "eu-central-1".to_owned()],
         zones: vec!["us-east-1a".to_owned(), "eu-central-1a".to_owned()],
         declared: Declared::default(),
-        declared: Declared::default(),
         settings: Settings { loopback_inside: true, port: 6379, engines: Vec::new() },
         metrics: Arc::new(Series::default()),
         unsigned,

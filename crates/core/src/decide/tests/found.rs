@@ -205,6 +205,7 @@ fn well(n: usize) -> NodeReport {
         offset: Offset(90),
         health: if n == 1 { Health::Writable } else { Health::ReadOnly },
         memory_bytes: 1,
+        memory_limit: None,
         fork_error: None,
     };
     let applied = Applied {

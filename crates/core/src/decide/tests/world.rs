@@ -122,6 +122,7 @@ pub(super) fn report(n: usize) -> NodeReport {
             offset: Offset(100),
             health: if n == 1 { Health::Writable } else { Health::ReadOnly },
             memory_bytes: 0,
+            memory_limit: None,
             fork_error: None,
         }),
         silent: Duration::ZERO,
