@@ -103,6 +103,7 @@ impl Bench {
             }
         }
         self.whole(Epoch(before.0 + 1)).await;
+        // waits: as above.
         tokio::time::sleep(AROUND).await;
         let to = load.now();
         let (ledger, found) = load.stop().await;
