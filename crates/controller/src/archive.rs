@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Epoch, Event, GroupName, GroupSpec, NodeId, RequestId, Rev, Severity, ShardKey, ShardTopology,
-    Term,
+    Epoch, Event, GroupName, GroupSpec, NodeId, RequestId, Rev, Severity, ShardId, ShardKey,
+    ShardTopology, Term,
 };
 use tanist_link::api::{EventRecord, FailoverRecord};
 use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
@@ -85,6 +85,17 @@ impl Archive {
 
     pub(crate) fn term(&self) -> Term {
         self.term
+    }
+
+    /// A group's shards. All groups are asked for theirs at once, so this must not look at others'.
+    pub(crate) fn shards_of<'a>(
+        &'a self,
+        group: &'a GroupName,
+    ) -> impl Iterator<Item = &'a ShardTopology> {
+        // No shard's id is less than the empty one.
+        let first = ShardKey { group: group.clone(), shard: ShardId::new("") };
+        let all = self.topologies.range(first..).map(|(_, held)| &held.body);
+        all.take_while(move |shard| shard.group == *group)
     }
 
     /// Reads every spec and topology again.

@@ -86,8 +86,8 @@ impl Controller {
             let endpoints = &spec.endpoints;
             all.push(EndpointName { name: names.primary(spec), address: endpoints.primary });
             all.push(EndpointName { name: names.reader(spec), address: endpoints.reader });
-            let shards = self.archive.topologies.values().filter(|h| h.body.group == spec.name);
-            for (node, member) in shards.flat_map(|held| &held.body.members) {
+            let shards = self.archive.shards_of(&spec.name);
+            for (node, member) in shards.flat_map(|shard| &shard.members) {
                 let name = names.node(spec, node);
                 all.push(EndpointName { name, address: member.endpoint });
             }

@@ -64,16 +64,10 @@ impl Controller {
         let spec = &held.body;
         let names = &self.config.names;
         let port = spec.endpoints.port;
-        let shards: Vec<ShardStatus> = self
-            .archive
-            .topologies
-            .values()
-            .filter(|held| held.body.group == *name)
-            .map(|held| self.shard_status(spec, &held.body, listed))
-            .collect();
-        let topologies = self.archive.topologies.values().filter(|held| held.body.group == *name);
-        let word =
-            topologies.map(|held| self.word(spec, &held.body)).max().unwrap_or(Word::Available);
+        let topologies = || self.archive.shards_of(name);
+        let shards = topologies().map(|shard| self.shard_status(spec, shard, listed)).collect();
+        let word = topologies().map(|shard| self.word(spec, shard)).max();
+        let word = word.unwrap_or(Word::Available);
         let word = if spec.deleting { Word::Deleting } else { word };
         let primary = names.endpoint(listed, names.primary(spec), spec.endpoints.primary, port);
         let reader = names.endpoint(listed, names.reader(spec), spec.endpoints.reader, port);
