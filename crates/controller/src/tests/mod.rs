@@ -8,4 +8,5 @@
 mod late;
 mod patience;
 mod rig;
+mod shards;
 mod stale;
