@@ -183,7 +183,7 @@ fn nothing_is_left(installation: &Installation) {
         "--output",
         "text",
     ]);
-    assert_eq!(left, "");
+    assert_eq!(left, "default");
 }
 
 /// A command of the tests' own Python, or the one on `PATH`.
