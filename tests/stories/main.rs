@@ -15,6 +15,7 @@ use on_both_engines;
 
 mod bad_start;
 mod documents;
+mod doors;
 mod down;
 mod faults;
 mod loss;
