@@ -22,6 +22,7 @@ mod loss;
 mod machine;
 mod persistence;
 mod scale;
+mod troubles;
 mod truth;
 
 use tanist_lab::Installation;
