@@ -3,11 +3,11 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test seeds fmt tidy bench clean
+.PHONY: help build demo test seeds fmt tidy bench bench-front clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 build: ## build the release binary, target/release/tanist
 	cargo build --release --package tanist
@@ -34,6 +34,10 @@ tidy: ## check the rules of the architecture
 bench: ## measure failover beside Sentinel on this machine; PARTS="kill freeze" for some of it
 	cargo build --release --package tanist
 	cargo bench --package tanist-bench --bench failover -- $(PARTS)
+
+bench-front: ## measure the AWS endpoint on this machine; PARTS="describe mutate" for some of it
+	cargo build --release --package tanist
+	cargo bench --package tanist-bench --bench front -- $(PARTS)
 
 clean: ## remove what was built and the tests' Python clients
 	cargo clean

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tanist_bench::{Row, setting};
 use tanist_lab::Installation;
 use tanist_resp::{Command, Connection, Value};
 use tokio::task::JoinSet;
-
-use crate::{Row, setting};
 
 /// Busy loops beside everything else.
 const LOOPS: usize = 8;

@@ -6,9 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use tanist_bench::{Row, setting, spread};
 use tanist_lab::Installation;
-
-use crate::{Row, setting, spread};
 
 /// Clock ticks a second in `/proc/PID/stat`.
 const TICKS: u64 = 100;

@@ -10,9 +10,8 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
+use tanist_bench::{Row, setting, spread};
 use tanist_resp::{Command, Connection};
-
-use crate::{Row, setting, spread};
 
 const FIRST_PORT: u16 = 27_100;
 const DOWN_AFTER_MS: u64 = 1000;

@@ -7,10 +7,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tanist_bench::{Row, setting, spread};
 use tanist_lab::Installation;
 use tanist_resp::Command;
-
-use crate::{Row, setting, spread};
 
 /// Bytes of each value that fills the group.
 const VALUE: usize = 1000;

@@ -6,6 +6,7 @@
 //! Not here: the AWS CLI and redis-cli (`seeds/`).
 
 mod boto3;
+mod crowd;
 mod terraform;
 
 use std::process::Command;

@@ -13,11 +13,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::error::Fault;
 use crate::identity::AccessKey;
@@ -80,33 +81,23 @@ impl QueryClient {
         action: &str,
         parameters: &[(&str, &str)],
     ) -> Result<String, CallError> {
-        let own = [("Action", action), ("Version", version)];
-        let pairs: Vec<String> = own
-            .iter()
-            .chain(parameters)
-            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
-            .collect();
-        let body = Bytes::from(pairs.join("&"));
-        let request = self.request(service, body)?;
-        let stream = TcpStream::connect(self.endpoint)
+        self.connect().await?.call(service, version, action, parameters).await
+    }
+
+    /// Opens a connection for several calls, one after another.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`] or [`CallError::Http`].
+    pub async fn connect(&self) -> Result<QueryConnection, CallError> {
+        let refused = |err| CallError::Connect(self.endpoint, err);
+        let stream = TcpStream::connect(self.endpoint).await.map_err(refused)?;
+        // A request is written whole; waiting for more of it would only delay it.
+        stream.set_nodelay(true).map_err(refused)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|err| CallError::Connect(self.endpoint, err))?;
-        let broken = |err| CallError::Http(self.endpoint, err);
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let talking = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let whole = Limited::new(response.into_body(), MOST).collect().await;
-        talking.abort();
-        let whole = whole.map_err(|err| CallError::Answer(err.to_string()))?.to_bytes();
-        let text = String::from_utf8_lossy(&whole).into_owned();
-        if status.is_success() {
-            return Ok(text);
-        }
-        let part = |name| between(&text, name).unwrap_or_default().to_owned();
-        let (code, message) = (part("Code"), part("Message"));
-        Err(CallError::Refused { status: status.as_u16(), code, message })
+            .map_err(|err| CallError::Http(self.endpoint, err))?;
+        let talking = AbortOnDrop(tokio::spawn(connection));
+        Ok(QueryConnection { client: self.clone(), sender, _talking: talking })
     }
 
     fn request(&self, service: &str, body: Bytes) -> Result<Request<Full<Bytes>>, CallError> {
@@ -130,6 +121,60 @@ impl QueryClient {
             *all = headers;
         }
         request.body(Full::new(body)).map_err(CallError::Write)
+    }
+}
+
+/// A connection that is kept open between calls.
+#[derive(Debug)]
+pub struct QueryConnection {
+    client: QueryClient,
+    sender: SendRequest<Full<Bytes>>,
+    _talking: AbortOnDrop,
+}
+
+/// The task that talks for a connection; it ends with it.
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<hyper::Result<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl QueryConnection {
+    /// As [`QueryClient::call`], on this connection.
+    ///
+    /// # Errors
+    /// [`CallError`]; after [`CallError::Http`] or [`CallError::Answer`] a new connection is needed.
+    pub async fn call(
+        &mut self,
+        service: &str,
+        version: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String, CallError> {
+        let own = [("Action", action), ("Version", version)];
+        let pairs: Vec<String> = own
+            .iter()
+            .chain(parameters)
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+            .collect();
+        let body = Bytes::from(pairs.join("&"));
+        let request = self.client.request(service, body)?;
+        let broken = |err| CallError::Http(self.client.endpoint, err);
+        self.sender.ready().await.map_err(broken)?;
+        let response = self.sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let whole = Limited::new(response.into_body(), MOST).collect().await;
+        let whole = whole.map_err(|err| CallError::Answer(err.to_string()))?.to_bytes();
+        let text = String::from_utf8_lossy(&whole).into_owned();
+        if status.is_success() {
+            return Ok(text);
+        }
+        let part = |name| between(&text, name).unwrap_or_default().to_owned();
+        let (code, message) = (part("Code"), part("Message"));
+        Err(CallError::Refused { status: status.as_u16(), code, message })
     }
 }
 

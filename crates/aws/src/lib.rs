@@ -29,7 +29,7 @@ pub mod wire;
 
 pub use book::{Book, BookError, Declared, DeclaredError};
 pub use book::{DeclaredGroup, DeclaredRule, DeclaredSubnet, DeclaredVpc};
-pub use client::{CallError, QueryClient};
+pub use client::{CallError, QueryClient, QueryConnection};
 pub use front::{Front, FrontConfig, FrontError};
 pub use identity::{
     AccessKey, Identity, IdentityError, KeySummary, MAX_KEYS, MAX_NAME_CHARS, MAX_PATTERNS,

@@ -70,8 +70,8 @@ impl Controller {
     }
 
     fn group(&self, name: &GroupName) -> Result<GroupStatus, ApiError> {
-        let hosts = self.config.names.hosts();
-        self.group_status(name, &hosts).ok_or_else(|| {
+        let listed = self.config.names.listed();
+        self.group_status(name, &listed).ok_or_else(|| {
             let message = format!("there is no group {name}");
             ApiError::new("T410", message, "tanist status lists the groups")
         })

@@ -7,6 +7,7 @@
 //!
 //! Not here: a DNS server.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -47,18 +48,41 @@ impl Names {
     /// The endpoint under its name, if this host resolves it; otherwise under its address.
     pub(crate) fn endpoint(
         &self,
-        hosts: &str,
+        listed: &Listed,
         name: String,
         address: Ipv4Addr,
         port: u16,
     ) -> EndpointStatus {
-        let host = if listed(hosts, &name, address) { name } else { address.to_string() };
+        let host = if listed.has(&name, address) { name } else { address.to_string() };
         EndpointStatus { host, address, port }
     }
 
-    /// The host's file of names; empty if it cannot be read.
-    pub(crate) fn hosts(&self) -> String {
-        std::fs::read_to_string(&self.hosts_file).unwrap_or_default()
+    /// What the host's file of names says; nothing if it cannot be read.
+    pub(crate) fn listed(&self) -> Listed {
+        Listed::read(&std::fs::read_to_string(&self.hosts_file).unwrap_or_default())
+    }
+}
+
+/// Names and the addresses that they lead to. Read once for each answer: one answer asks for every
+/// endpoint there is, and the file may have a line for each.
+#[derive(Debug, Default)]
+pub(crate) struct Listed(HashMap<String, Vec<Ipv4Addr>>);
+
+impl Listed {
+    fn read(hosts: &str) -> Self {
+        let mut all: HashMap<String, Vec<Ipv4Addr>> = HashMap::new();
+        for line in hosts.lines() {
+            let line = line.split('#').next().unwrap_or_default();
+            let mut words = line.split_whitespace();
+            if let Some(address) = words.next().and_then(|word| word.parse().ok()) {
+                words.for_each(|name| all.entry(name.to_owned()).or_default().push(address));
+            }
+        }
+        Self(all)
+    }
+
+    fn has(&self, name: &str, address: Ipv4Addr) -> bool {
+        self.0.get(name).is_some_and(|addresses| addresses.contains(&address))
     }
 }
 
@@ -70,14 +94,6 @@ fn short(region: &Region) -> String {
         short.extend(part.chars().next());
     }
     short
-}
-
-fn listed(hosts: &str, name: &str, address: Ipv4Addr) -> bool {
-    hosts.lines().any(|line| {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
-        words.next().is_some_and(|ip| ip == address.to_string()) && words.any(|word| word == name)
-    })
 }
 
 #[cfg(test)]
@@ -93,10 +109,11 @@ mod tests {
     #[test]
     fn a_name_is_shown_only_if_it_leads_there() {
         let ip = Ipv4Addr::new(127, 80, 1, 1);
-        let hosts = "127.0.0.1 localhost\n127.80.1.1 web.x  other # c\n127.80.1.2 wrong.x\n";
-        assert!(listed(hosts, "web.x", ip));
-        assert!(listed(hosts, "other", ip));
-        assert!(!listed(hosts, "wrong.x", ip));
-        assert!(!listed(hosts, "c", ip));
+        let listed =
+            Listed::read("127.0.0.1 localhost\n127.80.1.1 web.x  other # c\n127.80.1.2 wrong.x\n");
+        assert!(listed.has("web.x", ip));
+        assert!(listed.has("other", ip));
+        assert!(!listed.has("wrong.x", ip));
+        assert!(!listed.has("c", ip));
     }
 }

@@ -13,6 +13,7 @@ use tanist_link::api::{
     EndpointStatus, GroupStatus, HostStatus, NodeStatus, ProxyStatus, ShardStatus, Status,
 };
 
+use crate::names::Listed;
 use crate::reconciler::Controller;
 
 impl Controller {
@@ -29,7 +30,7 @@ impl Controller {
                 .get(&config.host)
                 .is_some_and(|seen| now.since(seen.at) <= limit),
         };
-        let hosts_file = self.config.names.hosts();
+        let listed = self.config.names.listed();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             region: self.config.region.to_string(),
@@ -38,7 +39,7 @@ impl Controller {
                 .archive
                 .specs
                 .keys()
-                .filter_map(|name| self.group_status(name, &hosts_file))
+                .filter_map(|name| self.group_status(name, &listed))
                 .collect(),
             proxies: self.proxy_status(),
             notes: self.config.notes.clone(),
@@ -57,7 +58,7 @@ impl Controller {
     pub(crate) fn group_status(
         &self,
         name: &tanist_core::model::GroupName,
-        hosts_file: &str,
+        listed: &Listed,
     ) -> Option<GroupStatus> {
         let held = self.archive.specs.get(name)?;
         let spec = &held.body;
@@ -68,14 +69,14 @@ impl Controller {
             .topologies
             .values()
             .filter(|held| held.body.group == *name)
-            .map(|held| self.shard_status(spec, &held.body, hosts_file))
+            .map(|held| self.shard_status(spec, &held.body, listed))
             .collect();
         let topologies = self.archive.topologies.values().filter(|held| held.body.group == *name);
         let word =
             topologies.map(|held| self.word(spec, &held.body)).max().unwrap_or(Word::Available);
         let word = if spec.deleting { Word::Deleting } else { word };
-        let primary = names.endpoint(hosts_file, names.primary(spec), spec.endpoints.primary, port);
-        let reader = names.endpoint(hosts_file, names.reader(spec), spec.endpoints.reader, port);
+        let primary = names.endpoint(listed, names.primary(spec), spec.endpoints.primary, port);
+        let reader = names.endpoint(listed, names.reader(spec), spec.endpoints.reader, port);
         Some(GroupStatus {
             name: name.clone(),
             status: word.text().to_owned(),
@@ -139,7 +140,7 @@ impl Controller {
         &self,
         spec: &tanist_core::model::GroupSpec,
         shard: &ShardTopology,
-        hosts_file: &str,
+        listed: &Listed,
     ) -> ShardStatus {
         let key = shard.key();
         let plan = self.plans.get(&key);
@@ -154,7 +155,7 @@ impl Controller {
         let nodes = shard.members.iter().map(|(node, member)| {
             let name = self.config.names.node(spec, node);
             let port = spec.endpoints.port;
-            let endpoint = self.config.names.endpoint(hosts_file, name, member.endpoint, port);
+            let endpoint = self.config.names.endpoint(listed, name, member.endpoint, port);
             self.node_status(shard, node, member, endpoint, leader)
         });
         ShardStatus {

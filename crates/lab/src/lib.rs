@@ -8,12 +8,15 @@
 //!
 //! Not here: the claims (`tests/`).
 
+pub mod crowd;
 mod installation;
 mod network;
 mod processes;
 mod skipped;
+mod surface;
 
 pub use installation::{Installation, Ran};
 pub use network::Network;
 pub use processes::{alive, engines_of, kill, signal};
 pub use skipped::{SKIPPED, skip};
+pub use surface::texts;
