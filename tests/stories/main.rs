@@ -15,12 +15,14 @@ use on_both_engines;
 
 mod bad_start;
 mod documents;
+mod doors;
 mod down;
 mod faults;
 mod loss;
 mod machine;
 mod persistence;
 mod scale;
+mod troubles;
 mod truth;
 
 use tanist_lab::Installation;

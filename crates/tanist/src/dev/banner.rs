@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 
-use tanist_link::api::{EventRecord, GroupStatus, Status};
+use tanist_link::api::{AwsEndpoint, EventRecord, GroupStatus, Status};
 use tanist_link::{Client, LinkError};
 
 use super::hosts_file;
@@ -18,7 +18,8 @@ use crate::output::{Output, Paint};
 
 /// Prints the installation.
 pub(crate) async fn print(layout: &Layout, machine: &Machine, out: &Output) -> Result<(), Failure> {
-    let status: Status = Client::new(layout.controller_socket()).get("/v1/status").await?;
+    let client = Client::new(layout.controller_socket());
+    let status: Status = client.get("/v1/status").await?;
     let engines = super::find_engines()?;
     let dir = layout.root().display();
     let names: Vec<String> = engines.list().iter().map(|path| path.display().to_string()).collect();
@@ -32,7 +33,14 @@ pub(crate) async fn print(layout: &Layout, machine: &Machine, out: &Output) -> R
     out.line(format!("hosts     {count} simulated, in {}", zones.join(" ")));
     let memory = machine.host_bytes(u8::try_from(count).unwrap_or(u8::MAX)) >> 20;
     out.line(format!("memory    each simulated host may promise {memory} MiB to its nodes"));
-    out.line(format!("API       unix:{}", layout.controller_socket().display()));
+    let aws: AwsEndpoint = client.get("/v1/aws").await?;
+    let also = aws.also.iter().map(|other| format!("  and {other}")).collect::<String>();
+    out.line(format!("AWS API   {}{also}  (region {})", aws.endpoint, aws.region));
+    if aws.unsigned {
+        let text = "AWS requests need no signature: whoever reaches loopback may do everything";
+        out.line(out.paint(Paint::Bad, text));
+    }
+    out.line(format!("local API unix:{}", layout.controller_socket().display()));
     for group in &status.groups {
         out.line(endpoints(group));
     }
@@ -40,7 +48,9 @@ pub(crate) async fn print(layout: &Layout, machine: &Machine, out: &Output) -> R
     out.line("In another terminal:");
     out.line(format!("  eval \"$(tanist env --data-dir {dir})\""));
     match status.groups.first() {
-        None => out.line("  tanist create web"),
+        None => out.line(
+            "  tanist create web          (or: aws elasticache create-replication-group ...)",
+        ),
         Some(group) => {
             out.line("  tanist status");
             out.line(format!("  tanist drill {} --kill", group.name));
