@@ -23,6 +23,10 @@ use crate::api::ApiError;
 use crate::duplex::{Duplex, Receiver, receiver};
 use crate::{LinkError, duplex};
 
+/// The largest answer, in bytes. The status of the most groups that there can be (500), each with as
+/// much as one request can give it to remember (64 KiB), is half of it.
+const ANSWER_LIMIT: usize = 64 << 20;
+
 /// A role's address.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -119,9 +123,8 @@ impl Client {
     }
 
     async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, LinkError> {
-        let limited = Limited::new(response.into_body(), duplex::LINE_LIMIT);
-        let too_large =
-            |_| LinkError::TooLarge { path: self.path.clone(), limit: duplex::LINE_LIMIT };
+        let limited = Limited::new(response.into_body(), ANSWER_LIMIT);
+        let too_large = |_| LinkError::TooLarge { path: self.path.clone(), limit: ANSWER_LIMIT };
         Ok(limited.collect().await.map_err(too_large)?.to_bytes())
     }
 
@@ -153,4 +156,31 @@ impl Client {
 fn unexplained(status: StatusCode, body: &[u8]) -> ApiError {
     let text = String::from_utf8_lossy(body.get(..body.len().min(200)).unwrap_or_default());
     ApiError::new("T500", format!("the peer answered {status}: {text}"), "see the log of the role")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::{Listener, serve};
+
+    #[tokio::test]
+    async fn an_answer_may_be_as_large_as_the_largest_status_and_no_larger() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("role.sock");
+        let listener = Listener::bind(&socket).await.unwrap();
+        let text = |bytes: usize| move || async move { axum::Json("x".repeat(bytes)) };
+        let routes = Router::new()
+            .route("/large", get(text(500 * (64 << 10))))
+            .route("/endless", get(text(ANSWER_LIMIT)));
+        let serving = tokio::spawn(serve(listener, routes));
+        let client = Client::new(&socket);
+        let large: String = client.get("/large").await.unwrap();
+        assert_eq!(large.len(), 500 * (64 << 10));
+        let refused = client.get::<String>("/endless").await.unwrap_err();
+        assert!(matches!(refused, LinkError::TooLarge { .. }), "{refused}");
+        serving.abort();
+    }
 }
