@@ -116,7 +116,7 @@ fn replayed_on(document: &Document, engine: &str) -> (Installation, Vec<Verdict>
     }
     variables.extend(document.variables.clone());
     variables.insert("ENGINE".to_owned(), engine.to_owned());
-    variables.insert("PATH".to_owned(), path(engine));
+    variables.insert("PATH".to_owned(), path(engine, installation.dir()));
     if let Some(group) = &document.group {
         let replicas = group.replicas.to_string();
         let made = installation.create(&group.name, &["--engine", engine, "--replicas", &replicas]);
@@ -133,11 +133,23 @@ fn replayed_on(document: &Document, engine: &str) -> (Installation, Vec<Verdict>
     (installation, verdicts)
 }
 
-/// Both versions of the AWS CLI: Debian's, which is version 2, on valkey; on redis that of
-/// `tests/requirements.txt`, which is version 1.
-fn path(engine: &str) -> String {
-    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin");
-    let first = if engine == "valkey" { "/usr/bin".into() } else { own };
+/// Both versions of the AWS CLI: on redis version 1, that of `tests/requirements.txt`; on valkey
+/// version 2, Debian's. That one is too old to know `AWS_ENDPOINT_URL` (2.13 was the first), so here
+/// it is told by the option, as its users have to.
+fn path(engine: &str, dir: &std::path::Path) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
-    format!("{}:{path}", first.display())
+    if engine == "valkey" {
+        let script = "#!/bin/sh\nexec /usr/bin/aws --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n";
+        let mut options = std::fs::File::options();
+        let mut made = std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o755)
+            .write(true)
+            .create_new(true)
+            .open(dir.join("aws"))
+            .unwrap_or_else(|err| panic!("the script: {err}"));
+        std::io::Write::write_all(&mut made, script.as_bytes())
+            .unwrap_or_else(|err| panic!("the script: {err}"));
+        return format!("{}:{path}", dir.display());
+    }
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin");
+    format!("{}:{path}", own.display())
 }
