@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use tanist_core::decide::{heir_missing, promised_beyond};
 use tanist_core::model::{
-    Cause, GroupName, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
+    Cause, GroupName, Instant, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, Fault, GroupStatus, ModifyGroup, MoveAccepted, MovePrimary,
@@ -43,8 +43,10 @@ impl Controller {
                 let _ = reply.send(answer);
             }
             Call::Modify { name, asked, reply } => {
-                let answer = self.modify(&name, &asked, touched).await?;
-                let _ = reply.send(answer);
+                match self.modify(&name, &asked, touched).await? {
+                    Ok(status) => self.confirmations.keep(status, reply),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                }
             }
             Call::Delete { name, reply } => {
                 let answer = self.delete(&name, touched).await?;
@@ -67,6 +69,19 @@ impl Controller {
             Call::Down(reply) => self.stop_all(reply),
         }
         Ok(())
+    }
+
+    /// Asks the proxies to confirm what was just published, if somebody waits for that, and gives
+    /// the answers that are due.
+    pub(crate) fn confirm(&mut self, now: Instant) {
+        let up = self.proxies.iter().filter(|(_, session)| session.up);
+        let up = up.map(|(proxy, _)| proxy.clone()).collect();
+        if let Some(number) = self.confirmations.publish(&up, now) {
+            for session in self.proxies.values_mut().filter(|session| session.up) {
+                session.tell(&ToProxy::Echo(number));
+            }
+        }
+        self.confirmations.settle(now);
     }
 
     fn group(&self, name: &GroupName) -> Result<GroupStatus, ApiError> {

@@ -12,6 +12,7 @@ mod api;
 mod archive;
 mod calls;
 mod clock;
+mod confirm;
 mod create;
 mod error;
 mod keys;

@@ -80,6 +80,10 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
                     Some(proxy) => Input::ProxyBeat { proxy: proxy.clone(), shards },
                     None => break,
                 },
+                FromProxy::Echo(number) => match &who {
+                    Some(proxy) => Input::ProxyEcho { proxy: proxy.clone(), number },
+                    None => break,
+                },
                 FromProxy::EndpointFailed { key, address, reason } => {
                     Input::EndpointFailed { key, address, reason }
                 }

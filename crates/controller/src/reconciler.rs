@@ -31,6 +31,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::archive::Archive;
 use crate::clock::boot_time;
+use crate::confirm::Confirmations;
 use crate::error::ControllerError;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
@@ -75,6 +76,7 @@ pub(crate) enum Input {
     Agent(FromAgent),
     ProxyHello { proxy: ProxyId, session: Session },
     ProxyBeat { proxy: ProxyId, shards: Vec<ProxyShard> },
+    ProxyEcho { proxy: ProxyId, number: u64 },
     ProxyGone { proxy: ProxyId, generation: u64 },
     EndpointFailed { key: ShardKey, address: String, reason: String },
     Call(Call),
@@ -109,6 +111,7 @@ pub(crate) struct Controller {
     pub(crate) ending: watch::Sender<bool>,
     pub(crate) timelines: Timelines,
     pub(crate) recorder: Recorder,
+    pub(crate) confirmations: Confirmations,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -186,6 +189,7 @@ pub(crate) async fn lead(
         stopping: None,
         ending,
         timelines: Timelines::default(),
+        confirmations: Confirmations::default(),
         routes: BTreeMap::new(),
         ages: Ages::default(),
         cures: Cures::default(),
@@ -234,6 +238,7 @@ impl Controller {
                     self.look(&key).await?;
                 }
             }
+            self.confirm(now);
         }
     }
 
@@ -308,11 +313,15 @@ impl Controller {
                 }
                 // Not the keys of the routes: at the start, shards exist that have none yet.
                 session.tell(&ToProxy::Known(self.archive.topologies.keys().cloned().collect()));
+                if let Some(number) = self.confirmations.awaited(&proxy) {
+                    session.tell(&ToProxy::Echo(number));
+                }
                 self.proxies.insert(proxy, session);
             }
             Input::ProxyBeat { proxy, shards } => {
                 touched.shards.extend(self.observer.beat(&proxy, shards, now).shards);
             }
+            Input::ProxyEcho { proxy, number } => self.confirmations.hear(&proxy, number),
             Input::ProxyGone { proxy, generation } => {
                 if let Some(session) = self.proxies.get_mut(&proxy)
                     && session.generation == generation

@@ -77,6 +77,8 @@ pub enum FromProxy {
         /// Why, in words.
         reason: String,
     },
+    /// Everything that was said before this number is obeyed.
+    Echo(u64),
 }
 
 /// A proxy's state for one shard.
@@ -115,6 +117,8 @@ pub enum ToProxy {
     /// These are all shards that exist, whether or not their routes are known yet: any other is
     /// gone. Said on every connection, because a `Gone` may have been missed.
     Known(Vec<ShardKey>),
+    /// Say this number once everything that was said before it is obeyed.
+    Echo(u64),
     /// End: close every endpoint and exit.
     Exit,
 }

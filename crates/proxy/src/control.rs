@@ -167,6 +167,12 @@ impl Control {
                 self.keep(|known| keys.contains(known));
                 self.offer(Some(sender)).await;
             }
+            // What came before has been taken in: it binds every client that is accepted from now
+            // on, and every reply. A conversation that is over is noticed where messages are
+            // received.
+            ToProxy::Echo(number) => {
+                let _ = sender.send(&FromProxy::Echo(number));
+            }
             ToProxy::Exit => {}
         }
     }

@@ -15,8 +15,7 @@ impl World {
         self.route.access = only(sources, loopback);
         self.route.rev = self.route.rev.next();
         self.publish();
-        let rev = self.route.rev;
-        self.until("the rule holds", |beat| beat.rev == rev).await;
+        self.obeyed().await;
     }
 }
 
@@ -63,6 +62,8 @@ async fn a_rule_holds_even_if_it_comes_with_a_route_that_is_not_news() {
     world.route.state = tanist_core::model::RouteState::Vacant;
     world.route.access = only(&[], false);
     world.publish();
+    world.obeyed().await;
+    assert_eq!(world.primary().await.rest().await, b"", "it held before this one came");
     assert_eq!(open.rest().await, b"");
 }
 

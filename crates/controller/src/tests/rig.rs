@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use axum::body::Body;
 use serde::de::DeserializeOwned;
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
@@ -16,18 +17,19 @@ use tanist_core::model::{
     RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall, Tag,
 };
 use tanist_link::api::{ApiError, EventRecord};
-use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ToAgent};
+use tanist_link::wire::{FromAgent, FromProxy, HostReport, NodeEntry, ToAgent, ToProxy};
+use tanist_link::{Receiver, Sender, accept};
 use tanist_store::{AnyStore, Options, SqliteStore, Store};
 use tempfile::TempDir;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::archive::Archive;
-use crate::keys;
 use crate::reconciler::{Call, Input, Reply};
 use crate::{Agents, ControllerConfig, Handle, HostConfig, Names, Parts};
+use crate::{keys, proxies};
 
 /// Longer than anything that a test waits for.
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
 pub(super) fn node(n: usize) -> NodeId {
     NodeId::new(format!("web-00{n}"))
@@ -183,6 +185,29 @@ pub(super) async fn store(home: &TempDir, spec: GroupSpec, shard: ShardTopology)
     store
 }
 
+/// A proxy's end of a conversation.
+pub(super) struct Proxy {
+    sender: Sender<FromProxy>,
+    receiver: Receiver<ToProxy>,
+    /// What the latest route said about who may connect.
+    pub(super) access: Option<Access>,
+}
+
+impl Proxy {
+    pub(super) fn say(&self, message: &FromProxy) {
+        self.sender.send(message).unwrap();
+    }
+
+    pub(super) async fn hear(&mut self) -> ToProxy {
+        let heard = tokio::time::timeout(LONG, self.receiver.recv()).await.unwrap();
+        let heard = heard.unwrap().unwrap();
+        if let ToProxy::Route(route) = &heard {
+            self.access = Some(route.access.clone());
+        }
+        heard
+    }
+}
+
 /// A controller that runs, and the ends of its channels.
 pub(super) struct Rig {
     _home: TempDir,
@@ -249,9 +274,30 @@ impl Rig {
 
     /// Asks as a person would, and waits for the answer.
     pub(super) async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, ApiError> {
+        let answer = self.asked(call).await;
+        tokio::time::timeout(LONG, answer).await.unwrap().unwrap()
+    }
+
+    /// Asks as a person would.
+    pub(super) async fn asked<T>(
+        &self,
+        call: impl FnOnce(Reply<T>) -> Call,
+    ) -> oneshot::Receiver<Result<T, ApiError>> {
         let (reply, answer) = oneshot::channel();
         self.handle.inbox.send(Input::Call(call(reply))).await.unwrap();
-        tokio::time::timeout(LONG, answer).await.unwrap().unwrap()
+        answer
+    }
+
+    /// A proxy that connects; returns once it has been told what exists.
+    pub(super) async fn proxy(&self, name: &str, generation: u64) -> Proxy {
+        let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
+        let inbox = self.handle.inbox.clone();
+        let response = proxies::converse(request.into_body(), inbox, generation);
+        let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
+        let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None };
+        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1 });
+        while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
+        proxy
     }
 
     /// What the store holds: the spec and the topology.

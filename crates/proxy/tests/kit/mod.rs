@@ -25,7 +25,7 @@ use tanist_core::model::{
     Durability, Epoch, GroupEndpoints, NodeRoute, RequestId, Rev, Route, RouteState, ShardKey,
 };
 use tanist_link::wire::{FromProxy, ProxyShard, ToProxy};
-use tanist_link::{Listener, Secret, accept, serve};
+use tanist_link::{LinkError, Listener, Secret, Sender, accept, serve};
 use tanist_proxy::{ProxyConfig, ProxyLimits};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -48,6 +48,19 @@ struct Desk {
     orders: broadcast::Sender<ToProxy>,
     beat: watch::Sender<Option<ProxyShard>>,
     failures: Arc<Mutex<Vec<String>>>,
+    echo: watch::Sender<u64>,
+}
+
+impl Desk {
+    /// Says the route, if it is not said yet.
+    fn say_route(
+        sender: &Sender<ToProxy>,
+        routes: &mut watch::Receiver<Option<Route>>,
+    ) -> Result<(), LinkError> {
+        let changed = routes.has_changed().unwrap_or(false);
+        let route = routes.borrow_and_update().clone().filter(|_| changed);
+        route.map_or(Ok(()), |route| sender.send(&ToProxy::Route(Box::new(route))))
+    }
 }
 
 async fn talk(State(desk): State<Desk>, body: Body) -> Response<Body> {
@@ -67,18 +80,18 @@ async fn talk(State(desk): State<Desk>, body: Body) -> Response<Body> {
                         desk.failures.lock().unwrap().push(address);
                     }
                     Ok(Some(FromProxy::Hello { .. })) => {}
+                    Ok(Some(FromProxy::Echo(number))) => drop(desk.echo.send_replace(number)),
                     Ok(None) | Err(_) => return,
                 },
                 _ = routes.changed() => {
-                    let route = routes.borrow_and_update().clone();
-                    if let Some(route) = route
-                        && duplex.sender.send(&ToProxy::Route(Box::new(route))).is_err()
-                    {
+                    routes.mark_changed();
+                    if Desk::say_route(&duplex.sender, &mut routes).is_err() {
                         return;
                     }
                 }
                 Ok(order) = orders.recv() => {
-                    if duplex.sender.send(&order).is_err() {
+                    let said = Desk::say_route(&duplex.sender, &mut routes);
+                    if said.and_then(|()| duplex.sender.send(&order)).is_err() {
                         return;
                     }
                 }
@@ -163,6 +176,7 @@ impl World {
             orders: broadcast::Sender::new(16),
             beat: watch::Sender::new(None),
             failures: Arc::default(),
+            echo: watch::Sender::new(0),
         };
         let config = ProxyConfig {
             id: PROXY.into(),
@@ -278,6 +292,14 @@ impl World {
         let before = Epoch(self.route.epoch.0 - 1);
         self.engine(from).no_lane(before).await;
         self.promote(to, &[]).await;
+    }
+
+    /// Waits until the proxy obeys all that was published.
+    pub async fn obeyed(&self) {
+        let mut echoes = self.desk.echo.subscribe();
+        let number = *echoes.borrow() + 1;
+        self.desk.orders.send(ToProxy::Echo(number)).unwrap();
+        timeout(LIMIT, echoes.wait_for(|said| *said == number)).await.unwrap().unwrap();
     }
 
     /// Waits until a beat says something.

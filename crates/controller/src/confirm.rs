@@ -1,0 +1,101 @@
+//! Answers that wait until the proxies obey what was changed.
+//!
+//! A rule about who may connect holds when its author is answered: whoever hears that a network was
+//! shut out and dials in from there must not get through. Routes go to proxies in order, so a number
+//! that follows them and comes back says that everything before it is obeyed.
+//!
+//! Invariant: no answer waits longer than [`PATIENCE`], and one that was not confirmed says so.
+//!
+//! Not here: what a proxy does with a route (`tanist_core::gate`).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tanist_core::model::{Instant, ProxyId};
+use tanist_link::api::{ApiError, GroupStatus};
+
+use crate::reconciler::Reply;
+
+/// How long proxies may take to confirm.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An answer that is ready.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    proxies: BTreeSet<ProxyId>,
+    until: Instant,
+    status: Box<GroupStatus>,
+    reply: Reply<GroupStatus>,
+}
+
+impl Waiting {
+    fn is_over(&self, now: Instant) -> bool {
+        self.proxies.is_empty() || now >= self.until
+    }
+
+    fn answer(self) {
+        let silent: Vec<&str> = self.proxies.iter().map(ProxyId::as_str).collect();
+        let answer = if silent.is_empty() {
+            Ok(*self.status)
+        } else {
+            let message = format!(
+                "{} is changed, but these proxies have not confirmed it: {}",
+                self.status.name,
+                silent.join(", ")
+            );
+            Err(ApiError::new("T504", message, "they obey it once they answer: tanist doctor"))
+        };
+        // A caller that has gone away needs no answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Answers to changes that proxies have to obey first.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmations {
+    /// Written, and not yet told to the proxies.
+    fresh: Vec<(Box<GroupStatus>, Reply<GroupStatus>)>,
+    waiting: Vec<Waiting>,
+    last: u64,
+}
+
+impl Confirmations {
+    /// Keeps an answer until the change is published.
+    pub(crate) fn keep(&mut self, status: GroupStatus, reply: Reply<GroupStatus>) {
+        self.fresh.push((Box::new(status), reply));
+    }
+
+    /// Everything is published: the number that is to be sent to these proxies, if anybody waits.
+    pub(crate) fn publish(&mut self, proxies: &BTreeSet<ProxyId>, now: Instant) -> Option<u64> {
+        if self.fresh.is_empty() {
+            return None;
+        }
+        self.last += 1;
+        for (status, reply) in self.fresh.drain(..) {
+            let (number, proxies, until) = (self.last, proxies.clone(), now + PATIENCE);
+            self.waiting.push(Waiting { number, proxies, until, status, reply });
+        }
+        Some(self.last)
+    }
+
+    /// A proxy obeys everything that was sent before this number.
+    pub(crate) fn hear(&mut self, proxy: &ProxyId, number: u64) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.number <= number) {
+            waiting.proxies.remove(proxy);
+        }
+    }
+
+    /// The number to send to a proxy that has connected anew, after everything else: it may never
+    /// have seen the one that somebody waits for.
+    pub(crate) fn awaited(&self, proxy: &ProxyId) -> Option<u64> {
+        self.waiting.iter().any(|waiting| waiting.proxies.contains(proxy)).then_some(self.last)
+    }
+
+    /// Gives the answers that are due.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.is_over(now)) {
+            waiting.answer();
+        }
+    }
+}
