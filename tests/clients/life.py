@@ -120,6 +120,24 @@ def create(engine, version, subnets, group):
     wait("replication_group_available", ReplicationGroupId=NAME)
     for member in describe()["MemberClusters"]:
         wait("cache_cluster_available", CacheClusterId=member)
+    durabilities(engine)
+
+
+def durabilities(engine):
+    """Who asks for nothing gets `sync`; who asks for `async` gets it, for good."""
+    assert (describe()["Durability"], describe()["EffectiveDurability"]) == ("default", "sync")
+    name = NAME + "-async"
+    made = cache.create_replication_group(
+        ReplicationGroupId=name, ReplicationGroupDescription="faster", Engine=engine,
+        CacheNodeType="cache.t3.micro", NumCacheClusters=2, AutomaticFailoverEnabled=True,
+        Durability="async",
+    )["ReplicationGroup"]
+    assert (made["Durability"], made["EffectiveDurability"]) == ("async", "async"), made
+    wait("replication_group_available", ReplicationGroupId=name)
+    refused("InvalidParameterCombination", cache.modify_replication_group, ReplicationGroupId=name,
+            Durability="sync", ApplyImmediately=True)
+    cache.delete_replication_group(ReplicationGroupId=name)
+    wait("replication_group_deleted", ReplicationGroupId=name)
 
 
 def describe():

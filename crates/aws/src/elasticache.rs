@@ -14,6 +14,7 @@ mod catalog;
 mod create;
 mod delete;
 mod describe;
+mod durability;
 mod engines;
 mod events;
 mod failover;

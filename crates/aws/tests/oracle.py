@@ -64,7 +64,8 @@ class Values:
         found = {}
         if shape.is_tagged_union:
             name = self.lots.choice(list(shape.members))
-            return {name: self.value(shape.members[name])}
+            value = self.value(shape.members[name])
+            return {} if value is SKIP else {name: value}
         for name, member in shape.members.items():
             if name in required or self.lots.random() < 0.6:
                 value = self.value(member)
@@ -266,7 +267,7 @@ def random_request(lots):
         "Content-Type": lots.choice(
             ["application/x-www-form-urlencoded; charset=utf-8", "application/x-amz-json-1.0"]
         ),
-        "User-Agent": "Boto3/1.43.11",
+        "User-Agent": "Boto3/1.44.8",
     }
     if lots.random() < 0.5:
         headers["X-Amz-Target"] = "GraniteServiceVersion20100801." + word("abc", 1)
@@ -378,7 +379,7 @@ def corpus(directory):
     key, secret = KEYS[0]
     for name, service, kind, query, more, body in corpus_requests():
         method = {"json": "POST", "presigned": "GET"}.get(kind, kind)
-        headers = {"User-Agent": "Boto3/1.43.11", **more}
+        headers = {"User-Agent": "Boto3/1.44.8", **more}
         if method == "POST":
             types = {"json": "application/x-amz-json-1.0"}
             headers["Content-Type"] = types.get(kind, "application/x-www-form-urlencoded; charset=utf-8")

@@ -11,7 +11,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{engines, ids, network, node_types, tags, windows};
+use super::{durability, engines, ids, network, node_types, tags, windows};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 
@@ -64,8 +64,10 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
     }
     let security_groups =
         network::security_groups(scene, subnets.vpc, input.texts("SecurityGroupIds"))?;
+    let (durability, durability_word) = durability::asked(input)?;
     let record = GroupRecord {
         description,
+        durability: durability_word,
         node_type: Some(node_type.to_owned()),
         subnet_group: Some(subnets.name.to_owned()),
         security_groups,
@@ -83,7 +85,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         engine: kind(engine.name)?,
         replicas: nodes.replicas,
         zones,
-        durability: None,
+        durability,
         min_in_sync: 0,
         automatic_failover: failover,
         memory_bytes,

@@ -15,7 +15,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{engines, network, node_types, windows, words};
+use super::{durability, engines, network, node_types, windows, words};
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
 
@@ -67,6 +67,7 @@ pub(super) fn change(scene: Scene<'_>, input: &Structure) -> Result<Change, Refu
         let message = format_args!("The only node group of a replication group is {NODE_GROUP}.");
         return Err(bad_value(message));
     }
+    durability::check_unchanged(group, input)?;
     let mut change = Change::of(group);
     engine(scene, group, input, &mut change.record)?;
     failover(scene, group, input, &mut change)?;

@@ -15,7 +15,7 @@ use tanist_link::api::{EndpointStatus, NodeStatus};
 
 use super::engines::{self, Engine};
 use super::scene::{NODE_GROUP, Scene};
-use super::{node_types, windows, words};
+use super::{durability, node_types, windows, words};
 use crate::groups::Group;
 use crate::value::{Structure, Value};
 
@@ -72,7 +72,7 @@ impl Scene<'_> {
         } else {
             shown.list("NodeGroups", [self.node_group(group, word)])
         };
-        shown
+        durability::show(group, shown)
             .maybe("SnapshottingClusterId", record.snapshotting_cluster.as_deref())
             .set("AutomaticFailover", failover)
             .set("MultiAZ", on(record.multi_az))

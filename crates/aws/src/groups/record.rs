@@ -29,6 +29,8 @@ pub(crate) struct GroupRecord {
     pub(crate) description: Option<String>,
     /// The node type asked for; follows from the memory if there is none.
     pub(crate) node_type: Option<String>,
+    /// The word for the durability asked for.
+    pub(crate) durability: Option<String>,
     /// The subnet group's name.
     pub(crate) subnet_group: Option<String>,
     /// Ids of security groups, in the order in which they were given.
