@@ -6,13 +6,13 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use tanist_aws::QueryClient;
 use tanist_lab::{Installation, skip};
-use tanist_link::api::{AwsEndpoint, GroupStatus};
+use tanist_link::api::GroupStatus;
 use tanist_resp::{Connection, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
+use crate::aws::Aws;
 use crate::{call, runtime};
 
 crate::on_both_engines!(
@@ -21,38 +21,7 @@ crate::on_both_engines!(
     strangers_are_named_by_the_doctor,
 );
 
-const EC2: &str = "2016-11-15";
-const CACHE: &str = "2015-02-02";
-
-/// A client of an installation's AWS endpoint.
-struct Aws {
-    query: QueryClient,
-}
-
 impl Aws {
-    async fn of(installation: &Installation) -> Self {
-        let local = tanist_link::Client::new(installation.dir().join("tanist.sock"));
-        let aws: AwsEndpoint =
-            local.get("/v1/aws").await.unwrap_or_else(|err| panic!("the endpoint: {err}"));
-        let endpoint = aws.endpoint.trim_start_matches("http://").parse();
-        let key = tanist_aws::AccessKey {
-            access_key_id: aws.root.access_key_id,
-            secret: aws.root.secret_access_key,
-        };
-        let endpoint = endpoint.unwrap_or_else(|err| panic!("{}: {err}", aws.endpoint));
-        Self { query: QueryClient { endpoint, region: aws.region, key } }
-    }
-
-    async fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> String {
-        let called = self.query.call("ec2", EC2, action, parameters).await;
-        called.unwrap_or_else(|err| panic!("{action}: {err}"))
-    }
-
-    async fn cache(&self, action: &str, parameters: &[(&str, &str)]) -> String {
-        let called = self.query.call("elasticache", CACHE, action, parameters).await;
-        called.unwrap_or_else(|err| panic!("{action}: {err}"))
-    }
-
     /// A VPC with a subnet in each of two zones: its id, a subnet's id, and a security group's.
     async fn network(&self) -> (String, String, String) {
         let vpc = id(&self.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await, "vpcId");
@@ -154,7 +123,7 @@ async fn still_open(connection: &mut Connection) -> bool {
 fn a_rule_lets_in_and_its_revocation_ends_what_it_had_let_in(engine: &str) {
     let installation = Installation::start();
     runtime().block_on(async {
-        let aws = Aws::of(&installation).await;
+        let aws = Aws::of(&installation);
         let (_, _, group) = aws.network().await;
         aws.replication_group(engine, &group).await;
         let web = primary(&installation.available("web"));
@@ -175,7 +144,7 @@ fn an_instance_of_a_source_group_is_let_in_by_its_address(engine: &str) {
     let installation = Installation::start();
     let outer = outer_address();
     runtime().block_on(async {
-        let aws = Aws::of(&installation).await;
+        let aws = Aws::of(&installation);
         let (vpc, subnet, group) = aws.network().await;
         let clients = aws.security_group(&vpc, "clients").await;
         aws.rule("AuthorizeSecurityGroupIngress", &group, (SOURCE, &clients)).await;
@@ -212,7 +181,7 @@ fn strangers_are_named_by_the_doctor(engine: &str) {
         .unwrap_or_else(|err| panic!("{err}"));
     installation.dev_with(&["--config", &config.to_string_lossy()]);
     runtime().block_on(async {
-        let aws = Aws::of(&installation).await;
+        let aws = Aws::of(&installation);
         let (_, _, group) = aws.network().await;
         aws.rule("AuthorizeSecurityGroupIngress", &group, (CIDR, "10.0.0.0/16")).await;
         aws.replication_group(engine, &group).await;

@@ -13,6 +13,7 @@ macro_rules! on_both_engines {
 }
 use on_both_engines;
 
+mod aws;
 mod bad_start;
 mod documents;
 mod doors;
@@ -21,6 +22,7 @@ mod faults;
 mod loss;
 mod machine;
 mod persistence;
+mod refusals;
 mod scale;
 mod troubles;
 mod truth;
