@@ -9,6 +9,7 @@
 //! Not here: when to write (`super::reconciler`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,11 @@ use crate::keys;
 /// Events that are kept.
 const EVENTS_KEPT: u64 = 10_000;
 
-/// A document and the store's revision of it.
+/// A document and the store's revision of it. The document is shared: every look at a shard takes
+/// it, several thousand times a second in an installation of many groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Held<T> {
-    pub(crate) body: T,
+    pub(crate) body: Arc<T>,
     pub(crate) revision: Revision,
 }
 
@@ -94,7 +96,7 @@ impl Archive {
     ) -> impl Iterator<Item = &'a ShardTopology> {
         // No shard's id is less than the empty one.
         let first = ShardKey { group: group.clone(), shard: ShardId::new("") };
-        let all = self.topologies.range(first..).map(|(_, held)| &held.body);
+        let all = self.topologies.range(first..).map(|(_, held)| &*held.body);
         all.take_while(move |shard| shard.group == *group)
     }
 
@@ -120,7 +122,9 @@ impl Archive {
         prefix: &str,
     ) -> Result<Vec<Held<T>>, ControllerError> {
         let all = self.range(prefix).await?;
-        all.iter().map(|kv| Ok(Held { body: parse(kv)?, revision: kv.mod_revision })).collect()
+        all.iter()
+            .map(|kv| Ok(Held { body: Arc::new(parse(kv)?), revision: kv.mod_revision }))
+            .collect()
     }
 
     /// Writes a spec, and the topologies of a group that is new.
@@ -142,9 +146,9 @@ impl Archive {
         }
         let revision = self.commit(with_events(txn, events)?, "writing a group").await?;
         for body in new_shards {
-            self.topologies.insert(body.key(), Held { body, revision });
+            self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
         }
-        self.specs.insert(spec.name.clone(), Held { body: spec, revision });
+        self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }
 
@@ -173,7 +177,7 @@ impl Archive {
             self.topologies.get(&next.key()).map_or(Revision::ABSENT, |held| held.revision);
         let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&next)?);
         let revision = self.commit(with_events(txn, events)?, "committing a topology").await?;
-        self.topologies.insert(next.key(), Held { body: next, revision });
+        self.topologies.insert(next.key(), Held { body: Arc::new(next), revision });
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use tanist_core::decide::{heir_missing, promised_beyond};
 use tanist_core::model::{
-    Cause, GroupName, Instant, MoveKind, NodeId, Process, Severity, ShardKey, ShardTopology,
+    Cause, GroupName, GroupSpec, Instant, MoveKind, NodeId, Process, Severity, ShardKey,
+    ShardTopology,
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, Fault, GroupStatus, ModifyGroup, MoveAccepted, MovePrimary,
@@ -171,7 +172,7 @@ impl Controller {
             Err(err) => return Ok(Err(err)),
         };
         let before = self.archive.specs.get(name).map(|held| held.body.clone());
-        if before.as_ref() != Some(&spec) {
+        if before.as_deref() != Some(&spec) {
             let replicas = before.map_or(spec.replicas, |before| before.replicas);
             let record = (replicas != spec.replicas).then(|| {
                 let text = format!("{} replicas are asked for, not {replicas}", spec.replicas);
@@ -282,7 +283,8 @@ impl Controller {
 
     /// Drops a request that has waited for too long, and says so.
     pub(crate) async fn drop_request(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
-        let Some((mut spec, _)) = self.shard(key) else { return Ok(()) };
+        let Some((spec, _)) = self.shard(key) else { return Ok(()) };
+        let mut spec = GroupSpec::clone(&spec);
         spec.requests.remove(&key.shard);
         let waits = self.plans.get(key).map(|plan| plan.waits.clone()).unwrap_or_default();
         let why: Vec<String> = waits.into_iter().map(|wait| wait.detail).collect();

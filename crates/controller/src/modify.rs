@@ -50,7 +50,7 @@ pub(crate) fn plan(
     let shards: Vec<&ShardTopology> = archive
         .topologies
         .values()
-        .map(|held| &held.body)
+        .map(|held| &*held.body)
         .filter(|shard| shard.group == *name)
         .collect();
     resize(&mut spec, asked, config, &shards)?;

@@ -167,10 +167,10 @@ impl Observer {
     }
 
     /// Forgets a shard that does not exist any more.
-    pub(crate) fn forget(&mut self, key: &ShardKey, nodes: impl Iterator<Item = NodeId>) {
+    pub(crate) fn forget<'a>(&mut self, key: &ShardKey, nodes: impl Iterator<Item = &'a NodeId>) {
         for node in nodes {
-            self.seen.nodes.remove(&node);
-            self.pids.remove(&node);
+            self.seen.nodes.remove(node);
+            self.pids.remove(node);
         }
         for shards in self.seen.proxies.values_mut() {
             shards.remove(key);

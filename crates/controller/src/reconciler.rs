@@ -370,9 +370,9 @@ impl Controller {
         self.act(key).await
     }
 
-    pub(crate) fn shard(&self, key: &ShardKey) -> Option<(GroupSpec, ShardTopology)> {
-        let shard = self.archive.topologies.get(key)?.body.clone();
-        let spec = self.archive.specs.get(&key.group)?.body.clone();
+    pub(crate) fn shard(&self, key: &ShardKey) -> Option<(Arc<GroupSpec>, Arc<ShardTopology>)> {
+        let shard = Arc::clone(&self.archive.topologies.get(key)?.body);
+        let spec = Arc::clone(&self.archive.specs.get(&key.group)?.body);
         Some((spec, shard))
     }
 
@@ -555,12 +555,12 @@ impl Controller {
     }
 
     async fn forget(&mut self, group: &GroupName) -> Result<(), ControllerError> {
-        let shards: Vec<ShardTopology> = self
+        let shards: Vec<Arc<ShardTopology>> = self
             .archive
             .topologies
             .values()
             .filter(|held| held.body.group == *group)
-            .map(|held| held.body.clone())
+            .map(|held| Arc::clone(&held.body))
             .collect();
         if !shards.iter().all(|shard| self.is_gone(shard)) {
             return Ok(());
@@ -570,7 +570,7 @@ impl Controller {
         }
         for shard in shards {
             let key = shard.key();
-            self.observer.forget(&key, shard.members.into_keys());
+            self.observer.forget(&key, shard.members.keys());
             self.plans.remove(&key);
             self.routes.remove(&key);
             self.was_whole.remove(&key);

@@ -147,7 +147,7 @@ pub(crate) fn known<'a>(
     group: &GroupName,
 ) -> Result<&'a GroupSpec, ApiError> {
     let held = archive.specs.get(group).filter(|held| !held.body.deleting);
-    held.map(|held| &held.body).ok_or_else(|| {
+    held.map(|held| &*held.body).ok_or_else(|| {
         let message = format!("there is no group {group}");
         ApiError::new("T410", message, "tanist status lists the groups")
     })

@@ -20,7 +20,8 @@ async fn a_group_has_its_own_shards_and_none_of_a_neighbour_in_the_alphabet() {
     let web = controller.archive.topologies.get(&key()).unwrap().clone();
     for (group, shard) in [("we", "0001"), ("web", "0002"), ("web-2", "0001"), ("webb", "0001")] {
         let mut held = web.clone();
-        (held.body.group, held.body.shard) = (group.into(), shard.into());
+        let body = std::sync::Arc::make_mut(&mut held.body);
+        (body.group, body.shard) = (group.into(), shard.into());
         controller.archive.topologies.insert(held.body.key(), held);
     }
     let shards = |group: &str| {
