@@ -95,11 +95,31 @@ fn what_cannot_be_is_refused_and_changes_nothing(engine: &str) {
         (vec!["scale", "web", "--replicas", "0", "--remove", "web-009"], "T414"),
         (vec!["scale", "web", "--replicas", "2", "--zone", "mars-1a"], "T405"),
         (vec!["scale", "nobody", "--replicas", "2"], "T410"),
+        (vec!["scale", "web", "--replicas", "1", "--remove", "web-002"], "T404"),
+        (vec!["scale", "web", "--memory", "16mb"], "T406"),
     ];
+    runtime().block_on(async {
+        let mut client = installation.connect(&installation.group("web").primary_endpoint).await;
+        let value = "x".repeat(1 << 20);
+        for number in 0..20 {
+            let key = format!("k{number}");
+            let kept = call(&mut client, &["SET", &key, &value, "EX", "3600"]).await;
+            assert!(kept.is_ok(), "{engine}");
+        }
+    });
+    installation.wait("its size is seen", |installation| {
+        let used = installation.primary("web").memory_bytes;
+        used.filter(|bytes| *bytes > 20 << 20)
+    });
     for (words, code) in refused {
         let ran = installation.tanist(&words);
         assert!(ran.code != 0 && ran.err.contains(code), "{engine}: {words:?}: {}", ran.err);
     }
     assert_eq!(names(&installation), before, "{engine}");
     assert_eq!(installation.group("web").replicas, 1, "{engine}");
+    runtime().block_on(async {
+        let mut client = installation.connect(&installation.group("web").primary_endpoint).await;
+        let kept = call(&mut client, &["DBSIZE"]).await;
+        assert_eq!(kept.as_int(), Some(20), "{engine}: no key was deleted to make it fit");
+    });
 }

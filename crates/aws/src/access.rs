@@ -10,12 +10,15 @@
 //!
 //! Not here: turning clients away (`tanist-proxy`), the rules themselves (`crate::ec2`).
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use tanist_core::model::Access;
 use tanist_link::LinkError;
 use tanist_link::api::ModifyGroup;
+use tokio::task::JoinSet;
 
 use crate::book::{BookError, DEFAULT_GROUP, Pages, Peer, Rule, Vpc};
 use crate::ec2::runs;
@@ -144,27 +147,49 @@ fn members(pages: &Pages, security_group: &str) -> Vec<IpNet> {
     members.map(|instance| IpNet::from(IpAddr::V4(instance.address))).collect()
 }
 
+/// Groups that were told and of which it is not known that everybody obeys.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unconfirmed(Arc<Mutex<BTreeSet<String>>>);
+
+impl Unconfirmed {
+    fn groups(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // Names go in and out one at a time: a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Compares who may connect to each group of a region with what its security groups say, and tells
-/// those where it differs. Whoever calls this after each change and from time to time need not know
-/// what has changed.
+/// those where it differs, all at the same time: one that does not answer keeps no other waiting.
+/// Whoever calls this after each change and from time to time need not know what has changed.
 ///
 /// # Errors
 /// [`AccessError`] for the first group that could not be told, after all others were tried.
 pub(crate) async fn sync(context: &Context, region: &str) -> Result<(), AccessError> {
     let groups = context.groups.in_region(region).await.map_err(AccessError::Groups)?;
-    let mut first = None;
-    for group in groups {
-        if let Err(error) = tell(context, region, group).await {
-            first.get_or_insert(error);
-        }
+    let mut telling = JoinSet::new();
+    for group in groups.into_iter().filter(|group| !group.record.security_groups.is_empty()) {
+        let (context, region) = (context.clone(), region.to_owned());
+        telling.spawn(async move { tell(&context, &region, group).await });
     }
-    first.map_or(Ok(()), Err)
+    telling.join_all().await.into_iter().find(Result::is_err).unwrap_or(Ok(()))
 }
 
-/// Tells one group, if there is anything to tell.
-async fn tell(context: &Context, region: &str, mut group: Group) -> Result<(), AccessError> {
+/// Tells one group, if there is anything to tell, and remembers whether that was confirmed.
+async fn tell(context: &Context, region: &str, group: Group) -> Result<(), AccessError> {
+    let name = group.name().to_owned();
+    let told = tell_once(context, region, group).await;
+    if told.is_ok() {
+        context.unconfirmed.groups().remove(&name);
+    } else {
+        context.unconfirmed.groups().insert(name);
+    }
+    told
+}
+
+async fn tell_once(context: &Context, region: &str, mut group: Group) -> Result<(), AccessError> {
     let name = group.name().to_owned();
     let failed = |source| AccessError::Tell { group: name.clone(), source };
+    let again = context.unconfirmed.groups().contains(&name);
     for attempt in 1.. {
         // After the group, and the group is changed only as it was read: of two that do this at the
         // same time, the one with the older records is turned away.
@@ -172,7 +197,8 @@ async fn tell(context: &Context, region: &str, mut group: Group) -> Result<(), A
         let port = group.status.primary_endpoint.port;
         let inside = context.settings.loopback_inside;
         let wanted = admitted(&pages, &group.record.security_groups, port, inside);
-        let Some(wanted) = wanted.filter(|wanted| *wanted != group.status.access) else { break };
+        let differs = |wanted: &Access| again || *wanted != group.status.access;
+        let Some(wanted) = wanted.filter(differs) else { break };
         if group.status.status == "deleting" {
             break;
         }

@@ -187,6 +187,9 @@ pub(crate) async fn answer(context: &Context, ask: &Ask) -> Answer {
     {
         // It is written down, and the next pass carries it on.
         tracing::warn!(error = &error as &dyn std::error::Error, "telling groups who may connect");
+        if takes_away(ask.operation.name) {
+            return Err(not_in_force(ask));
+        }
     }
     drop(turn);
     Ok(answer)
@@ -218,6 +221,21 @@ fn dry(ask: &Ask) -> bool {
 fn dry_run(ask: &Ask) -> ApiError {
     let text = "Request would have succeeded, but DryRun flag is set.";
     ApiError { status: 412, ..ask.refuse("DryRunOperation", text) }
+}
+
+/// Whether somebody may be shut out by an operation: its caller relies on that. Who is let in late
+/// only tries again.
+fn takes_away(operation: &str) -> bool {
+    matches!(
+        operation,
+        "ModifySecurityGroupRules" | "RevokeSecurityGroupIngress" | "TerminateInstances"
+    )
+}
+
+fn not_in_force(ask: &Ask) -> ApiError {
+    let text = "The change is stored, but not every endpoint has confirmed that it obeys it yet. \
+                Repeat the request to see whether it does; it is also repeated on its own.";
+    ApiError { status: 503, ..ask.refuse("Unavailable", text) }
 }
 
 fn unavailable(ask: &Ask, error: &tanist_link::LinkError) -> ApiError {

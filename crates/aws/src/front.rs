@@ -137,6 +137,7 @@ impl Front {
             metrics: config.metrics,
             settings: Arc::new(config.settings),
             changing: Arc::new(Mutex::new(())),
+            unconfirmed: Default::default(),
         };
         let desk = Desk {
             verifier: Verifier::new(identity.clone()),

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tanist_telemetry::Series;
 use tokio::sync::Mutex;
 
+use crate::access::Unconfirmed;
 use crate::book::Book;
 use crate::error::{ApiError, Fault};
 use crate::groups::Groups;
@@ -93,6 +94,7 @@ pub(crate) struct Context {
     /// Held by an operation from its checks to its last write where it changes groups and records
     /// together, so that nothing that it relies on vanishes meanwhile.
     pub(crate) changing: Arc<Mutex<()>>,
+    pub(crate) unconfirmed: Unconfirmed,
 }
 
 impl Context {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use tanist_core::decide::{heir_missing, promised_beyond};
 use tanist_core::model::{
-    Cause, GroupName, GroupSpec, Instant, MoveKind, NodeId, Process, Severity, ShardKey,
+    Cause, GroupName, GroupSpec, Instant, MoveKind, NodeId, Process, ProxyId, Severity, ShardKey,
     ShardTopology,
 };
 use tanist_link::api::{
@@ -44,9 +44,13 @@ impl Controller {
                 let _ = reply.send(answer);
             }
             Call::Modify { name, asked, reply } => {
+                let protects = asked.access.is_some();
                 match self.modify(&name, &asked, touched).await? {
-                    Ok(status) => self.confirmations.keep(status, reply),
-                    Err(refusal) => drop(reply.send(Err(refusal))),
+                    Ok(status) if protects => {
+                        let proxies = self.proxies_of(&name);
+                        self.confirmations.keep(proxies, status, reply);
+                    }
+                    answer => drop(reply.send(answer)),
                 }
             }
             Call::Delete { name, reply } => {
@@ -75,14 +79,19 @@ impl Controller {
     /// Asks the proxies to confirm what was just published, if somebody waits for that, and gives
     /// the answers that are due.
     pub(crate) fn confirm(&mut self, now: Instant) {
-        let up = self.proxies.iter().filter(|(_, session)| session.up);
-        let up = up.map(|(proxy, _)| proxy.clone()).collect();
-        if let Some(number) = self.confirmations.publish(&up, now) {
+        if let Some(number) = self.confirmations.publish(now) {
             for session in self.proxies.values_mut().filter(|session| session.up) {
                 session.tell(&ToProxy::Echo(number));
             }
         }
         self.confirmations.settle(now);
+    }
+
+    /// The proxies that may be serving a group's clients: those that have ever talked to this
+    /// controller, and those that have lanes to the group's engines from an earlier one.
+    fn proxies_of(&self, name: &GroupName) -> BTreeSet<ProxyId> {
+        let lanes = self.archive.shards_of(name).flat_map(|shard| shard.lanes.iter());
+        self.proxies.keys().chain(lanes).cloned().collect()
     }
 
     fn group(&self, name: &GroupName) -> Result<GroupStatus, ApiError> {
@@ -332,9 +341,7 @@ impl Controller {
     }
 
     pub(crate) fn group_of(&self, node: &NodeId) -> Option<GroupName> {
-        let mut shards = self.archive.topologies.values();
-        let held = shards.find(|held| held.body.members.contains_key(node))?;
-        Some(held.body.group.clone())
+        self.observer.shard_of(node).map(|key| key.group.clone())
     }
 
     /// Nothing is left of a deleted shard on any host.

@@ -51,29 +51,43 @@ impl Waiting {
     }
 }
 
+/// An answer to a change that is written.
+#[derive(Debug)]
+struct Fresh {
+    proxies: BTreeSet<ProxyId>,
+    status: Box<GroupStatus>,
+    reply: Reply<GroupStatus>,
+}
+
 /// Answers to changes that proxies have to obey first.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmations {
     /// Written, and not yet told to the proxies.
-    fresh: Vec<(Box<GroupStatus>, Reply<GroupStatus>)>,
+    fresh: Vec<Fresh>,
     waiting: Vec<Waiting>,
     last: u64,
 }
 
 impl Confirmations {
-    /// Keeps an answer until the change is published.
-    pub(crate) fn keep(&mut self, status: GroupStatus, reply: Reply<GroupStatus>) {
-        self.fresh.push((Box::new(status), reply));
+    /// Keeps an answer until these proxies obey the change. One that is not connected may still work
+    /// by what it was told last; it is asked when it comes back.
+    pub(crate) fn keep(
+        &mut self,
+        proxies: BTreeSet<ProxyId>,
+        status: GroupStatus,
+        reply: Reply<GroupStatus>,
+    ) {
+        self.fresh.push(Fresh { proxies, status: Box::new(status), reply });
     }
 
-    /// Everything is published: the number that is to be sent to these proxies, if anybody waits.
-    pub(crate) fn publish(&mut self, proxies: &BTreeSet<ProxyId>, now: Instant) -> Option<u64> {
+    /// Everything is published: the number that is to be sent to all proxies, if anybody waits.
+    pub(crate) fn publish(&mut self, now: Instant) -> Option<u64> {
         if self.fresh.is_empty() {
             return None;
         }
         self.last += 1;
-        for (status, reply) in self.fresh.drain(..) {
-            let (number, proxies, until) = (self.last, proxies.clone(), now + PATIENCE);
+        for Fresh { proxies, status, reply } in self.fresh.drain(..) {
+            let (number, until) = (self.last, now + PATIENCE);
             self.waiting.push(Waiting { number, proxies, until, status, reply });
         }
         Some(self.last)

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use tanist_core::decide::room_for;
+use tanist_core::decide::{holds_more, room_for};
 use tanist_core::model::{GroupName, GroupSpec, Instant, NodeId, ShardId, ShardTopology, Zone};
 use tanist_link::api::{ApiError, ModifyGroup};
 
@@ -47,6 +47,7 @@ pub(crate) fn plan(
     if let Some(wanted) = asked.memory_bytes {
         spec.memory_bytes = memory(wanted, config)?;
     }
+    check_removals(before, asked)?;
     let shards: Vec<&ShardTopology> = archive
         .topologies
         .values()
@@ -54,6 +55,9 @@ pub(crate) fn plan(
         .filter(|shard| shard.group == *name)
         .collect();
     resize(&mut spec, asked, config, &shards)?;
+    if spec.memory_bytes < before.memory_bytes {
+        check_fits(spec.memory_bytes, &shards, observer)?;
+    }
     if spec.replicas > before.replicas || spec.memory_bytes > before.memory_bytes {
         for shard in shards {
             room_for(before, &spec, shard, &observer.seen, &config.limits, now).map_err(
@@ -65,6 +69,30 @@ pub(crate) fn plan(
         }
     }
     Ok(spec)
+}
+
+/// Nobody is named to leave in vain.
+fn check_removals(before: &GroupSpec, asked: &ModifyGroup) -> Result<(), ApiError> {
+    let leave = before.replicas.saturating_sub(asked.replicas.unwrap_or(before.replicas));
+    if asked.remove.len() > usize::from(leave) {
+        let named = asked.remove.len();
+        let message = format!("{named} nodes are named to be removed, and {leave} are to leave");
+        return Err(ApiError::new("T404", message, "ask for fewer replicas, or name fewer nodes"));
+    }
+    Ok(())
+}
+
+/// What is stored has to fit: an engine that is given less deletes keys, or refuses every write.
+fn check_fits(
+    memory_bytes: u64,
+    shards: &[&ShardTopology],
+    observer: &Observer,
+) -> Result<(), ApiError> {
+    let full = shards.iter().find_map(|shard| holds_more(shard, &observer.seen, memory_bytes));
+    full.map_or(Ok(()), |(node, used)| {
+        let message = format!("{memory_bytes} bytes are too few: {node} holds {used}");
+        Err(ApiError::new("T406", message, "ask for more, or delete keys first"))
+    })
 }
 
 fn memory(wanted: u64, config: &ControllerConfig) -> Result<u64, ApiError> {

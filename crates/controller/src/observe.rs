@@ -28,6 +28,10 @@ pub(crate) struct Observer {
     pub(crate) seen: Observations,
     pub(crate) pids: BTreeMap<NodeId, u32>,
     pub(crate) proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxyShard>>,
+    /// The nodes of which anything is known on each host.
+    at_host: BTreeMap<HostId, BTreeSet<NodeId>>,
+    /// The shard of each node that is placed.
+    shard_of: BTreeMap<NodeId, ShardKey>,
     /// Hosts that have reported since this controller leads.
     heard: BTreeSet<HostId>,
     echo: u64,
@@ -39,6 +43,16 @@ pub(crate) struct Observer {
 pub(crate) struct Touched {
     /// Shards that have to be looked at again.
     pub(crate) shards: BTreeSet<ShardKey>,
+    /// Shards of which was said again what is known: only when it was said is new.
+    pub(crate) said_again: BTreeSet<ShardKey>,
+}
+
+impl Touched {
+    /// Takes another message's changes in.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.shards.extend(other.shards);
+        self.said_again.extend(other.said_again);
+    }
 }
 
 impl Observer {
@@ -57,6 +71,8 @@ impl Observer {
             seen: Observations { hosts, taken, ..Observations::default() },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
+            at_host: BTreeMap::new(),
+            shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
             echo: 0,
             echoes: VecDeque::new(),
@@ -92,7 +108,13 @@ impl Observer {
                 Some(pid) => self.pids.insert(entry.node.clone(), pid),
                 None => self.pids.remove(&entry.node),
             };
-            touched.shards.insert(ShardKey { group: entry.group, shard: entry.shard });
+            let key = ShardKey { group: entry.group, shard: entry.shard };
+            let known = self.seen.node(&entry.node, &report.host);
+            if known.is_some_and(|known| known.report == entry.report) {
+                touched.said_again.insert(key);
+            } else {
+                touched.shards.insert(key);
+            }
             let host = report.host.clone();
             // An agent of the release before says only what holds for all of its nodes.
             let sampled_after = self.echoed_at(entry.echo.max(report.echo));
@@ -100,18 +122,18 @@ impl Observer {
             self.put(entry.node, seen);
         }
         // A node that its host does not mention does not exist there.
-        for (node, reports) in &mut self.seen.nodes {
-            for seen in reports.iter_mut() {
-                if seen.host == report.host && !present.contains(node) {
-                    seen.at = now;
-                    seen.report = nothing(&seen.report);
-                }
+        for node in self.at_host.get(&report.host).into_iter().flatten() {
+            let reports = self.seen.nodes.get_mut(node).filter(|_| !present.contains(node));
+            for seen in reports.into_iter().flatten().filter(|seen| seen.host == report.host) {
+                seen.at = now;
+                seen.report = nothing(&seen.report);
             }
         }
         touched
     }
 
     fn put(&mut self, node: NodeId, seen: NodeSeen) {
+        self.at_host.entry(seen.host.clone()).or_default().insert(node.clone());
         let reports = self.seen.nodes.entry(node).or_default();
         match reports.iter_mut().find(|known| known.host == seen.host) {
             Some(known) => *known = seen,
@@ -159,7 +181,13 @@ impl Observer {
             };
             let route = Some((shard.rev, since));
             seen.insert(shard.key.clone(), ProxySeen { route, drained: shard.drained, at: now });
-            touched.shards.insert(shard.key.clone());
+            let before = self.proxies.get(proxy).and_then(|shards| shards.get(&shard.key));
+            let acts = |of: &ProxyShard| (of.rev, of.drained, of.released);
+            if before.is_some_and(|before| acts(before) == acts(&shard)) {
+                touched.said_again.insert(shard.key.clone());
+            } else {
+                touched.shards.insert(shard.key.clone());
+            }
             said.insert(shard.key.clone(), shard);
         }
         self.proxies.insert(proxy.clone(), said);
@@ -171,6 +199,9 @@ impl Observer {
         for node in nodes {
             self.seen.nodes.remove(node);
             self.pids.remove(node);
+            for nodes in self.at_host.values_mut() {
+                nodes.remove(node);
+            }
         }
         for shards in self.seen.proxies.values_mut() {
             shards.remove(key);
@@ -180,10 +211,16 @@ impl Observer {
         self.seen.last_failover.remove(key);
     }
 
+    /// The shard that a node is placed in.
+    pub(crate) fn shard_of(&self, node: &NodeId) -> Option<&ShardKey> {
+        self.shard_of.get(node)
+    }
+
     /// Recounts what is in use, after a topology has changed.
     pub(crate) fn recount(&mut self, archive: &Archive) {
         let mut taken = Taken { network: self.seen.taken.network, ..Taken::default() };
         let mut promised: BTreeMap<HostId, u64> = BTreeMap::new();
+        self.shard_of.clear();
         for held in archive.specs.values() {
             taken.endpoints.insert(held.body.endpoints.primary);
             taken.endpoints.insert(held.body.endpoints.reader);
@@ -191,7 +228,8 @@ impl Observer {
         for held in archive.topologies.values() {
             let spec = archive.specs.get(&held.body.group);
             let memory = spec.map_or(0, |spec| spec.body.memory_bytes);
-            for member in held.body.members.values() {
+            for (node, member) in &held.body.members {
+                self.shard_of.insert(node.clone(), held.body.key());
                 taken.engines.insert(member.address);
                 taken.endpoints.insert(member.endpoint);
                 *promised.entry(member.host.clone()).or_default() += memory;
@@ -230,6 +268,8 @@ mod tests {
             seen: Observations::default(),
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
+            at_host: BTreeMap::new(),
+            shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
             echo: 0,
             echoes: VecDeque::new(),

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
-    EventKind, Fenced, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem,
-    ProblemKind, ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
+    EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem, ProblemKind,
+    ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EventRecord, FailoverRecord, Fault, GroupStatus,
@@ -46,6 +46,8 @@ const TICK: Duration = Duration::from_millis(50);
 const OWN_DELAY: Duration = Duration::from_millis(50);
 /// Inputs that may wait; the senders wait beyond it.
 const INBOX: usize = 4096;
+/// Inputs that are taken in before the shards that they touch are looked at.
+const INPUTS_PER_PASS: usize = 64;
 /// Events that a slow follower may lag behind.
 const NEWS: usize = 1024;
 /// Decisions that one look may commit in a row; more would be a loop.
@@ -211,18 +213,23 @@ impl Controller {
         loop {
             let mut touched = Touched::default();
             tokio::select! {
-                // In this order: what happened is known before a tick judges.
+                // In this order: agents that always have something to say keep nobody else waiting.
                 biased;
+                _ = ticks.tick() => self.tick(&mut touched).await?,
                 Some(message) = agents.recv() => {
                     self.take(Input::Agent(message), &mut touched).await?;
                 }
                 Some(input) = inputs.recv() => self.take(input, &mut touched).await?,
-                _ = ticks.tick() => self.tick(&mut touched).await?,
                 else => return Ok(()),
             }
+            // What happened is known before anything is judged, in a tick as well.
             let now = boot_time();
             while let Ok(message) = agents.try_recv() {
                 self.take(Input::Agent(message), &mut touched).await?;
+            }
+            for _ in 0..INPUTS_PER_PASS {
+                let Ok(input) = inputs.try_recv() else { break };
+                self.take(input, &mut touched).await?;
             }
             self.listened(now);
             let outcome = self.stopping.as_ref().and_then(|stopping| stopping.outcome(now));
@@ -234,11 +241,13 @@ impl Controller {
                 return Ok(());
             }
             if self.stopping.is_none() {
+                let again = touched.said_again.into_iter().filter(|key| self.is_waited_for(key));
+                touched.shards.extend(again);
                 for key in touched.shards {
                     self.look(&key).await?;
                 }
+                self.confirm(now);
             }
-            self.confirm(now);
         }
     }
 
@@ -292,7 +301,7 @@ impl Controller {
         let now = boot_time();
         match input {
             Input::Agent(FromAgent::Report(report)) => {
-                touched.shards.extend(self.observer.report(report, now).shards);
+                touched.add(self.observer.report(report, now));
             }
             Input::Agent(FromAgent::Note { host, node, name, text }) => {
                 info!(%host, ?node, name, "{text}");
@@ -319,7 +328,7 @@ impl Controller {
                 self.proxies.insert(proxy, session);
             }
             Input::ProxyBeat { proxy, shards } => {
-                touched.shards.extend(self.observer.beat(&proxy, shards, now).shards);
+                touched.add(self.observer.beat(&proxy, shards, now));
             }
             Input::ProxyEcho { proxy, number } => self.confirmations.hear(&proxy, number),
             Input::ProxyGone { proxy, generation } => {
@@ -338,6 +347,14 @@ impl Controller {
             Input::Call(call) => self.answer(call, touched).await?,
         }
         Ok(())
+    }
+
+    /// Whether it matters for a shard when something was said that is known already: somebody waits
+    /// for news that are newer than a decision. Everything else is looked at by the next tick.
+    fn is_waited_for(&self, key: &ShardKey) -> bool {
+        let held = self.plans.get(key).is_some_and(|plan| plan.hold.is_some());
+        let shard = self.archive.topologies.get(key).map(|held| &held.body);
+        held || shard.is_some_and(|shard| shard.pending.is_some() || shard.primary().is_none())
     }
 
     /// Looks at one shard: decides until nothing more is due, then orders and publishes.
@@ -480,55 +497,6 @@ impl Controller {
         // One that was asked to stop has ended and reads nothing more.
         if outbox.try_send(message).is_err() && self.stopping.is_none() {
             warn!(%host, "an agent does not take messages");
-        }
-    }
-
-    /// Notes the steps of a failover that have become true.
-    fn note_steps(&mut self, spec: &GroupSpec, shard: &ShardTopology, now: Instant) {
-        let key = shard.key();
-        let Some(open) = self.timelines.get(&key) else { return };
-        let epoch = open.epoch;
-        if let Some(prev) = shard.vacancy().and_then(|vacancy| vacancy.prev.as_ref())
-            && let Some(member) = shard.members.get(&prev.node)
-            && let Some(seen) = self.observer.seen.node(&prev.node, &member.host)
-            && let Some(fence) = &seen.report.fence
-            && fence.rev == shard.rev
-            && matches!(fence.state, Fenced::Dead | Fenced::Frozen { .. })
-        {
-            self.timelines.note(&key, Step::Fenced, now);
-        }
-        if shard.primary().is_some() && self.is_promoted(shard) {
-            self.timelines.note(&key, Step::Promoted, now);
-        }
-        let said = self.observer.proxies.values().filter_map(|shards| shards.get(&key));
-        if said.filter_map(|shard| shard.released).any(|released| released >= epoch) {
-            self.timelines.note(&key, Step::Released, now);
-        }
-        let whole = shard.in_sync.len() == usize::from(spec.replicas);
-        if whole && self.timelines.has(&key, Step::Released) {
-            self.timelines.note(&key, Step::Replaced, now);
-        }
-    }
-
-    /// Stores the record of a failover whose clients are served again.
-    async fn keep_timeline(
-        &mut self,
-        key: &ShardKey,
-        replicas: u8,
-        shard: &ShardTopology,
-    ) -> Result<(), ControllerError> {
-        if shard.in_sync.len() == usize::from(replicas) {
-            self.timelines.note(key, Step::Replaced, boot_time());
-            return self.end_timeline(key).await;
-        }
-        Ok(())
-    }
-
-    async fn end_timeline(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
-        let Some(record) = self.timelines.end(key) else { return Ok(()) };
-        match self.archive.write_failover(&record).await {
-            Ok(()) => Ok(()),
-            Err(err) => self.survive(err),
         }
     }
 

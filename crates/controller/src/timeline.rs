@@ -9,10 +9,14 @@
 
 use std::collections::BTreeMap;
 
-use tanist_core::model::{Cause, Epoch, Instant, NodeId, ShardKey};
+use tanist_core::model::{
+    Cause, Epoch, Fenced, GroupSpec, Instant, NodeId, ShardKey, ShardTopology,
+};
 use tanist_link::api::{FailoverRecord, Step};
 
-use crate::clock::wall_ms;
+use crate::clock::{boot_time, wall_ms};
+use crate::error::ControllerError;
+use crate::reconciler::Controller;
 
 /// A failover that is not over.
 #[derive(Debug)]
@@ -83,5 +87,56 @@ impl Timelines {
     /// Ends a record.
     pub(crate) fn end(&mut self, key: &ShardKey) -> Option<FailoverRecord> {
         self.open.remove(key).map(|open| open.record)
+    }
+}
+
+impl Controller {
+    /// Notes the steps of a failover that have become true.
+    pub(crate) fn note_steps(&mut self, spec: &GroupSpec, shard: &ShardTopology, now: Instant) {
+        let key = shard.key();
+        let Some(open) = self.timelines.get(&key) else { return };
+        let epoch = open.epoch;
+        if let Some(prev) = shard.vacancy().and_then(|vacancy| vacancy.prev.as_ref())
+            && let Some(member) = shard.members.get(&prev.node)
+            && let Some(seen) = self.observer.seen.node(&prev.node, &member.host)
+            && let Some(fence) = &seen.report.fence
+            && fence.rev == shard.rev
+            && matches!(fence.state, Fenced::Dead | Fenced::Frozen { .. })
+        {
+            self.timelines.note(&key, Step::Fenced, now);
+        }
+        if shard.primary().is_some() && self.is_promoted(shard) {
+            self.timelines.note(&key, Step::Promoted, now);
+        }
+        let said = self.observer.proxies.values().filter_map(|shards| shards.get(&key));
+        if said.filter_map(|shard| shard.released).any(|released| released >= epoch) {
+            self.timelines.note(&key, Step::Released, now);
+        }
+        let whole = shard.in_sync.len() == usize::from(spec.replicas);
+        if whole && self.timelines.has(&key, Step::Released) {
+            self.timelines.note(&key, Step::Replaced, now);
+        }
+    }
+
+    /// Stores the record of a failover whose clients are served again.
+    pub(crate) async fn keep_timeline(
+        &mut self,
+        key: &ShardKey,
+        replicas: u8,
+        shard: &ShardTopology,
+    ) -> Result<(), ControllerError> {
+        if shard.in_sync.len() == usize::from(replicas) {
+            self.timelines.note(key, Step::Replaced, boot_time());
+            return self.end_timeline(key).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn end_timeline(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
+        let Some(record) = self.timelines.end(key) else { return Ok(()) };
+        match self.archive.write_failover(&record).await {
+            Ok(()) => Ok(()),
+            Err(err) => self.survive(err),
+        }
     }
 }

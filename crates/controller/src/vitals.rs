@@ -52,10 +52,8 @@ pub(crate) struct Recorder {
 impl Controller {
     /// Records what was measured of a node.
     pub(crate) fn measured(&mut self, vitals: Vitals) {
-        let mut shards = self.archive.topologies.values();
-        let Some(held) = shards.find(|held| held.body.members.contains_key(&vitals.node)) else {
-            return;
-        };
+        let key = self.observer.shard_of(&vitals.node);
+        let Some(held) = key.and_then(|key| self.archive.topologies.get(key)) else { return };
         let part = part(&vitals, &held.body, &self.observer);
         let now = i64::try_from(wall_ms()).unwrap_or(i64::MAX);
         self.recorder.record(vitals, part, now);

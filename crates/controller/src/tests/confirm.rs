@@ -76,6 +76,30 @@ async fn a_proxy_that_does_not_confirm_is_named_and_the_change_is_kept() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_has_lanes_and_does_not_talk_is_waited_for_too() {
+    let mut served = topology();
+    served.lanes.insert("p1".into());
+    let rig = Rig::new(Limits::DEFAULT, spec(), served).await;
+    let mut answer = shut(&rig).await;
+    rig.ask(Call::Status).await.unwrap();
+    assert!(answer.try_recv().is_err(), "it serves by what another controller told it");
+    let mut back = rig.proxy("p1", 1).await;
+    let (access, number) = told(&mut back).await;
+    assert_eq!(access, Some(nobody()));
+    back.say(&FromProxy::Echo(number));
+    tokio::time::timeout(LONG, answer).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_no_proxy_has_to_obey_waits_for_none() {
+    let rig = Rig::new(Limits::DEFAULT, spec(), topology()).await;
+    let _silent = rig.proxy("p1", 1).await;
+    let asked = ModifyGroup { automatic_failover: Some(false), ..ModifyGroup::default() };
+    let answered = rig.ask(|reply| Call::Modify { name: "web".into(), asked, reply }).await;
+    assert!(!answered.unwrap().automatic_failover);
+}
+
+#[tokio::test]
 async fn without_a_proxy_nobody_is_waited_for() {
     let rig = Rig::new(Limits::DEFAULT, spec(), topology()).await;
     let asked = ModifyGroup { access: Some(nobody()), ..ModifyGroup::default() };

@@ -31,7 +31,7 @@ pub fn converge(
     if view.forgotten().is_some() {
         return orders;
     }
-    let mut copying = copying_hosts(seen);
+    let mut copying = None;
     for (node, member) in &decided.members {
         let Some(report) = view.report(node).map(|seen| &seen.report) else { continue };
         let action = if member.leaving {
@@ -184,7 +184,7 @@ fn follow(
     primary: &Run,
     member: &Member,
     report: &NodeReport,
-    copying: &mut BTreeSet<HostId>,
+    copying: &mut Option<BTreeSet<HostId>>,
 ) -> Option<Action> {
     let id = match &report.process {
         // Only beside a primary that serves is a replica's disk of no more use: after the end of
@@ -220,7 +220,8 @@ fn follow(
     // One full copy at a time per host: several at once starve each other and the primary.
     // Who is in sync has no copy to wait for, and writes wait for it.
     let copies = !attached && !view.decided.in_sync.contains(tag);
-    if copies && !copying.insert(member.host.clone()) {
+    let slots = || copying_hosts(view.seen);
+    if copies && !copying.get_or_insert_with(slots).insert(member.host.clone()) {
         return None;
     }
     Some(Action::Follow {
@@ -231,7 +232,8 @@ fn follow(
     })
 }
 
-/// Hosts on which a node is receiving a full copy.
+/// Hosts on which a node is receiving a full copy. Looks at every node of every group, so it is asked
+/// only when a copy is about to begin.
 pub(super) fn copying_hosts(seen: &Observations) -> BTreeSet<HostId> {
     let nodes = seen.nodes.values().flatten();
     let copying = nodes.filter(|node| {

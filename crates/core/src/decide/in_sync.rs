@@ -105,12 +105,13 @@ fn attach(view: &View<'_>, primary: &Run, draft: &mut Draft) {
 
 /// Says which attachments wait until another node of their host has its full copy.
 fn name_copies(view: &View<'_>, primary: &Run, draft: &mut Draft) {
-    let busy = copying_hosts(view.seen);
+    let mut busy = None;
     for (node, member) in view.decided.members.iter().filter(|(node, _)| **node != primary.node) {
         let report = view.report(node).map(|seen| &seen.report);
         let Some((report, tag)) = report.zip(member.attach.as_ref()) else { continue };
         let told = report.applied.as_ref().is_some_and(|applied| applied.seqs.contains(&tag.seq));
-        if report.run() == Some(&tag.run.id) && !told && busy.contains(&member.host) {
+        let waits = report.run() == Some(&tag.run.id) && !told;
+        if waits && busy.get_or_insert_with(|| copying_hosts(view.seen)).contains(&member.host) {
             let detail = format!("{} is receiving another copy, {node} waits", member.host);
             draft.wait(WaitKind::ResyncSlot, detail);
         }

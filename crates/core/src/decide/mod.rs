@@ -31,7 +31,7 @@ pub use cure::cure;
 pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
 pub use patience::{move_due, request_expired};
-pub use placement::{found, free_endpoints, room_for};
+pub use placement::{found, free_endpoints, holds_more, room_for};
 pub use routing::route;
 pub use vacate::heir_missing;
 

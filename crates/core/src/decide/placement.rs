@@ -163,6 +163,20 @@ pub fn found(
     })
 }
 
+/// The node that uses the most memory of those that use more than `memory_bytes`, and how much: with
+/// that limit an engine would delete keys to reach it, or refuse every write.
+pub fn holds_more<'a>(
+    decided: &'a ShardTopology,
+    seen: &Observations,
+    memory_bytes: u64,
+) -> Option<(&'a NodeId, u64)> {
+    let used = decided.members.iter().filter_map(|(node, member)| {
+        let engine = seen.node(node, &member.host)?.report.engine()?;
+        Some((node, engine.memory_bytes))
+    });
+    used.filter(|(_, bytes)| *bytes > memory_bytes).max_by_key(|(_, bytes)| *bytes)
+}
+
 /// Whether a shard has room for what its group is about to ask for: more nodes, or larger ones.
 ///
 /// # Errors

@@ -44,6 +44,13 @@ enum Role {
     },
 }
 
+/// The memory that an engine compares with its limit: all but the buffers of its replicas and of its
+/// append-only file.
+fn limited_memory(memory: &Info) -> Option<u64> {
+    let free = memory.get_u64("mem_not_counted_for_evict").unwrap_or(0);
+    Some(memory.get_u64("used_memory")?.saturating_sub(free))
+}
+
 /// What is known besides the answers.
 pub(super) struct Measured<'a> {
     pub(super) run: RunId,
@@ -91,7 +98,7 @@ pub(super) fn read(answers: &[Value], fence: Option<SocketAddr>) -> Result<Readi
         role,
         replid: replication.get("master_replid").map(ReplId::new).ok_or_else(unreadable)?,
         offset: offset.ok_or_else(unreadable)?,
-        memory_bytes: memory.as_ref().and_then(|memory| memory.get_u64("used_memory")),
+        memory_bytes: memory.as_ref().and_then(limited_memory),
         memory_limit: memory.as_ref().and_then(|memory| memory.get_u64("maxmemory")),
         refused: errors.map(refused),
         forks: stats.and_then(|stats| stats.get_u64("total_forks")),

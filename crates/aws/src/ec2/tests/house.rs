@@ -23,6 +23,8 @@ use crate::service::Settings;
 struct Specs {
     groups: BTreeMap<String, GroupStatus>,
     conflicts: u32,
+    /// Proxies do not confirm.
+    silent: bool,
     changes: u32,
 }
 
@@ -59,6 +61,9 @@ async fn modify(
     axum::Json(asked): axum::Json<ModifyGroup>,
 ) -> Response {
     let mut specs = specs.lock().unwrap();
+    if specs.silent {
+        return refused("T504");
+    }
     let conflict = specs.conflicts > 0;
     specs.conflicts = specs.conflicts.saturating_sub(1);
     specs.changes += 1;
@@ -135,6 +140,7 @@ impl House {
             metrics: Arc::default(),
             settings: Arc::new(settings),
             changing: Arc::default(),
+            unconfirmed: Default::default(),
         };
         Self { context, specs, server, _home: home }
     }
@@ -232,6 +238,24 @@ async fn a_pass_changes_what_differs_and_nothing_else() {
     house.specs().groups.get_mut("web").unwrap().access = Access::Everyone;
     let error = access::sync(&house.context, REGION).await.unwrap_err();
     assert_eq!(error.to_string(), "telling web who may connect");
+}
+
+#[tokio::test]
+async fn whoever_shuts_somebody_out_hears_when_that_is_not_confirmed() {
+    let house = House::open().await;
+    let id = house.with_group().await;
+    house.specs().silent = true;
+    house.call("AuthorizeSecurityGroupIngress", rule(&id)).await.unwrap();
+    let refused = house.code("RevokeSecurityGroupIngress", rule(&id)).await;
+    assert_eq!(refused, ("Unavailable".to_owned(), 503));
+    // What was written meanwhile looks as if there were nothing to tell.
+    house.specs().groups.get_mut("web").unwrap().access = only(&[], false);
+    access::sync(&house.context, REGION).await.unwrap_err();
+    house.specs().silent = false;
+    let before = house.specs().changes;
+    access::sync(&house.context, REGION).await.unwrap();
+    access::sync(&house.context, REGION).await.unwrap();
+    assert_eq!(house.specs().changes, before + 1, "told again until it is confirmed, and once");
 }
 
 #[tokio::test]

@@ -205,6 +205,7 @@ impl House {
             metrics: Arc::default(),
             settings: Arc::new(settings),
             changing: Arc::default(),
+            unconfirmed: Default::default(),
         };
         Self { context, specs, _home: home }
     }

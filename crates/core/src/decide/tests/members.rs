@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::world::{World, host, node};
+use crate::decide::holds_more;
 use crate::model::{NodeId, WaitKind};
 
 fn leaving(world: &World) -> Vec<NodeId> {
@@ -50,4 +51,15 @@ fn a_new_node_is_placed_in_the_zone_that_its_owner_chose_or_not_at_all() {
     }
     world.asked.zone_of.insert(node(4), "zone-9".into());
     assert_eq!(world.waits_for(), [WaitKind::Room]);
+}
+
+#[test]
+fn the_node_that_holds_too_much_for_a_limit_is_named() {
+    let mut world = World::healthy();
+    for (n, bytes) in [(1, 900), (2, 1_000), (3, 950)] {
+        world.report(n).engine.as_mut().unwrap().memory_bytes = bytes;
+    }
+    let fuller = |limit| holds_more(&world.decided, &world.seen, limit);
+    assert_eq!(fuller(920), Some((&node(2), 1_000)));
+    assert_eq!(fuller(1_000), None, "it fits exactly");
 }
