@@ -61,8 +61,6 @@ async fn what_is_measured_of_an_engine_is_what_it_does(engine: EngineKind) {
     assert_eq!(now.limit_bytes, 64 << 20);
     assert!(now.used_bytes > 100 << 10 && now.used_bytes < now.limit_bytes, "{now:?}");
     assert!(now.resident_bytes > 1 << 20 && now.swap_bytes.is_some(), "{now:?}");
-    assert_eq!(now.clients, idle_now.clients + 1, "the agent's connections and this one");
-    assert!(now.totals.connections >= now.clients);
     let grown = |of: fn(&Vitals) -> u64| of(&now) > of(&worked[begun[0]]);
     assert!(grown(|vitals| vitals.totals.commands), "{now:?}");
     assert!(grown(|vitals| vitals.totals.bytes_in) && grown(|vitals| vitals.totals.bytes_out));

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::model::{NodeId, Region, RoleSeen, ShardTopology};
-use tanist_link::wire::{HostCpu, Totals, Vitals};
+use tanist_link::wire::{HostCpu, NodeClients, Totals, Vitals};
 use tanist_telemetry::{Dimensions, Key, Point, Resolution, Sample, Series, Unit};
 use tracing::warn;
 
@@ -44,7 +44,7 @@ pub(crate) struct Recorder {
     metrics: Arc<Series>,
     region: Arc<str>,
     /// The last measurement of each node, and when it arrived.
-    last: BTreeMap<NodeId, (i64, Vitals)>,
+    last: BTreeMap<NodeId, (i64, Vitals, NodeClients)>,
     /// There was no room the last time.
     full: bool,
 }
@@ -52,11 +52,19 @@ pub(crate) struct Recorder {
 impl Controller {
     /// Records what was measured of a node.
     pub(crate) fn measured(&mut self, vitals: Vitals) {
-        let key = self.observer.shard_of(&vitals.node);
-        let Some(held) = key.and_then(|key| self.archive.topologies.get(key)) else { return };
+        let Some(key) = self.observer.shard_of(&vitals.node) else { return };
+        let Some(held) = self.archive.topologies.get(key) else { return };
+        // An engine's own connections are those of proxies and agents; clients are the proxies'.
+        let up = self.proxies.iter().filter(|(_, session)| session.up);
+        let said = up.filter_map(|(proxy, _)| self.observer.proxies.get(proxy)?.get(key));
+        let at_node = said.filter_map(|shard| shard.nodes.get(&vitals.node));
+        let clients = at_node.fold(NodeClients::default(), |sum, more| NodeClients {
+            now: sum.now + more.now,
+            ever: sum.ever + more.ever,
+        });
         let part = part(&vitals, &held.body, &self.observer);
         let now = i64::try_from(wall_ms()).unwrap_or(i64::MAX);
-        self.recorder.record(vitals, part, now);
+        self.recorder.record(vitals, clients, part, now);
     }
 }
 
@@ -87,20 +95,25 @@ impl Recorder {
     }
 
     /// Records a measurement that arrived at `now`, in milliseconds since 1970.
-    fn record(&mut self, vitals: Vitals, part: Option<Part>, now: i64) {
+    fn record(&mut self, vitals: Vitals, clients: NodeClients, part: Option<Part>, now: i64) {
         if !self.last.contains_key(&vitals.node) {
             // Whoever comes is a reason to forget who has gone.
             let kept = i64::try_from(COMPARED.as_millis()).unwrap_or(i64::MAX);
-            self.last.retain(|_, (at, _)| now.saturating_sub(*at) < kept);
+            self.last.retain(|_, (at, ..)| now.saturating_sub(*at) < kept);
         }
-        let before = self.last.get(&vitals.node).map(|(_, before)| before).filter(|before| {
+        let before = self.last.get(&vitals.node).filter(|(_, before, _)| {
             let age = vitals.at_us.checked_sub(before.at_us).map(Duration::from_micros);
             let fit = |age: Duration| !age.is_zero() && age < COMPARED;
             before.run == vitals.run && age.is_some_and(fit)
         });
         let mut numbers = levels(&vitals);
+        numbers.push(("CurrConnections", Unit::Count, float(clients.now)));
         numbers.extend(part.into_iter().flat_map(role));
-        numbers.extend(before.into_iter().flat_map(|before| changes(before, &vitals)));
+        if let Some((_, before, clients_before)) = before {
+            numbers.extend(changes(before, &vitals));
+            let begun = clients.ever.saturating_sub(clients_before.ever);
+            numbers.push(("NewConnections", Unit::Count, float(begun)));
+        }
         let id = vitals.node.as_str().to_ascii_lowercase();
         let cluster = Dimensions::new([("CacheClusterId", id.clone())]);
         let node = Dimensions::new([("CacheClusterId", id), ("CacheNodeId", "0001".to_owned())]);
@@ -116,7 +129,7 @@ impl Recorder {
             Some(_) | None => {}
         }
         self.full = refused.is_some();
-        self.last.insert(vitals.node.clone(), (now, vitals));
+        self.last.insert(vitals.node.clone(), (now, vitals, clients));
     }
 }
 
@@ -126,7 +139,6 @@ type Number = (&'static str, Unit, f64);
 fn levels(vitals: &Vitals) -> Vec<Number> {
     let mut numbers = vec![
         ("BytesUsedForCache", Unit::Bytes, float(vitals.used_bytes)),
-        ("CurrConnections", Unit::Count, float(vitals.clients)),
         ("CurrItems", Unit::Count, float(vitals.items)),
     ];
     let some = |name, bytes: Option<u64>| bytes.map(|bytes| (name, Unit::Bytes, float(bytes)));
@@ -174,7 +186,6 @@ fn changes(before: &Vitals, now: &Vitals) -> Vec<Number> {
         ("Evictions", Unit::Count, since(|totals| totals.evicted)),
         ("NetworkBytesIn", Unit::Bytes, since(|totals| totals.bytes_in)),
         ("NetworkBytesOut", Unit::Bytes, since(|totals| totals.bytes_out)),
-        ("NewConnections", Unit::Count, since(|totals| totals.connections)),
     ];
     numbers.extend(counted.map(|(name, unit, number)| (name, unit, float(number))));
     numbers
@@ -196,6 +207,7 @@ mod tests {
     use tanist_telemetry::{Filter, Window};
 
     const NOW: i64 = 1_700_000_000_000;
+    const SERVED: NodeClients = NodeClients { now: 5, ever: 9 };
 
     fn vitals(at_us: u64) -> Vitals {
         Vitals {
@@ -211,7 +223,6 @@ mod tests {
             resident_bytes: 1 << 20,
             used_bytes: 16 << 20,
             limit_bytes: 64 << 20,
-            clients: 5,
             items: 7,
             totals: Totals { hits: at_us / 500_000, misses: at_us / 500_000, ..Totals::default() },
         }
@@ -236,7 +247,7 @@ mod tests {
         let mut recorder = recorder();
         for second in 1..=3 {
             let part = Some(Part::Replica(Some(Duration::from_millis(250))));
-            recorder.record(vitals(second * 1_000_000), part, NOW);
+            recorder.record(vitals(second * 1_000_000), SERVED, part, NOW);
         }
         assert_eq!(found(&recorder, "EngineCPUUtilization"), Some((2.0, 50.0, 25.0)));
         assert_eq!(found(&recorder, "CPUUtilization"), Some((2.0, 100.0, 50.0)));
@@ -246,6 +257,11 @@ mod tests {
         assert_eq!(found(&recorder, "ReplicationLag"), Some((3.0, 0.75, 0.25)));
         assert_eq!(found(&recorder, "IsMaster"), Some((3.0, 0.0, 0.0)));
         assert_eq!(found(&recorder, "SwapUsage").unwrap().2, 4096.0);
+        assert_eq!(found(&recorder, "CurrConnections"), Some((3.0, 15.0, 5.0)));
+        assert_eq!(found(&recorder, "NewConnections"), Some((2.0, 0.0, 0.0)));
+        let more = NodeClients { now: 6, ever: 12 };
+        recorder.record(vitals(4_000_000), more, None, NOW);
+        assert_eq!(found(&recorder, "NewConnections"), Some((3.0, 3.0, 3.0)));
         let region = Arc::clone(&recorder.region);
         let filter = |metric| Filter {
             region: &region,
@@ -268,26 +284,26 @@ mod tests {
     #[test]
     fn a_primary_has_no_lag_and_an_unknown_role_is_not_guessed() {
         let mut recorder = recorder();
-        recorder.record(vitals(1_000_000), None, NOW);
+        recorder.record(vitals(1_000_000), SERVED, None, NOW);
         assert_eq!(found(&recorder, "IsMaster"), None);
         assert!(found(&recorder, "CurrItems").is_some());
-        recorder.record(vitals(2_000_000), Some(Part::Primary), NOW);
+        recorder.record(vitals(2_000_000), SERVED, Some(Part::Primary), NOW);
         assert_eq!(found(&recorder, "IsMaster"), Some((1.0, 1.0, 1.0)));
-        recorder.record(vitals(3_000_000), Some(Part::Replica(None)), NOW);
+        recorder.record(vitals(3_000_000), SERVED, Some(Part::Replica(None)), NOW);
         assert_eq!(found(&recorder, "ReplicationLag"), None);
     }
 
     #[test]
     fn another_run_and_an_older_measurement_are_not_compared_with() {
         let mut recorder = recorder();
-        recorder.record(vitals(9_000_000), None, NOW);
+        recorder.record(vitals(9_000_000), SERVED, None, NOW);
         let restarted = Vitals { run: RunId::new("s"), ..vitals(10_000_000) };
-        recorder.record(restarted.clone(), None, NOW);
-        recorder.record(restarted, None, NOW);
-        recorder.record(Vitals { run: RunId::new("s"), ..vitals(2_000_000) }, None, NOW);
+        recorder.record(restarted.clone(), SERVED, None, NOW);
+        recorder.record(restarted, SERVED, None, NOW);
+        recorder.record(Vitals { run: RunId::new("s"), ..vitals(2_000_000) }, SERVED, None, NOW);
         assert_eq!(found(&recorder, "EngineCPUUtilization"), None);
         assert_eq!(found(&recorder, "CacheHits"), None);
-        recorder.record(Vitals { run: RunId::new("s"), ..vitals(90_000_000) }, None, NOW);
+        recorder.record(Vitals { run: RunId::new("s"), ..vitals(90_000_000) }, SERVED, None, NOW);
         assert_eq!(found(&recorder, "EngineCPUUtilization"), None, "too long ago");
     }
 
@@ -297,7 +313,7 @@ mod tests {
         for number in 0..1_000_u64 {
             let node = NodeId::new(format!("web-{number}"));
             let now = NOW + i64::try_from(number).unwrap() * 1_000;
-            recorder.record(Vitals { node, ..vitals(7) }, None, now);
+            recorder.record(Vitals { node, ..vitals(7) }, SERVED, None, now);
         }
         assert!(recorder.last.len() <= 61, "{}", recorder.last.len());
     }

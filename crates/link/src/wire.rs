@@ -11,6 +11,7 @@
 
 mod vitals;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -104,6 +105,18 @@ pub struct ProxyShard {
     /// The address of the latest of them.
     #[serde(default)]
     pub last_turned_away: Option<IpAddr>,
+    /// The nodes that its clients are served by.
+    #[serde(default)]
+    pub nodes: BTreeMap<NodeId, NodeClients>,
+}
+
+/// A proxy's clients at one node. Clients that have not asked for anything yet are nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeClients {
+    /// Served by it now.
+    pub now: u64,
+    /// Ever begun to be served by it; a client that moves is counted again.
+    pub ever: u64,
 }
 
 /// From the controller to a proxy.

@@ -23,7 +23,7 @@ use tanist_core::model::{
     Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey,
 };
 use tanist_link::Secret;
-use tanist_link::wire::{ProxyShard, lane_label, lane_user};
+use tanist_link::wire::{NodeClients, ProxyShard, lane_label, lane_user};
 use tanist_resp::Command;
 use tokio::sync::{Notify, Semaphore};
 
@@ -76,14 +76,14 @@ pub(crate) struct Lane {
 /// Clients' upstreams per node; one counts for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct LaneUse {
-    loads: Rc<RefCell<BTreeMap<NodeId, usize>>>,
+    loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     node: NodeId,
 }
 
 impl Drop for LaneUse {
     fn drop(&mut self) {
         if let Some(load) = self.loads.borrow_mut().get_mut(&self.node) {
-            *load = load.saturating_sub(1);
+            load.now = load.now.saturating_sub(1);
         }
     }
 }
@@ -116,7 +116,7 @@ pub(crate) struct Shard {
     pub(crate) connecting: Arc<Semaphore>,
     known: RefCell<Known>,
     access: RefCell<Access>,
-    loads: Rc<RefCell<BTreeMap<NodeId, usize>>>,
+    loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     /// Lanes that do not answer; somebody probes each.
     down: RefCell<BTreeMap<Lane, bool>>,
     wakers: RefCell<Vec<Option<Waker>>>,
@@ -295,7 +295,7 @@ impl Shard {
                 });
                 let loads = self.loads.borrow();
                 let load = |lane: &Lane| {
-                    let load = loads.get(&lane.node).copied().unwrap_or_default();
+                    let load = loads.get(&lane.node).map_or(0, |load| load.now);
                     // Replicas with the same load take turns.
                     (load, rand::rng().random::<u32>())
                 };
@@ -316,7 +316,12 @@ impl Shard {
 
     /// Counts an upstream of a node.
     pub(crate) fn use_lane(&self, lane: &Lane) -> LaneUse {
-        *self.loads.borrow_mut().entry(lane.node.clone()).or_default() += 1;
+        {
+            let mut loads = self.loads.borrow_mut();
+            let load = loads.entry(lane.node.clone()).or_default();
+            load.now += 1;
+            load.ever += 1;
+        }
         LaneUse { loads: Rc::clone(&self.loads), node: lane.node.clone() }
     }
 
@@ -397,6 +402,7 @@ impl Shard {
             uncertain: counters.uncertain.get(),
             turned_away: counters.turned_away.get().0,
             last_turned_away: counters.turned_away.get().1,
+            nodes: self.loads.borrow().clone(),
         }
     }
 

@@ -5,7 +5,8 @@
 mod kit;
 
 use kit::{Binary, Conn, World};
-use tanist_core::model::Durability;
+use tanist_core::model::{Durability, NodeId};
+use tanist_link::wire::ProxyShard;
 use tanist_proxy::ProxyLimits;
 
 #[tokio::test]
@@ -206,6 +207,24 @@ async fn a_node_endpoint_leads_to_its_node_whatever_its_role() {
     let mut two = world.node("n2").await;
     assert_eq!(two.call("GET a").await, "$1 1");
     assert_eq!(two.call("SET a 2").await, "-READONLY You can't write against a read only replica.");
+}
+
+#[tokio::test]
+async fn clients_are_counted_at_the_node_that_serves_them() {
+    let world = World::new(2, Durability::Async).await;
+    let mut writers = [world.primary().await, world.primary().await];
+    let mut reader = world.reader().await;
+    for client in writers.iter_mut().chain([&mut reader]) {
+        assert_eq!(client.call("PING").await, "+PONG");
+    }
+    let at = |beat: &ProxyShard, node: &str| {
+        beat.nodes.get(&NodeId::new(node)).map_or((0, 0), |clients| (clients.now, clients.ever))
+    };
+    world
+        .until("three are served", |beat| (at(beat, "n1"), at(beat, "n2")) == ((2, 2), (1, 1)))
+        .await;
+    drop(writers);
+    world.until("two have left", |beat| (at(beat, "n1"), at(beat, "n2")) == ((0, 2), (1, 1))).await;
 }
 
 #[tokio::test]

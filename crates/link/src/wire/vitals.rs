@@ -53,9 +53,6 @@ pub struct Vitals {
     /// What it may allocate, in bytes; 0 for no limit.
     #[serde(default)]
     pub limit_bytes: u64,
-    /// Connections of clients, Tanist's own included.
-    #[serde(default)]
-    pub clients: u64,
     /// Keys.
     #[serde(default)]
     pub items: u64,
@@ -76,9 +73,6 @@ pub struct HostCpu {
 /// What an engine has counted since its process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
-    /// Connections accepted.
-    #[serde(default)]
-    pub connections: u64,
     /// Commands processed.
     #[serde(default)]
     pub commands: u64,
@@ -178,7 +172,6 @@ mod tests {
             resident_bytes: 3,
             used_bytes: 4,
             limit_bytes: 5,
-            clients: 6,
             items: 7,
             totals: Totals { hits: 8, ..Totals::default() },
         }

@@ -1,4 +1,4 @@
-//! What is measured of an engine once a second: its processor time, memory, clients and counters.
+//! What is measured of an engine once a second: its processor time, memory and counters.
 //!
 //! The probe asks for most of it anyway; the rest is one more question in the same pipeline and three
 //! short files of the kernel, together a few hundredths of a millisecond of the agent and the engine.
@@ -21,7 +21,7 @@ const PLACES: [usize; 3] = [4, 6, 7];
 
 /// What a probe asks besides.
 pub(super) fn question() -> Command {
-    info_of("clients").arg("cpu").arg("keyspace")
+    info_of("cpu").arg("keyspace")
 }
 
 /// Has it said what the answers of a slow probe and the kernel tell.
@@ -50,10 +50,8 @@ pub(super) fn tell(
         resident_bytes: number(&memory, "used_memory_rss"),
         used_bytes: number(&memory, "used_memory"),
         limit_bytes: number(&memory, "maxmemory"),
-        clients: number(&rest, "connected_clients"),
         items: keys(&rest),
         totals: Totals {
-            connections: number(&stats, "total_connections_received"),
             commands: number(&stats, "total_commands_processed"),
             bytes_in: number(&stats, "total_net_input_bytes"),
             bytes_out: number(&stats, "total_net_output_bytes"),
