@@ -16,6 +16,7 @@ use tanist_link::api::{ApiError, CreateGroup};
 use crate::ControllerConfig;
 use crate::archive::Archive;
 use crate::modify::choose_zones;
+use crate::names::READER_SUFFIX;
 use crate::observe::Observer;
 
 /// Most replicas that a shard may have, as in ElastiCache.
@@ -24,6 +25,13 @@ pub(crate) const MAX_REPLICAS: u8 = 5;
 pub(crate) const MIN_MEMORY: u64 = 16 << 20;
 /// Most groups of an installation.
 const MAX_GROUPS: usize = 500;
+
+/// A group whose reader endpoint has the name of this one's primary endpoint, or the other way round.
+fn namesake(name: &GroupName, archive: &Archive) -> Option<GroupName> {
+    let base = name.as_str().strip_suffix(READER_SUFFIX).map(GroupName::new);
+    let reader = GroupName::new(format!("{name}{READER_SUFFIX}"));
+    base.into_iter().chain([reader]).find(|other| archive.specs.contains_key(other))
+}
 
 /// Checks what was asked and finds places for it.
 pub(crate) fn plan(
@@ -58,6 +66,10 @@ fn check(
     if archive.specs.contains_key(&name) {
         let remedy = "choose another name, or delete it first: tanist delete";
         return Err(ApiError::new("T402", format!("the group {name} exists already"), remedy));
+    }
+    if let Some(other) = namesake(&name, archive) {
+        let message = format!("{name}'s endpoints would have the names of {other}'s");
+        return Err(ApiError::new("T401", message, "choose another name"));
     }
     if archive.specs.len() >= MAX_GROUPS {
         let message = format!("there are {MAX_GROUPS} groups already");

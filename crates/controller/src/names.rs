@@ -25,6 +25,9 @@ pub struct Names {
     pub hosts_file: PathBuf,
 }
 
+/// What a group's name is followed by in its reader endpoint's.
+pub(crate) const READER_SUFFIX: &str = "-ro";
+
 impl Names {
     pub(crate) fn primary(&self, spec: &GroupSpec) -> String {
         format!(
@@ -38,7 +41,8 @@ impl Names {
 
     pub(crate) fn reader(&self, spec: &GroupSpec) -> String {
         let region = short(&spec.region);
-        format!("{}-ro.{}.ng.0001.{region}.{}", spec.name, self.installation, self.domain)
+        let Self { installation, domain, .. } = self;
+        format!("{}{READER_SUFFIX}.{installation}.ng.0001.{region}.{domain}", spec.name)
     }
 
     pub(crate) fn node(&self, spec: &GroupSpec, node: &NodeId) -> String {

@@ -7,6 +7,7 @@
 
 mod confirm;
 mod late;
+mod names;
 mod patience;
 mod rig;
 mod shards;
