@@ -14,7 +14,8 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -286,10 +287,23 @@ impl Desk {
 }
 
 /// Does a page in a browser send this? Every page that a person visits can send forms to a loopback
-/// address; where nothing is signed, that would be root's.
+/// address and load pictures from it; where nothing is signed, that would be root's. A page whose
+/// own name was made to lead here does not even say that it is one: only the name gives it away.
 fn is_from_a_page(request: &Request<'_>) -> bool {
     let fetched = request.headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-    fetched || request.headers.contains_key("origin")
+    fetched || request.headers.contains_key("origin") || !names_this_machine(request)
+}
+
+/// Whether the request was sent to a name that nobody can make lead to another machine.
+fn names_this_machine(request: &Request<'_>) -> bool {
+    let mut hosts = request.headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    let Some(authority) = authority else { return false };
+    let host = authority.host().to_ascii_lowercase();
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    let is_local = host == "localhost" || host.ends_with(".localhost");
+    is_local || bare.parse::<IpAddr>().is_ok()
 }
 
 /// An error as an answer.
