@@ -64,6 +64,16 @@ impl Group {
         self.nodes().iter().find(|node| node.node.as_str() == name)
     }
 
+    /// What is remembered of the group and of the nodes that it has now.
+    pub(crate) fn record_now(&self) -> GroupRecord {
+        let mut record = self.record.clone();
+        // While nothing is said of the shard, nobody knows which nodes there are.
+        if self.shard().is_some() {
+            record.keep(|node| self.node(node).is_some());
+        }
+        record
+    }
+
     /// The primary, once it is promoted.
     pub(crate) fn primary(&self) -> Option<&NodeId> {
         self.shard()?.primary.as_ref()

@@ -52,6 +52,7 @@ pub(super) fn group<'a>(
     change.asked.replicas = Some(0);
     change.asked.automatic_failover = Some(false);
     change.asked.remove = others(group, primary);
+    change.record.keep(|node| node == primary.as_str());
     change.record.retained = true;
     change.record.multi_az = false;
     Ok((group, Farewell::Nodes(Box::new(change))))
@@ -155,12 +156,14 @@ mod tests {
     #[test]
     fn a_group_that_keeps_its_primary_loses_its_replicas() {
         let mut stage = Stage::new();
+        stage.groups[0].record.snapshotting_cluster = Some("web-002".to_owned());
         let (_, farewell) = group(stage.scene(), &web().set("RetainPrimaryCluster", true)).unwrap();
         let change = change(farewell);
         assert_eq!(change.asked.replicas, Some(0));
         assert_eq!(change.asked.automatic_failover, Some(false));
         assert_eq!(change.asked.remove, [NodeId::new("web-002"), NodeId::new("web-003")]);
         assert!(change.record.retained);
+        assert_eq!(change.record.snapshotting_cluster, None);
         // From then on the group is being deleted, and then it is gone.
         stage.groups[0].record.retained = true;
         let again = group(stage.scene(), &web()).unwrap_err();

@@ -41,7 +41,7 @@ impl Change {
         Self {
             name: group.name().to_owned(),
             asked: ModifyGroup { expect, ..ModifyGroup::default() },
-            record: group.record.clone(),
+            record: group.record_now(),
             protect: false,
             promote: None,
         }

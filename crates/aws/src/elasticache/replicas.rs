@@ -94,10 +94,7 @@ pub(super) fn fewer(group: &Group, count: u8, remove: Vec<NodeId>) -> Result<Cha
     }
     let mut change = Change::of(group);
     change.asked.replicas = Some(count);
-    for node in &remove {
-        change.record.node_tags.remove(node.as_str());
-        change.record.settled.remove(node.as_str());
-    }
+    change.record.keep(|name| !remove.iter().any(|node| node.as_str() == name));
     change.asked.remove = remove;
     Ok(change)
 }
@@ -274,6 +271,27 @@ mod tests {
         assert_eq!(code(count(0)), "InvalidParameterValue", "automatic failover is on");
         assert_eq!(code(count(-1)), "InvalidParameterValue");
         assert_eq!(code(input()), "InvalidParameterCombination");
+    }
+
+    #[test]
+    fn a_new_node_inherits_nothing_from_one_of_its_name() {
+        let mut stage = Stage::new();
+        let tags = || [("own".to_owned(), "v".to_owned())].into();
+        let record = &mut stage.groups[0].record;
+        record.node_tags = ["web-002", "web-004"].map(|node| (node.to_owned(), tags())).into();
+        record.settled = ["web-001", "web-004"].map(str::to_owned).into();
+        record.snapshotting_cluster = Some("web-004".to_owned());
+        let more = increase(stage.scene(), &count(3)).unwrap().record;
+        assert_eq!(more.node_tags.keys().collect::<Vec<_>>(), ["web-002"]);
+        assert!(!more.settled.contains("web-004"));
+        assert_eq!(more.snapshotting_cluster, None);
+        let fewer = decrease(stage.scene(), &count(1)).unwrap().record;
+        assert_eq!(fewer.settled, ["web-001".to_owned()].into());
+        let named = input().list("ReplicasToRemove", ["web-002"]);
+        assert!(decrease(stage.scene(), &named).unwrap().record.node_tags.is_empty());
+        // Of a group of which nothing is known nothing is forgotten.
+        stage.groups[0].status.shards.clear();
+        assert_eq!(Change::of(&stage.groups[0]).record, stage.groups[0].record);
     }
 
     #[test]

@@ -74,6 +74,14 @@ impl GroupRecord {
         }
     }
 
+    /// Forgets what is said of nodes other than these: whoever comes later under the name of one of
+    /// them is somebody else.
+    pub(crate) fn keep(&mut self, stays: impl Fn(&str) -> bool) {
+        self.node_tags.retain(|node, _| stays(node));
+        self.settled.retain(|node| stays(node));
+        self.snapshotting_cluster.take_if(|node| !stays(node));
+    }
+
     /// The record as an attribute's text.
     ///
     /// # Errors
