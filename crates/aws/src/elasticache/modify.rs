@@ -8,7 +8,7 @@
 //! Not here: the number of replicas (`super::replicas`).
 
 use tanist_core::model::NodeId;
-use tanist_link::api::ModifyGroup;
+use tanist_link::api::{ModifyGroup, NodeStatus};
 
 use super::create::{check_failover, check_spread};
 use super::describe::named;
@@ -188,7 +188,7 @@ fn words_and_windows(
         record.snapshot_window = Some(daily);
     }
     if let Some(name) = named(input, "SnapshottingClusterId") {
-        record.snapshotting_cluster = Some(member(group, name)?.to_string());
+        record.snapshotting_cluster = Some(member(group, name)?.node.to_string());
     }
     if let Some(topic) = input.text("NotificationTopicArn") {
         record.notification_topic = Some(topic.to_owned()).filter(|topic| !topic.is_empty());
@@ -206,20 +206,24 @@ fn words_and_windows(
     Ok(())
 }
 
-fn member<'g>(group: &'g Group, name: &str) -> Result<&'g NodeId, Refusal> {
+/// A node of the group that stays.
+fn member<'g>(group: &'g Group, name: &str) -> Result<&'g NodeStatus, Refusal> {
     let name = name.to_ascii_lowercase();
-    let found = group.node(&name).map(|node| &node.node);
-    found.ok_or_else(|| {
-        bad_value(format_args!(
+    match group.node(&name) {
+        None => Err(bad_value(format_args!(
             "The cache cluster {name} is not a member of the replication group {}.",
             group.name()
-        ))
-    })
+        ))),
+        Some(node) if words::is_leaving(node) => {
+            Err(bad_state(format_args!("The cache cluster {name} is being deleted.")))
+        }
+        Some(node) => Ok(node),
+    }
 }
 
 fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal> {
     let Some(name) = named(input, "PrimaryClusterId") else { return Ok(None) };
-    let heir = member(group, name)?;
+    let heir = &member(group, name)?.node;
     if group.primary() == Some(heir) {
         return Ok(None);
     }
@@ -227,9 +231,6 @@ fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal
         return Err(bad_combination(
             "A promotion is carried out at once: PrimaryClusterId needs ApplyImmediately.",
         ));
-    }
-    if group.node(heir.as_str()).is_some_and(words::is_leaving) {
-        return Err(bad_state(format_args!("The cache cluster {heir} is being deleted.")));
     }
     Ok(Some(heir.clone()))
 }
@@ -282,6 +283,16 @@ mod tests {
         assert_eq!(record.auto_minor_version_upgrade, Some(false));
         assert!(record.multi_az);
         assert_eq!(change.asked.automatic_failover, None);
+    }
+
+    #[test]
+    fn a_node_that_is_going_is_given_nothing_to_do() {
+        let mut stage = Stage::new();
+        stage.groups[0].status.shards[0].nodes[2].role = "leaving".to_owned();
+        for member in ["SnapshottingClusterId", "PrimaryClusterId"] {
+            let input = input().set(member, "web-003").set("ApplyImmediately", true);
+            assert_eq!(code(&stage, &input), "InvalidReplicationGroupState", "{member}");
+        }
     }
 
     #[test]

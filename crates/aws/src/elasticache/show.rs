@@ -73,7 +73,7 @@ impl Scene<'_> {
             shown.list("NodeGroups", [self.node_group(group, word)])
         };
         durability::show(group, shown)
-            .maybe("SnapshottingClusterId", record.snapshotting_cluster.as_deref())
+            .maybe("SnapshottingClusterId", snapshotting(group))
             .set("AutomaticFailover", failover)
             .set("MultiAZ", on(record.multi_az))
             .set("SnapshotRetentionLimit", 0)
@@ -194,6 +194,12 @@ fn notices(topic: &str) -> Structure {
     Structure::new().set("TopicArn", topic).set("TopicStatus", "inactive")
 }
 
+/// The node of which snapshots would be taken, for as long as it stays.
+fn snapshotting(group: &Group) -> Option<&str> {
+    let node = group.node(group.record.snapshotting_cluster.as_deref()?)?;
+    (!words::is_leaving(node)).then_some(node.node.as_str())
+}
+
 fn endpoint(endpoint: &EndpointStatus) -> Structure {
     Structure::new().set("Address", endpoint.host.as_str()).set("Port", endpoint.port)
 }
@@ -244,6 +250,19 @@ mod tests {
         }
         assert_eq!(xml.matches("<CurrentRole>primary</CurrentRole>").count(), 1);
         assert!(!xml.contains("ConfigurationEndpoint"));
+    }
+
+    #[test]
+    fn snapshots_are_of_a_node_that_stays_or_of_none() {
+        let stage = Stage::new();
+        let mut web = web();
+        web.record.snapshotting_cluster = Some("web-003".to_owned());
+        let shown = "<SnapshottingClusterId>web-003</SnapshottingClusterId>";
+        assert!(described(&stage, &web).contains(shown));
+        web.status.shards[0].nodes[2].role = "leaving".to_owned();
+        assert!(!described(&stage, &web).contains("SnapshottingClusterId"));
+        web.status.shards[0].nodes.pop();
+        assert!(!described(&stage, &web).contains("SnapshottingClusterId"));
     }
 
     #[test]
