@@ -30,6 +30,7 @@ mod replicas;
 mod resources;
 mod scene;
 mod show;
+mod spread;
 mod story;
 mod subnet_groups;
 mod tagging;

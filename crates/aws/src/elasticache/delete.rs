@@ -202,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn the_only_node_of_another_zone_does_not_go_alone_from_a_group_with_multi_az() {
+        let mut stage = Stage::new();
+        stage.groups[0].record.multi_az = true;
+        stage.groups[0].status.shards[0].nodes[1].zone = "us-east-1a".into();
+        let refusal = cluster(stage.scene(), &node("web-003")).unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterCombination");
+        assert!(cluster(stage.scene(), &node("web-002")).is_ok());
+    }
+
+    #[test]
     fn without_a_primary_none_can_be_retained() {
         let mut stage = Stage::new();
         stage.groups[0].status.shards[0].primary = None;

@@ -10,12 +10,12 @@
 use tanist_core::model::NodeId;
 use tanist_link::api::{ModifyGroup, NodeStatus};
 
-use super::create::{check_failover, check_spread};
+use super::create::check_failover;
 use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, network, node_types, windows, words};
+use super::{durability, engines, network, node_types, spread, windows, words};
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
 
@@ -110,16 +110,17 @@ fn failover(
     let asked = input.flag("AutomaticFailoverEnabled");
     let multi_az = input.flag("MultiAZEnabled");
     let failover = asked.unwrap_or(group.status.automatic_failover);
-    let spread = multi_az.unwrap_or(group.record.multi_az);
+    let apart = multi_az.unwrap_or(group.record.multi_az);
     if asked.is_some() || multi_az.is_some() {
-        check_failover(group.status.replicas, failover, spread)?;
+        check_failover(group.status.replicas, failover, apart)?;
     }
-    if multi_az == Some(true) && !group.record.multi_az {
+    if multi_az == Some(true) {
         let subnets = network::find(scene, group.record.subnet_group.as_deref())?;
-        check_spread(&subnets, &[])?;
+        spread::check_asked(&subnets, &[])?;
+        spread::check_present(group)?;
     }
     change.asked.automatic_failover = asked;
-    change.record.multi_az = spread;
+    change.record.multi_az = apart;
     Ok(())
 }
 
@@ -307,6 +308,22 @@ mod tests {
         stage.groups[0].record.multi_az = false;
         let on = input().set("AutomaticFailoverEnabled", true);
         assert_eq!(code(&stage, &on), "InvalidParameterCombination");
+    }
+
+    #[test]
+    fn multi_az_is_refused_to_a_group_in_one_zone_whether_it_is_new_or_kept() {
+        let mut stage = Stage::new();
+        for node in &mut stage.groups[0].status.shards[0].nodes {
+            node.zone = "us-east-1a".into();
+        }
+        for kept in [false, true] {
+            stage.groups[0].record.multi_az = kept;
+            let on = input().set("MultiAZEnabled", true);
+            assert_eq!(code(&stage, &on), "InvalidParameterCombination");
+            // What does not concern it can be changed all the same.
+            let other = input().set("ReplicationGroupDescription", "new");
+            assert_eq!(changed(&stage, &other).record.multi_az, kept);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::describe::named;
 use super::modify::{Change, check_state};
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value, refuse};
 use super::scene::{NODE_GROUP, Scene};
-use super::{network, words};
+use super::{network, spread, words};
 use crate::groups::Group;
 use crate::value::Structure;
 
@@ -41,6 +41,7 @@ pub(super) fn increase(scene: Scene<'_>, input: &Structure) -> Result<Change, Re
     change.asked.replicas = Some(count);
     if let Some(configured) = configured {
         change.asked.node_zones = new_zones(scene, group, configured, count)?;
+        spread::check_more(group, &change.asked.node_zones)?;
     }
     change.record.settled = group.nodes().iter().map(|node| node.node.to_string()).collect();
     Ok(change)
@@ -92,6 +93,7 @@ pub(super) fn fewer(group: &Group, count: u8, remove: Vec<NodeId>) -> Result<Cha
             "Must have at least 1 replica when cluster mode is disabled with auto failover enabled.",
         ));
     }
+    let remove = spread::leavers(group, count, remove)?;
     let mut change = Change::of(group);
     change.asked.replicas = Some(count);
     change.record.keep(|name| !remove.iter().any(|node| node.as_str() == name));
@@ -292,6 +294,27 @@ mod tests {
         // Of a group of which nothing is known nothing is forgotten.
         stage.groups[0].status.shards.clear();
         assert_eq!(Change::of(&stage.groups[0]).record, stage.groups[0].record);
+    }
+
+    #[test]
+    fn multi_az_stays_true_whatever_comes_or_goes() {
+        let mut stage = Stage::new();
+        let group = &mut stage.groups[0];
+        group.record.multi_az = true;
+        group.record.subnet_group = Some("default".to_owned());
+        group.status.shards[0].nodes[1].zone = "us-east-1a".into();
+        let change = decrease(stage.scene(), &count(1)).unwrap();
+        assert_eq!(change.asked.remove, [NodeId::new("web-002")], "not the only one elsewhere");
+        let by_name = input().list("ReplicasToRemove", ["web-003"]);
+        let refusal = decrease(stage.scene(), &by_name).unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterCombination");
+        stage.groups[0].status.shards[0].nodes[2].zone = "us-east-1a".into();
+        let more = |zone: &str| {
+            let (a, b) = ("us-east-1a", zone);
+            increase(stage.scene(), &configured(3, &[a, a, a, b])).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(more("us-east-1a").unwrap_err(), "InvalidParameterCombination");
+        assert_eq!(more("us-east-1b").unwrap().asked.node_zones, ["us-east-1b"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tanist_link::api::{EndpointStatus, NodeStatus};
 
 use super::engines::{self, Engine};
 use super::scene::{NODE_GROUP, Scene};
-use super::{durability, node_types, windows, words};
+use super::{durability, node_types, spread, windows, words};
 use crate::groups::Group;
 use crate::value::{Structure, Value};
 
@@ -75,7 +75,7 @@ impl Scene<'_> {
         durability::show(group, shown)
             .maybe("SnapshottingClusterId", snapshotting(group))
             .set("AutomaticFailover", failover)
-            .set("MultiAZ", on(record.multi_az))
+            .set("MultiAZ", on(spread::is_so(group)))
             .set("SnapshotRetentionLimit", 0)
             .set("SnapshotWindow", snapshot_window)
             .set("ClusterEnabled", false)
@@ -250,6 +250,22 @@ mod tests {
         }
         assert_eq!(xml.matches("<CurrentRole>primary</CurrentRole>").count(), 1);
         assert!(!xml.contains("ConfigurationEndpoint"));
+    }
+
+    #[test]
+    fn multi_az_is_shown_while_the_nodes_are_apart() {
+        let stage = Stage::new();
+        let mut web = web();
+        web.record.multi_az = true;
+        assert!(described(&stage, &web).contains("<MultiAZ>enabled</MultiAZ>"));
+        // Also of a group that was created just now: there was no place elsewhere.
+        for status in ["creating", "available"] {
+            web.status.status = status.to_owned();
+            for node in &mut web.status.shards[0].nodes {
+                node.zone = "us-east-1a".into();
+            }
+            assert!(described(&stage, &web).contains("<MultiAZ>disabled</MultiAZ>"));
+        }
     }
 
     #[test]
