@@ -233,6 +233,10 @@ fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal
             "A promotion is carried out at once: PrimaryClusterId needs ApplyImmediately.",
         ));
     }
+    // Before anything else of the request is done: afterwards it could only be half of it.
+    if words::group(group) != words::AVAILABLE {
+        return Err(bad_state("Replication group must be in available state for a promotion."));
+    }
     Ok(Some(heir.clone()))
 }
 
@@ -363,6 +367,19 @@ mod tests {
         assert_eq!(changed(&stage, &now).promote, Some(NodeId::new("web-002")));
         assert_eq!(changed(&stage, &to("web-001")).promote, None, "it is the primary already");
         assert_eq!(code(&stage, &to("web-009")), "InvalidParameterValue");
+    }
+
+    #[test]
+    fn a_group_that_is_busy_is_changed_but_for_its_primary() {
+        let mut stage = Stage::new();
+        let other = input().set("ReplicationGroupDescription", "new");
+        let both = other.clone().set("PrimaryClusterId", "web-002").set("ApplyImmediately", true);
+        assert!(changed(&stage, &both).promote.is_some());
+        for word in ["modifying", "degraded", "unavailable"] {
+            stage.groups[0].status.status = word.to_owned();
+            assert_eq!(code(&stage, &both), "InvalidReplicationGroupState", "{word}");
+            assert!(change(stage.scene(), &other).is_ok(), "{word}");
+        }
     }
 
     #[test]
