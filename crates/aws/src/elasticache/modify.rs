@@ -224,7 +224,8 @@ fn member<'g>(group: &'g Group, name: &str) -> Result<&'g NodeStatus, Refusal> {
 
 fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal> {
     let Some(name) = named(input, "PrimaryClusterId") else { return Ok(None) };
-    let heir = &member(group, name)?.node;
+    let node = member(group, name)?;
+    let heir = &node.node;
     if group.primary() == Some(heir) {
         return Ok(None);
     }
@@ -236,6 +237,11 @@ fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal
     // Before anything else of the request is done: afterwards it could only be half of it.
     if words::group(group) != words::AVAILABLE {
         return Err(bad_state("Replication group must be in available state for a promotion."));
+    }
+    if !node.in_sync {
+        return Err(bad_state(format_args!(
+            "The cache cluster {heir} is not in sync with the primary and cannot be promoted."
+        )));
     }
     Ok(Some(heir.clone()))
 }
@@ -380,6 +386,15 @@ mod tests {
             assert_eq!(code(&stage, &both), "InvalidReplicationGroupState", "{word}");
             assert!(change(stage.scene(), &other).is_ok(), "{word}");
         }
+    }
+
+    #[test]
+    fn only_a_replica_in_sync_is_promoted() {
+        let mut stage = Stage::new();
+        stage.groups[0].status.shards[0].nodes[1].in_sync = false;
+        let to = |name: &str| input().set("PrimaryClusterId", name).set("ApplyImmediately", true);
+        assert_eq!(code(&stage, &to("web-002")), "InvalidReplicationGroupState");
+        assert!(changed(&stage, &to("web-003")).promote.is_some());
     }
 
     #[test]
