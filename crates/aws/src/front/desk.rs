@@ -257,8 +257,9 @@ impl Desk {
             }
             decode(protocol, service, &request).map_err(spelled)?
         };
-        // What follows may wait; the body's memory is for those that have not come so far.
-        drop(received);
+        // What was decoded waits for its turn in the body's place: there is no more of it than there
+        // may be of bodies, and of those that have their turn no more than there are turns.
+        let place = received.body.into_place();
         let Who { caller, region, .. } = who;
         let (operation, input) = (call.operation, call.input);
         let ask = Ask { service, operation, protocol, input, region, caller, now, request_id };
@@ -276,6 +277,7 @@ impl Desk {
             .ok()
             .and_then(Result::ok)
             .ok_or_else(|| spelled(Fault::Busy("Too many operations at one time.")))?;
+        drop(place);
         let request_id = ask.request_id.clone();
         let answer = (self.services.answer)(self.context.clone(), ask).await?;
         debug!(request_id, service = service.scope, operation = operation.name, "served");
