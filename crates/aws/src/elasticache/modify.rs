@@ -84,17 +84,23 @@ fn engine(
     input: &Structure,
     record: &mut GroupRecord,
 ) -> Result<(), Refusal> {
-    let own = engines::named(scene.settings, &group.status.engine.to_string())?;
-    if let Some(name) = named(input, "Engine").filter(|name| *name != own.name) {
+    let kind = group.status.engine.to_string();
+    if let Some(name) = named(input, "Engine").filter(|name| *name != kind) {
         return Err(bad_combination(format_args!(
-            "The engine of a replication group cannot be changed yet: it is {}, not {name}.",
-            own.name
+            "The engine of a replication group cannot be changed yet: it is {kind}, not {name}."
         )));
     }
-    if let Some(version) = named(input, "EngineVersion") {
+    let (version, parameters) =
+        (named(input, "EngineVersion"), named(input, "CacheParameterGroupName"));
+    if version.is_none() && parameters.is_none() {
+        return Ok(());
+    }
+    // Only these need the engine to be there: whatever else there is goes on without it.
+    let own = engines::named(scene.settings, &kind)?;
+    if let Some(version) = version {
         engines::check_version(own, version)?;
     }
-    if let Some(name) = named(input, "CacheParameterGroupName") {
+    if let Some(name) = parameters {
         engines::check_parameters(scene.settings, scene.pages, own, name)?;
         record.parameter_group = Some(name.to_owned());
     }
@@ -395,6 +401,20 @@ mod tests {
         let to = |name: &str| input().set("PrimaryClusterId", name).set("ApplyImmediately", true);
         assert_eq!(code(&stage, &to("web-002")), "InvalidReplicationGroupState");
         assert!(changed(&stage, &to("web-003")).promote.is_some());
+    }
+
+    #[test]
+    fn a_group_is_changed_although_its_engine_is_not_installed_any_more() {
+        let mut stage = Stage::new();
+        stage.settings.engines.retain(|(name, _)| name != "redis");
+        let other = input().set("ReplicationGroupDescription", "new").set("Engine", "redis");
+        assert_eq!(changed(&stage, &other).record.description.as_deref(), Some("new"));
+        let valkey = input().set("Engine", "valkey");
+        assert_eq!(code(&stage, &valkey), "InvalidParameterCombination");
+        let version = input().set("EngineVersion", "7.0");
+        assert_eq!(code(&stage, &version), "InvalidParameterValue");
+        let parameters = input().set("CacheParameterGroupName", "default.redis7");
+        assert_eq!(code(&stage, &parameters), "InvalidParameterValue");
     }
 
     #[test]
