@@ -35,13 +35,17 @@ pub(crate) struct Group {
     pub(crate) status: GroupStatus,
     /// What this surface remembers; all defaults for a group that was not made through it.
     pub(crate) record: GroupRecord,
+    /// Something is remembered that cannot be read. The group is shown with all defaults, for it must
+    /// not be hidden, and they are not written over what is there.
+    pub(crate) unreadable: bool,
 }
 
 impl Group {
     /// Reads the record out of a group's attributes.
     pub(crate) fn new(status: GroupStatus) -> Self {
         let record = GroupRecord::of(&status);
-        Self { status, record }
+        let unreadable = record.is_none();
+        Self { status, record: record.unwrap_or_default(), unreadable }
     }
 
     /// The group's name.

@@ -228,8 +228,9 @@ pub(super) async fn tag(context: &Context, ask: &Ask) -> Answer {
                 return Ok(tags::list(&tags));
             }
         };
+        let nothing = Change::of(group).map_err(|no| no.answer(ask))?;
         let record = change.of_group(scene, group, node).map_err(|no| no.answer(ask))?;
-        let change = Change { record, ..Change::of(group) };
+        let change = Change { record, ..nothing };
         match apply(context, ask, scene, change).await {
             Ok(group) => {
                 let tags = match node {

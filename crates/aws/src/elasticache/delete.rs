@@ -48,7 +48,7 @@ pub(super) fn group<'a>(
             group.name()
         )));
     };
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     change.asked.replicas = Some(0);
     change.asked.automatic_failover = Some(false);
     change.asked.remove = others(group, primary);

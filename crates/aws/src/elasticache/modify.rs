@@ -35,16 +35,23 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// One that changes nothing yet.
-    pub(super) fn of(group: &Group) -> Self {
+    /// One that changes nothing yet; refused if it could only overwrite what is remembered.
+    pub(super) fn of(group: &Group) -> Result<Self, Refusal> {
+        if group.unreadable {
+            return Err(bad_state(format_args!(
+                "What is remembered of replication group {} is not understood by this release, and \
+                 a change would lose it: use the release that wrote it.",
+                group.name()
+            )));
+        }
         let expect = Some(group.status.revision);
-        Self {
+        Ok(Self {
             name: group.name().to_owned(),
             asked: ModifyGroup { expect, ..ModifyGroup::default() },
             record: group.record_now(),
             protect: false,
             promote: None,
-        }
+        })
     }
 }
 
@@ -68,7 +75,7 @@ pub(super) fn change(scene: Scene<'_>, input: &Structure) -> Result<Change, Refu
         return Err(bad_value(message));
     }
     durability::check_unchanged(group, input)?;
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     engine(scene, group, input, &mut change.record)?;
     failover(scene, group, input, &mut change)?;
     memory(scene, group, input, &mut change)?;

@@ -37,7 +37,7 @@ pub(super) fn increase(scene: Scene<'_>, input: &Structure) -> Result<Change, Re
             "NewReplicaCount must be greater than the current number of replicas, {before}."
         )));
     }
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     change.asked.replicas = Some(count);
     if let Some(configured) = configured {
         change.asked.node_zones = new_zones(scene, group, configured, count)?;
@@ -94,7 +94,7 @@ pub(super) fn fewer(group: &Group, count: u8, remove: Vec<NodeId>) -> Result<Cha
         ));
     }
     let remove = spread::leavers(group, count, remove)?;
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     change.asked.replicas = Some(count);
     change.record.keep(|name| !remove.iter().any(|node| node.as_str() == name));
     change.asked.remove = remove;
@@ -293,7 +293,7 @@ mod tests {
         assert!(decrease(stage.scene(), &named).unwrap().record.node_tags.is_empty());
         // Of a group of which nothing is known nothing is forgotten.
         stage.groups[0].status.shards.clear();
-        assert_eq!(Change::of(&stage.groups[0]).record, stage.groups[0].record);
+        assert_eq!(Change::of(&stage.groups[0]).unwrap().record, stage.groups[0].record);
     }
 
     #[test]

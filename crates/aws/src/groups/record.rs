@@ -62,14 +62,15 @@ pub(crate) struct GroupRecord {
 }
 
 impl GroupRecord {
-    /// The record of a group. One that cannot be read is as good as none: it must not hide a group.
-    pub(crate) fn of(status: &GroupStatus) -> Self {
-        let Some(text) = status.attributes.get(ATTRIBUTE) else { return Self::default() };
+    /// The record of a group: all defaults if there is none, `None` if there is one that cannot be
+    /// read, such as one of a later release.
+    pub(crate) fn of(status: &GroupStatus) -> Option<Self> {
+        let Some(text) = status.attributes.get(ATTRIBUTE) else { return Some(Self::default()) };
         match serde_json::from_str::<Stored<Self>>(text) {
-            Ok(stored) => stored.into_body(),
+            Ok(stored) => Some(stored.into_body()),
             Err(err) => {
                 warn!(group = %status.name, %err, "the group's attribute is not understood");
-                Self::default()
+                None
             }
         }
     }

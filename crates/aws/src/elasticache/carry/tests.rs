@@ -410,6 +410,37 @@ async fn tags_travel_with_their_group() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_in_another_form_is_not_overwritten() {
+    let house = House::with_web().await;
+    let later = r#"{"format":"9","body":{"everything":"else"}}"#;
+    let attribute = ("aws".to_owned(), later.to_owned());
+    house.specs().groups.get_mut("web").unwrap().attributes.extend([attribute]);
+    let shown = house.ok("DescribeReplicationGroups", &named()).await;
+    assert!(shown.contains("<Status>available</Status>"), "{shown}");
+    let now = named().set("ApplyImmediately", true);
+    let arn = "arn:aws:elasticache:us-east-1:123456789012:replicationgroup:web";
+    let tagged = Structure::new().set("ResourceName", arn);
+    let tag = [Structure::new().set("Key", "k").set("Value", "v")];
+    for (operation, input) in [
+        ("ModifyReplicationGroup", now.clone().set("ReplicationGroupDescription", "new")),
+        ("ModifyReplicationGroup", now.clone().set("PrimaryClusterId", "web-002")),
+        ("IncreaseReplicaCount", now.clone().set("NewReplicaCount", 3)),
+        ("DecreaseReplicaCount", now.set("NewReplicaCount", 1)),
+        ("DeleteCacheCluster", Structure::new().set("CacheClusterId", "web-003")),
+        ("DeleteReplicationGroup", named().set("RetainPrimaryCluster", true)),
+        ("AddTagsToResource", tagged.clone().list("Tags", tag)),
+        ("RemoveTagsFromResource", tagged.list("TagKeys", ["k"])),
+    ] {
+        let code = house.code(operation, &input).await;
+        assert_eq!(code, "InvalidReplicationGroupState", "{operation}");
+    }
+    assert!(house.specs().asked.is_empty());
+    assert_eq!(house.specs().groups["web"].attributes["aws"], later);
+    // It can be got rid of, of course.
+    house.ok("DeleteReplicationGroup", &named()).await;
+}
+
+#[tokio::test]
 async fn another_region_has_no_groups_and_no_events() {
     let house = House::with_web().await;
     let (kind, node) = (EventKind::GroupDeleted, None);
