@@ -4,12 +4,15 @@
 //! type's name) travels with the group as one attribute, so that it is created, changed and deleted
 //! together with it.
 //!
-//! Invariant: what is reported of a group comes from the controller at the moment of asking.
+//! Invariant: what is reported of a group comes from the controller at the moment of asking; no call
+//! waits for more than [`PATIENCE`].
 //!
 //! Not here: what becomes of a spec (the controller), in which words a client sees a group
 //! (`crate::elasticache`).
 
 mod record;
+
+use std::time::Duration;
 
 use serde::Serialize;
 use tanist_core::model::NodeId;
@@ -20,6 +23,10 @@ use tanist_link::api::{
 use tanist_link::{Client, LinkError};
 
 pub(crate) use record::{ATTRIBUTE, GroupRecord};
+
+/// How long the controller is waited for. Operations on groups wait for each other, and one that is
+/// not answered must not make all others wait for ever; the controller's own deadlines are shorter.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The local API.
 #[derive(Debug, Clone)]
@@ -93,6 +100,11 @@ impl Group {
 }
 
 impl Groups {
+    /// The groups of the controller that `client` reaches.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client: client.within(PATIENCE) }
+    }
+
     /// Everything that the controller says.
     ///
     /// # Errors

@@ -75,6 +75,15 @@ pub(super) fn of_link(ask: &Ask, error: &LinkError) -> ApiError {
             Some(code) => refuse(code, &refusal.message).answer(ask),
             None => unavailable(error),
         },
+        // A look that was not answered has changed nothing.
+        LinkError::TimedOut { method, limit, .. } if *method != "GET" => ApiError {
+            message: format!(
+                "The controller has not answered within {} seconds. It is not known whether the \
+                 request was carried out: look before you repeat it.",
+                limit.as_secs()
+            ),
+            ..unavailable(error)
+        },
         _ => unavailable(error),
     }
 }

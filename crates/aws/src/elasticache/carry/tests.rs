@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -36,6 +37,8 @@ struct Specs {
     races: u32,
     /// Refuse the next request to move a primaryship with this code.
     no_move: Option<&'static str>,
+    /// Requests to move a primaryship are not answered.
+    silent: bool,
 }
 
 type Shared = Arc<Mutex<Specs>>;
@@ -135,6 +138,9 @@ async fn move_primary(
     Path((name, how)): Path<(String, String)>,
     axum::Json(asked): axum::Json<MovePrimary>,
 ) -> Response {
+    if specs.lock().unwrap().silent {
+        return std::future::pending().await;
+    }
     let mut specs = specs.lock().unwrap();
     let to = asked.to.as_ref().map_or("", NodeId::as_str);
     specs.asked.push(format!("{how} {name} {to}"));
@@ -201,7 +207,7 @@ impl House {
             regions: ["us-east-1".to_owned(), "us-west-2".to_owned()].into(),
             zones,
             book,
-            groups: Groups { client: Client::new(socket) },
+            groups: Groups::new(Client::new(socket)),
             metrics: Arc::default(),
             settings: Arc::new(settings),
             changing: Arc::default(),
@@ -466,9 +472,23 @@ async fn another_region_has_no_groups_and_no_events() {
 #[tokio::test]
 async fn without_a_controller_clients_are_told_to_come_back() {
     let mut house = House::open().await;
-    house.context.groups = Groups { client: Client::new("/nonexistent/socket") };
+    house.context.groups = Groups::new(Client::new("/nonexistent/socket"));
     let error = house.ask("DescribeReplicationGroups", &Structure::new()).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.status), ("ServiceUnavailable", 503));
+}
+
+#[tokio::test]
+async fn a_controller_that_does_not_answer_holds_nobody_for_ever() {
+    let mut house = House::with_web().await;
+    let limit = Duration::from_millis(200);
+    house.context.groups.client = house.context.groups.client.clone().within(limit);
+    house.specs().silent = true;
+    let input = named().set("NodeGroupId", "0001");
+    let error = house.ask("TestFailover", &input).await.unwrap_err();
+    assert_eq!((error.code.as_ref(), error.status), ("ServiceUnavailable", 503));
+    assert!(error.message.contains("look before you repeat it"), "{}", error.message);
+    // The others have their turn.
+    house.ok("ModifyReplicationGroup", &named().set("ReplicationGroupDescription", "new")).await;
 }
 
 #[tokio::test]
