@@ -26,6 +26,7 @@ mod network;
 mod node_types;
 mod page;
 mod refusal;
+mod remembered;
 mod replicas;
 mod resources;
 mod scene;

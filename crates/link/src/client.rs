@@ -25,8 +25,8 @@ use crate::api::ApiError;
 use crate::duplex::{Duplex, Receiver, receiver};
 use crate::{LinkError, duplex};
 
-/// The largest answer, in bytes. The status of the most groups that there can be (500), each with as
-/// much as one request can give it to remember (64 KiB), is half of it.
+/// The largest answer, in bytes. Half of it is for what surfaces remember of groups, which they keep
+/// within that: the status of the most groups that there can be (500), each with 64 KiB.
 const ANSWER_LIMIT: usize = 64 << 20;
 
 /// A role's address.

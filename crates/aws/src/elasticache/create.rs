@@ -11,7 +11,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, ids, network, node_types, spread, tags, windows};
+use super::{durability, engines, ids, network, node_types, remembered, spread, tags, windows};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 
@@ -30,7 +30,8 @@ pub(super) struct Founding {
 /// `CreateReplicationGroup`.
 pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, Refusal> {
     let name = ids::replication_group(input.text("ReplicationGroupId").unwrap_or(""))?;
-    let description = named(input, "ReplicationGroupDescription").map(str::to_owned);
+    let description = named(input, "ReplicationGroupDescription");
+    let description = description.map(remembered::description).transpose()?;
     if description.is_none() {
         let message =
             "The parameter ReplicationGroupDescription must be provided and must not be blank.";

@@ -15,7 +15,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, network, node_types, spread, windows, words};
+use super::{durability, engines, network, node_types, remembered, spread, windows, words};
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
 
@@ -189,7 +189,7 @@ fn words_and_windows(
     record: &mut GroupRecord,
 ) -> Result<(), Refusal> {
     if let Some(description) = named(input, "ReplicationGroupDescription") {
-        record.description = Some(description.to_owned());
+        record.description = Some(remembered::description(description)?);
     }
     let weekly =
         named(input, "PreferredMaintenanceWindow").map(windows::maintenance).transpose()?;

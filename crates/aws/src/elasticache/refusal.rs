@@ -106,7 +106,7 @@ fn code(theirs: &str) -> Option<&'static str> {
 }
 
 /// Something that this service needs did not answer.
-pub(super) fn unavailable(error: &(dyn Error + 'static)) -> ApiError {
+fn unavailable(error: &(dyn Error + 'static)) -> ApiError {
     let mut causes = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -447,6 +447,22 @@ async fn what_is_remembered_in_another_form_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_to_be_remembered_is_refused_before_anything_is_asked() {
+    let house = House::with_web().await;
+    let groups = house.specs().groups.len();
+    let long = named().set("ReplicationGroupDescription", "x".repeat(2049));
+    let topic = named().set("NotificationTopicArn", "x".repeat(1_000_000));
+    for input in [long, topic.clone()] {
+        assert_eq!(house.code("ModifyReplicationGroup", &input).await, "InvalidParameterValue");
+    }
+    let create = topic.set("ReplicationGroupId", "other").set("CacheNodeType", "cache.t3.micro");
+    let create = create.set("ReplicationGroupDescription", "d");
+    assert_eq!(house.code("CreateReplicationGroup", &create).await, "InvalidParameterValue");
+    assert!(house.specs().asked.is_empty());
+    assert_eq!(house.specs().groups.len(), groups);
+}
+
+#[tokio::test]
 async fn another_region_has_no_groups_and_no_events() {
     let house = House::with_web().await;
     let (kind, node) = (EventKind::GroupDeleted, None);
