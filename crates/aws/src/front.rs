@@ -133,7 +133,7 @@ impl Front {
             regions: config.regions.into(),
             zones,
             book,
-            groups: Groups { client: config.controller },
+            groups: Groups::new(config.controller),
             metrics: config.metrics,
             settings: Arc::new(config.settings),
             changing: Arc::new(Mutex::new(())),

@@ -4,12 +4,15 @@
 //! type's name) travels with the group as one attribute, so that it is created, changed and deleted
 //! together with it.
 //!
-//! Invariant: what is reported of a group comes from the controller at the moment of asking.
+//! Invariant: what is reported of a group comes from the controller at the moment of asking; no call
+//! waits for more than [`PATIENCE`].
 //!
 //! Not here: what becomes of a spec (the controller), in which words a client sees a group
 //! (`crate::elasticache`).
 
 mod record;
+
+use std::time::Duration;
 
 use serde::Serialize;
 use tanist_core::model::NodeId;
@@ -20,6 +23,10 @@ use tanist_link::api::{
 use tanist_link::{Client, LinkError};
 
 pub(crate) use record::{ATTRIBUTE, GroupRecord};
+
+/// How long the controller is waited for. Operations on groups wait for each other, and one that is
+/// not answered must not make all others wait for ever; the controller's own deadlines are shorter.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The local API.
 #[derive(Debug, Clone)]
@@ -35,13 +42,17 @@ pub(crate) struct Group {
     pub(crate) status: GroupStatus,
     /// What this surface remembers; all defaults for a group that was not made through it.
     pub(crate) record: GroupRecord,
+    /// Something is remembered that cannot be read. The group is shown with all defaults, for it must
+    /// not be hidden, and they are not written over what is there.
+    pub(crate) unreadable: bool,
 }
 
 impl Group {
     /// Reads the record out of a group's attributes.
     pub(crate) fn new(status: GroupStatus) -> Self {
         let record = GroupRecord::of(&status);
-        Self { status, record }
+        let unreadable = record.is_none();
+        Self { status, record: record.unwrap_or_default(), unreadable }
     }
 
     /// The group's name.
@@ -64,6 +75,16 @@ impl Group {
         self.nodes().iter().find(|node| node.node.as_str() == name)
     }
 
+    /// What is remembered of the group and of the nodes that it has now.
+    pub(crate) fn record_now(&self) -> GroupRecord {
+        let mut record = self.record.clone();
+        // While nothing is said of the shard, nobody knows which nodes there are.
+        if self.shard().is_some() {
+            record.keep(|node| self.node(node).is_some());
+        }
+        record
+    }
+
     /// The primary, once it is promoted.
     pub(crate) fn primary(&self) -> Option<&NodeId> {
         self.shard()?.primary.as_ref()
@@ -79,6 +100,11 @@ impl Group {
 }
 
 impl Groups {
+    /// The groups of the controller that `client` reaches.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client: client.within(PATIENCE) }
+    }
+
     /// Everything that the controller says.
     ///
     /// # Errors

@@ -97,8 +97,9 @@ pub fn verify(request: &Request<'_>, keys: &impl Keys, now: Timestamp) -> Result
     check_claim(request, &claim::read(request)?, keys, now)
 }
 
-/// [`verify`] with a pause after repeated failures, so that guessing keys costs the guesser time
-/// and not the store. A pause is for one key from one address: others cannot lock its owner out.
+/// [`verify`] with a pause after repeated failures: for its time every bad signature gets the refusal
+/// before it, so that who guesses learns nothing new. All clients have the same few addresses here,
+/// so a good signature is let through a pause and ends it: nobody can lock a key's owner out.
 #[derive(Debug)]
 pub struct Verifier<K> {
     keys: K,
@@ -114,7 +115,7 @@ impl<K: Keys> Verifier<K> {
     /// Verifies a request that came from `source`.
     ///
     /// # Errors
-    /// As [`verify`]; during a pause the refusal is the one before, without a look at the request.
+    /// As [`verify`]; during a pause the refusal is the one before it.
     pub fn verify(
         &self,
         request: &Request<'_>,
@@ -124,18 +125,21 @@ impl<K: Keys> Verifier<K> {
         let claim = claim::read(request)?;
         // The table is whole after every step, so a panic elsewhere does not spoil it.
         let failures = || self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fault) = failures().pause(source, &claim.access_key_id, now) {
-            return Err(fault);
-        }
         let verified = check_claim(request, &claim, &self.keys, now);
-        match &verified {
-            Ok(_) => failures().succeeded(source, &claim.access_key_id),
-            Err(fault @ (Fault::UnknownKey | Fault::BadSignature(_))) => {
-                failures().failed(source, &claim.access_key_id, fault, now);
+        let fault = match verified {
+            Ok(verified) => {
+                failures().succeeded(source, &claim.access_key_id);
+                return Ok(verified);
             }
-            Err(_) => {}
+            Err(fault) => fault,
+        };
+        if let Some(before) = failures().pause(source, &claim.access_key_id, now) {
+            return Err(before);
         }
-        verified
+        if matches!(fault, Fault::UnknownKey | Fault::BadSignature(_)) {
+            failures().failed(source, &claim.access_key_id, &fault, now);
+        }
+        Err(fault)
     }
 }
 

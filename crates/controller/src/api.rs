@@ -16,14 +16,11 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{GroupName, MoveKind, NodeId};
-use tanist_link::api::{ApiError, EventRecord, Fault};
+use tanist_link::api::{ApiError, EventRecord, Fault, MAX_REQUEST_BYTES};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::proxies;
 use crate::reconciler::{Call, Handle, Input};
-
-/// The largest request body, in bytes.
-const BODY_LIMIT: usize = 64 << 10;
 
 #[derive(Debug, Clone)]
 struct Api {
@@ -87,10 +84,10 @@ async fn ask<T: Serialize>(
 }
 
 async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
-    let limited = http_body_util::Limited::new(request.into_body(), BODY_LIMIT);
+    let limited = http_body_util::Limited::new(request.into_body(), MAX_REQUEST_BYTES);
     let bytes = limited.collect().await.map_err(|_| {
         let message =
-            format!("the request's body could not be read or has over {BODY_LIMIT} bytes");
+            format!("the request's body could not be read or has over {MAX_REQUEST_BYTES} bytes");
         Refusal(ApiError::new("T400", message, "send a smaller body"))
     })?;
     serde_json::from_slice(&bytes.to_bytes()).map_err(|err| {
@@ -224,4 +221,19 @@ async fn proxy(State(api): State<Api>, request: Request) -> Response<Body> {
 async fn unknown(request: Request) -> Response {
     let message = format!("there is no {} {}", request.method(), request.uri().path());
     Refusal(ApiError::new("T410", message, "see docs/local-api.md")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_may_be_as_large_as_the_api_says_and_no_larger() {
+        let request =
+            |bytes: usize| Request::new(Body::from(format!("\"{}\"", "x".repeat(bytes - 2))));
+        let most = body::<String>(request(MAX_REQUEST_BYTES)).await;
+        assert!(most.is_ok_and(|text| text.len() == MAX_REQUEST_BYTES - 2));
+        let more = body::<String>(request(MAX_REQUEST_BYTES + 1)).await;
+        assert!(more.is_err_and(|refusal| refusal.0.code == "T400"));
+    }
 }

@@ -21,6 +21,10 @@ use tanist_core::model::{
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 
+/// The largest request, in bytes. Most of it is what a surface remembers of a group; less than the
+/// largest value of a store, where it is kept with the rest of the group.
+pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+
 /// An error as an answer: what happened, why, and what to do now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {

@@ -8,6 +8,7 @@
 //! Not here: retries.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -18,25 +19,34 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::api::ApiError;
 use crate::duplex::{Duplex, Receiver, receiver};
 use crate::{LinkError, duplex};
 
-/// The largest answer, in bytes. The status of the most groups that there can be (500), each with as
-/// much as one request can give it to remember (64 KiB), is half of it.
+/// The largest answer, in bytes. Half of it is for what surfaces remember of groups, which they keep
+/// within that: the status of the most groups that there can be (500), each with 64 KiB.
 const ANSWER_LIMIT: usize = 64 << 20;
 
 /// A role's address.
 #[derive(Debug, Clone)]
 pub struct Client {
     path: PathBuf,
+    limit: Option<Duration>,
 }
 
 impl Client {
     /// The role that listens on `path`; nothing is dialled yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), limit: None }
+    }
+
+    /// With an end to waiting: each document is there after `limit`, or the call fails. Without it
+    /// whoever calls decides for how long. Streams and conversations have no end of their own.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// The socket.
@@ -101,9 +111,18 @@ impl Client {
         uri: &str,
         body: Body,
     ) -> Result<T, LinkError> {
-        let response = self.send(method, uri, body).await?;
-        let response = self.accepted(response).await?;
-        let bytes = self.whole(response).await?;
+        let called = method.clone();
+        let answered = async {
+            let response = self.send(method, uri, body).await?;
+            let response = self.accepted(response).await?;
+            self.whole(response).await
+        };
+        let bytes = match self.limit {
+            Some(limit) => timeout(limit, answered).await.unwrap_or_else(|_| {
+                Err(LinkError::TimedOut { path: self.path.clone(), method: called, limit })
+            })?,
+            None => answered.await?,
+        };
         serde_json::from_slice(&bytes)
             .map_err(|source| LinkError::Message { path: self.path.clone(), source })
     }
@@ -165,6 +184,26 @@ mod tests {
 
     use super::*;
     use crate::{Listener, serve};
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_answer_is_waited_for_as_long_as_was_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("role.sock");
+        let listener = Listener::bind(&socket).await.unwrap();
+        let routes = Router::new()
+            .route("/silent", get(std::future::pending::<()>).post(std::future::pending::<()>))
+            .route("/prompt", get(|| async { axum::Json(7) }));
+        let serving = tokio::spawn(serve(listener, routes));
+        let limit = Duration::from_millis(50);
+        let client = Client::new(&socket).within(limit);
+        let read = client.get::<()>("/silent").await.unwrap_err();
+        assert!(matches!(&read, LinkError::TimedOut { method, .. } if method == Method::GET));
+        let written = client.post::<_, ()>("/silent", &7).await.unwrap_err();
+        assert!(matches!(&written, LinkError::TimedOut { method, .. } if method == Method::POST));
+        let client = Client::new(&socket).within(Duration::from_secs(20));
+        assert_eq!(client.get::<u8>("/prompt").await.unwrap(), 7);
+        serving.abort();
+    }
 
     #[tokio::test]
     async fn an_answer_may_be_as_large_as_the_largest_status_and_no_larger() {

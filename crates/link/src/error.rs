@@ -5,6 +5,7 @@
 //! Not here: errors of the API itself, which are answers (`crate::api::ApiError`).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::api::ApiError;
 
@@ -63,6 +64,16 @@ pub enum LinkError {
         path: PathBuf,
         /// The limit.
         limit: usize,
+    },
+    /// The peer did not answer in time. Whether it did what it was asked is not known.
+    #[error("{path} did not answer a {method} within {limit:?}")]
+    TimedOut {
+        /// The socket.
+        path: PathBuf,
+        /// What it was asked to do; a `GET` changes nothing.
+        method: http::Method,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// The conversation is over.
     #[error("the peer has closed the conversation")]

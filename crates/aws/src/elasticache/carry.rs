@@ -14,13 +14,13 @@ use tanist_link::api::{ModifyGroup, MovePrimary};
 
 use super::delete::Farewell;
 use super::modify::Change;
-use super::refusal::{Refusal, no_cluster, of_link, unavailable};
+use super::refusal::{Refusal, no_cluster, of_link};
 use super::scene::{Scene, Sight};
 use super::tagging::{self, Tagged};
-use super::{create, delete, failover, tags, words};
+use super::{create, delete, failover, remembered, tags, words};
 use crate::access::admitted;
 use crate::error::ApiError;
-use crate::groups::{ATTRIBUTE, Group, GroupRecord};
+use crate::groups::Group;
 use crate::service::{Answer, Ask, Context};
 use crate::value::Structure;
 
@@ -50,11 +50,6 @@ impl Failure {
     }
 }
 
-fn attribute(record: &GroupRecord) -> Result<(String, String), ApiError> {
-    let text = record.text().map_err(|err| unavailable(&err))?;
-    Ok((ATTRIBUTE.to_owned(), text))
-}
-
 /// Who may connect to a group with these security groups: nobody, if it has none.
 fn access(scene: Scene<'_>, security_groups: &[String]) -> Access {
     let (port, inside) = (scene.settings.port, scene.settings.loopback_inside);
@@ -69,7 +64,8 @@ pub(super) async fn create(context: &Context, ask: &Ask) -> Answer {
     let founding = create::founding(scene, &ask.input).map_err(|no| no.answer(ask))?;
     let mut asked = founding.asked;
     asked.access = access(scene, &founding.record.security_groups);
-    asked.attributes.extend([attribute(&founding.record)?]);
+    let attribute = remembered::attribute(scene, &asked.name, &founding.record);
+    asked.attributes.extend([attribute.map_err(|no| no.answer(ask))?]);
     let group = context.groups.create(&asked).await.map_err(|err| of_link(ask, &err))?;
     Ok(shown(scene, &group, None))
 }
@@ -100,7 +96,8 @@ async fn apply(
     let Change { name, mut asked, record, protect, promote } = change;
     let known = scene.any_group(&name);
     if known.is_none_or(|known| known.record != record) {
-        let (key, text) = attribute(&record).map_err(Failure::Refused)?;
+        let attribute = remembered::attribute(scene, &name, &record);
+        let (key, text) = attribute.map_err(|no| Failure::Refused(no.answer(ask)))?;
         asked.attributes.insert(key, Some(text));
     }
     asked.access = protect.then(|| access(scene, &record.security_groups));
@@ -228,8 +225,9 @@ pub(super) async fn tag(context: &Context, ask: &Ask) -> Answer {
                 return Ok(tags::list(&tags));
             }
         };
+        let nothing = Change::of(group).map_err(|no| no.answer(ask))?;
         let record = change.of_group(scene, group, node).map_err(|no| no.answer(ask))?;
-        let change = Change { record, ..Change::of(group) };
+        let change = Change { record, ..nothing };
         match apply(context, ask, scene, change).await {
             Ok(group) => {
                 let tags = match node {

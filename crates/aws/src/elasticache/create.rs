@@ -11,7 +11,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, ids, network, node_types, tags, windows};
+use super::{durability, engines, ids, network, node_types, remembered, spread, tags, windows};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 
@@ -30,7 +30,8 @@ pub(super) struct Founding {
 /// `CreateReplicationGroup`.
 pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, Refusal> {
     let name = ids::replication_group(input.text("ReplicationGroupId").unwrap_or(""))?;
-    let description = named(input, "ReplicationGroupDescription").map(str::to_owned);
+    let description = named(input, "ReplicationGroupDescription");
+    let description = description.map(remembered::description).transpose()?;
     if description.is_none() {
         let message =
             "The parameter ReplicationGroupDescription must be provided and must not be blank.";
@@ -60,7 +61,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
     let subnets = network::find(scene, named(input, "CacheSubnetGroupName"))?;
     network::check_zones(scene, &subnets, nodes.zones.iter().map(String::as_str))?;
     if multi_az {
-        check_spread(&subnets, &nodes.zones)?;
+        spread::check_asked(&subnets, &nodes.zones)?;
     }
     let security_groups =
         network::security_groups(scene, subnets.vpc, input.texts("SecurityGroupIds"))?;
@@ -156,26 +157,6 @@ pub(super) fn check_failover(replicas: u8, failover: bool, multi_az: bool) -> Re
             "When using automatic failover, there must be at least 2 cache clusters in the \
              replication group.",
         ));
-    }
-    Ok(())
-}
-
-/// Can the nodes be in more than one zone, and were they not asked to be in one?
-pub(super) fn check_spread(
-    subnets: &network::SubnetGroup<'_>,
-    zones: &[String],
-) -> Result<(), Refusal> {
-    if subnets.zones().len() < 2 {
-        return Err(bad_combination(format_args!(
-            "Multi-AZ needs subnets in at least two availability zones; the cache subnet group {} \
-             has them in one.",
-            subnets.name
-        )));
-    }
-    let alike = zones.first().is_some_and(|first| zones.iter().all(|zone| zone == first));
-    if zones.len() > 1 && alike {
-        let message = "Multi-AZ needs nodes in at least two availability zones.";
-        return Err(bad_combination(message));
     }
     Ok(())
 }

@@ -48,10 +48,11 @@ pub(super) fn group<'a>(
             group.name()
         )));
     };
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     change.asked.replicas = Some(0);
     change.asked.automatic_failover = Some(false);
     change.asked.remove = others(group, primary);
+    change.record.keep(|node| node == primary.as_str());
     change.record.retained = true;
     change.record.multi_az = false;
     Ok((group, Farewell::Nodes(Box::new(change))))
@@ -155,12 +156,14 @@ mod tests {
     #[test]
     fn a_group_that_keeps_its_primary_loses_its_replicas() {
         let mut stage = Stage::new();
+        stage.groups[0].record.snapshotting_cluster = Some("web-002".to_owned());
         let (_, farewell) = group(stage.scene(), &web().set("RetainPrimaryCluster", true)).unwrap();
         let change = change(farewell);
         assert_eq!(change.asked.replicas, Some(0));
         assert_eq!(change.asked.automatic_failover, Some(false));
         assert_eq!(change.asked.remove, [NodeId::new("web-002"), NodeId::new("web-003")]);
         assert!(change.record.retained);
+        assert_eq!(change.record.snapshotting_cluster, None);
         // From then on the group is being deleted, and then it is gone.
         stage.groups[0].record.retained = true;
         let again = group(stage.scene(), &web()).unwrap_err();
@@ -196,6 +199,16 @@ mod tests {
         assert!(refused(&stage, "web-001").contains("only member"));
         let refusal = cluster(stage.scene(), &node("web-002")).unwrap_err();
         assert_eq!(refusal.code, "CacheClusterNotFound");
+    }
+
+    #[test]
+    fn the_only_node_of_another_zone_does_not_go_alone_from_a_group_with_multi_az() {
+        let mut stage = Stage::new();
+        stage.groups[0].record.multi_az = true;
+        stage.groups[0].status.shards[0].nodes[1].zone = "us-east-1a".into();
+        let refusal = cluster(stage.scene(), &node("web-003")).unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterCombination");
+        assert!(cluster(stage.scene(), &node("web-002")).is_ok());
     }
 
     #[test]

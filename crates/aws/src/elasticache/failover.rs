@@ -4,6 +4,8 @@
 //!
 //! Not here: the failover (the controller).
 
+use tanist_link::api::NodeStatus;
+
 use super::refusal::{Refusal, bad_state, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::words;
@@ -37,6 +39,16 @@ pub(super) fn test<'a>(scene: Scene<'a>, input: &Structure) -> Result<&'a Group,
             format_args!("Automatic failover is not enabled for {}.", group.name()),
         ));
     }
+    // Without one the controller would wait for it, and give up in the end.
+    let could_take_over = |node: &NodeStatus| {
+        node.in_sync && group.primary() != Some(&node.node) && !words::is_leaving(node)
+    };
+    if !group.nodes().iter().any(could_take_over) {
+        return Err(bad_state(format_args!(
+            "Replication group {} has no replica in sync that could take over.",
+            group.name()
+        )));
+    }
     Ok(group)
 }
 
@@ -64,5 +76,19 @@ mod tests {
         stage.groups.clear();
         let refusal = test(stage.scene(), &input("0001")).unwrap_err();
         assert_eq!(refusal.code, "ReplicationGroupNotFoundFault");
+    }
+
+    #[test]
+    fn without_a_replica_in_sync_nobody_could_take_over() {
+        let mut stage = Stage::new();
+        let input = Structure::new().set("ReplicationGroupId", "web").set("NodeGroupId", "0001");
+        let nodes = |stage: &mut Stage, change: fn(&mut NodeStatus)| {
+            stage.groups[0].status.shards[0].nodes[1..].iter_mut().for_each(change);
+            test(stage.scene(), &input).map(|_| ()).map_err(|refusal| refusal.code)
+        };
+        let refused = Err("InvalidReplicationGroupState");
+        assert_eq!(nodes(&mut stage, |node| node.in_sync = false), refused, "the primary is");
+        assert_eq!(nodes(&mut stage, |node| node.in_sync = true), Ok(()));
+        assert_eq!(nodes(&mut stage, |node| node.role = "leaving".to_owned()), refused);
     }
 }

@@ -145,7 +145,7 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         created_ms: Some(NOW_MS),
         ..GroupRecord::default()
     };
-    Group { status, record }
+    Group { status, record, unreadable: false }
 }
 
 fn node(group: &str, at: u8) -> NodeStatus {

@@ -8,14 +8,14 @@
 //! Not here: the number of replicas (`super::replicas`).
 
 use tanist_core::model::NodeId;
-use tanist_link::api::ModifyGroup;
+use tanist_link::api::{ModifyGroup, NodeStatus};
 
-use super::create::{check_failover, check_spread};
+use super::create::check_failover;
 use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, network, node_types, windows, words};
+use super::{durability, engines, network, node_types, remembered, spread, windows, words};
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
 
@@ -35,16 +35,23 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// One that changes nothing yet.
-    pub(super) fn of(group: &Group) -> Self {
+    /// One that changes nothing yet; refused if it could only overwrite what is remembered.
+    pub(super) fn of(group: &Group) -> Result<Self, Refusal> {
+        if group.unreadable {
+            return Err(bad_state(format_args!(
+                "What is remembered of replication group {} is not understood by this release, and \
+                 a change would lose it: use the release that wrote it.",
+                group.name()
+            )));
+        }
         let expect = Some(group.status.revision);
-        Self {
+        Ok(Self {
             name: group.name().to_owned(),
             asked: ModifyGroup { expect, ..ModifyGroup::default() },
-            record: group.record.clone(),
+            record: group.record_now(),
             protect: false,
             promote: None,
-        }
+        })
     }
 }
 
@@ -68,7 +75,7 @@ pub(super) fn change(scene: Scene<'_>, input: &Structure) -> Result<Change, Refu
         return Err(bad_value(message));
     }
     durability::check_unchanged(group, input)?;
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     engine(scene, group, input, &mut change.record)?;
     failover(scene, group, input, &mut change)?;
     memory(scene, group, input, &mut change)?;
@@ -84,17 +91,23 @@ fn engine(
     input: &Structure,
     record: &mut GroupRecord,
 ) -> Result<(), Refusal> {
-    let own = engines::named(scene.settings, &group.status.engine.to_string())?;
-    if let Some(name) = named(input, "Engine").filter(|name| *name != own.name) {
+    let kind = group.status.engine.to_string();
+    if let Some(name) = named(input, "Engine").filter(|name| *name != kind) {
         return Err(bad_combination(format_args!(
-            "The engine of a replication group cannot be changed yet: it is {}, not {name}.",
-            own.name
+            "The engine of a replication group cannot be changed yet: it is {kind}, not {name}."
         )));
     }
-    if let Some(version) = named(input, "EngineVersion") {
+    let (version, parameters) =
+        (named(input, "EngineVersion"), named(input, "CacheParameterGroupName"));
+    if version.is_none() && parameters.is_none() {
+        return Ok(());
+    }
+    // Only these need the engine to be there: whatever else there is goes on without it.
+    let own = engines::named(scene.settings, &kind)?;
+    if let Some(version) = version {
         engines::check_version(own, version)?;
     }
-    if let Some(name) = named(input, "CacheParameterGroupName") {
+    if let Some(name) = parameters {
         engines::check_parameters(scene.settings, scene.pages, own, name)?;
         record.parameter_group = Some(name.to_owned());
     }
@@ -110,16 +123,17 @@ fn failover(
     let asked = input.flag("AutomaticFailoverEnabled");
     let multi_az = input.flag("MultiAZEnabled");
     let failover = asked.unwrap_or(group.status.automatic_failover);
-    let spread = multi_az.unwrap_or(group.record.multi_az);
+    let apart = multi_az.unwrap_or(group.record.multi_az);
     if asked.is_some() || multi_az.is_some() {
-        check_failover(group.status.replicas, failover, spread)?;
+        check_failover(group.status.replicas, failover, apart)?;
     }
-    if multi_az == Some(true) && !group.record.multi_az {
+    if multi_az == Some(true) {
         let subnets = network::find(scene, group.record.subnet_group.as_deref())?;
-        check_spread(&subnets, &[])?;
+        spread::check_asked(&subnets, &[])?;
+        spread::check_present(group)?;
     }
     change.asked.automatic_failover = asked;
-    change.record.multi_az = spread;
+    change.record.multi_az = apart;
     Ok(())
 }
 
@@ -175,7 +189,7 @@ fn words_and_windows(
     record: &mut GroupRecord,
 ) -> Result<(), Refusal> {
     if let Some(description) = named(input, "ReplicationGroupDescription") {
-        record.description = Some(description.to_owned());
+        record.description = Some(remembered::description(description)?);
     }
     let weekly =
         named(input, "PreferredMaintenanceWindow").map(windows::maintenance).transpose()?;
@@ -188,7 +202,7 @@ fn words_and_windows(
         record.snapshot_window = Some(daily);
     }
     if let Some(name) = named(input, "SnapshottingClusterId") {
-        record.snapshotting_cluster = Some(member(group, name)?.to_string());
+        record.snapshotting_cluster = Some(member(group, name)?.node.to_string());
     }
     if let Some(topic) = input.text("NotificationTopicArn") {
         record.notification_topic = Some(topic.to_owned()).filter(|topic| !topic.is_empty());
@@ -206,20 +220,25 @@ fn words_and_windows(
     Ok(())
 }
 
-fn member<'g>(group: &'g Group, name: &str) -> Result<&'g NodeId, Refusal> {
+/// A node of the group that stays.
+fn member<'g>(group: &'g Group, name: &str) -> Result<&'g NodeStatus, Refusal> {
     let name = name.to_ascii_lowercase();
-    let found = group.node(&name).map(|node| &node.node);
-    found.ok_or_else(|| {
-        bad_value(format_args!(
+    match group.node(&name) {
+        None => Err(bad_value(format_args!(
             "The cache cluster {name} is not a member of the replication group {}.",
             group.name()
-        ))
-    })
+        ))),
+        Some(node) if words::is_leaving(node) => {
+            Err(bad_state(format_args!("The cache cluster {name} is being deleted.")))
+        }
+        Some(node) => Ok(node),
+    }
 }
 
 fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal> {
     let Some(name) = named(input, "PrimaryClusterId") else { return Ok(None) };
-    let heir = member(group, name)?;
+    let node = member(group, name)?;
+    let heir = &node.node;
     if group.primary() == Some(heir) {
         return Ok(None);
     }
@@ -228,8 +247,14 @@ fn promotion(group: &Group, input: &Structure) -> Result<Option<NodeId>, Refusal
             "A promotion is carried out at once: PrimaryClusterId needs ApplyImmediately.",
         ));
     }
-    if group.node(heir.as_str()).is_some_and(words::is_leaving) {
-        return Err(bad_state(format_args!("The cache cluster {heir} is being deleted.")));
+    // Before anything else of the request is done: afterwards it could only be half of it.
+    if words::group(group) != words::AVAILABLE {
+        return Err(bad_state("Replication group must be in available state for a promotion."));
+    }
+    if !node.in_sync {
+        return Err(bad_state(format_args!(
+            "The cache cluster {heir} is not in sync with the primary and cannot be promoted."
+        )));
     }
     Ok(Some(heir.clone()))
 }
@@ -285,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_going_is_given_nothing_to_do() {
+        let mut stage = Stage::new();
+        stage.groups[0].status.shards[0].nodes[2].role = "leaving".to_owned();
+        for member in ["SnapshottingClusterId", "PrimaryClusterId"] {
+            let input = input().set(member, "web-003").set("ApplyImmediately", true);
+            assert_eq!(code(&stage, &input), "InvalidReplicationGroupState", "{member}");
+        }
+    }
+
+    #[test]
     fn switches_that_do_not_go_together_are_refused() {
         let mut stage = Stage::new();
         stage.groups[0].record.multi_az = true;
@@ -296,6 +331,22 @@ mod tests {
         stage.groups[0].record.multi_az = false;
         let on = input().set("AutomaticFailoverEnabled", true);
         assert_eq!(code(&stage, &on), "InvalidParameterCombination");
+    }
+
+    #[test]
+    fn multi_az_is_refused_to_a_group_in_one_zone_whether_it_is_new_or_kept() {
+        let mut stage = Stage::new();
+        for node in &mut stage.groups[0].status.shards[0].nodes {
+            node.zone = "us-east-1a".into();
+        }
+        for kept in [false, true] {
+            stage.groups[0].record.multi_az = kept;
+            let on = input().set("MultiAZEnabled", true);
+            assert_eq!(code(&stage, &on), "InvalidParameterCombination");
+            // What does not concern it can be changed all the same.
+            let other = input().set("ReplicationGroupDescription", "new");
+            assert_eq!(changed(&stage, &other).record.multi_az, kept);
+        }
     }
 
     #[test]
@@ -335,6 +386,42 @@ mod tests {
         assert_eq!(changed(&stage, &now).promote, Some(NodeId::new("web-002")));
         assert_eq!(changed(&stage, &to("web-001")).promote, None, "it is the primary already");
         assert_eq!(code(&stage, &to("web-009")), "InvalidParameterValue");
+    }
+
+    #[test]
+    fn a_group_that_is_busy_is_changed_but_for_its_primary() {
+        let mut stage = Stage::new();
+        let other = input().set("ReplicationGroupDescription", "new");
+        let both = other.clone().set("PrimaryClusterId", "web-002").set("ApplyImmediately", true);
+        assert!(changed(&stage, &both).promote.is_some());
+        for word in ["modifying", "degraded", "unavailable"] {
+            stage.groups[0].status.status = word.to_owned();
+            assert_eq!(code(&stage, &both), "InvalidReplicationGroupState", "{word}");
+            assert!(change(stage.scene(), &other).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn only_a_replica_in_sync_is_promoted() {
+        let mut stage = Stage::new();
+        stage.groups[0].status.shards[0].nodes[1].in_sync = false;
+        let to = |name: &str| input().set("PrimaryClusterId", name).set("ApplyImmediately", true);
+        assert_eq!(code(&stage, &to("web-002")), "InvalidReplicationGroupState");
+        assert!(changed(&stage, &to("web-003")).promote.is_some());
+    }
+
+    #[test]
+    fn a_group_is_changed_although_its_engine_is_not_installed_any_more() {
+        let mut stage = Stage::new();
+        stage.settings.engines.retain(|(name, _)| name != "redis");
+        let other = input().set("ReplicationGroupDescription", "new").set("Engine", "redis");
+        assert_eq!(changed(&stage, &other).record.description.as_deref(), Some("new"));
+        let valkey = input().set("Engine", "valkey");
+        assert_eq!(code(&stage, &valkey), "InvalidParameterCombination");
+        let version = input().set("EngineVersion", "7.0");
+        assert_eq!(code(&stage, &version), "InvalidParameterValue");
+        let parameters = input().set("CacheParameterGroupName", "default.redis7");
+        assert_eq!(code(&stage, &parameters), "InvalidParameterValue");
     }
 
     #[test]

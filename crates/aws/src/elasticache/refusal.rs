@@ -75,6 +75,15 @@ pub(super) fn of_link(ask: &Ask, error: &LinkError) -> ApiError {
             Some(code) => refuse(code, &refusal.message).answer(ask),
             None => unavailable(error),
         },
+        // A look that was not answered has changed nothing.
+        LinkError::TimedOut { method, limit, .. } if *method != "GET" => ApiError {
+            message: format!(
+                "The controller has not answered within {} seconds. It is not known whether the \
+                 request was carried out: look before you repeat it.",
+                limit.as_secs()
+            ),
+            ..unavailable(error)
+        },
         _ => unavailable(error),
     }
 }
@@ -97,7 +106,7 @@ fn code(theirs: &str) -> Option<&'static str> {
 }
 
 /// Something that this service needs did not answer.
-pub(super) fn unavailable(error: &(dyn Error + 'static)) -> ApiError {
+fn unavailable(error: &(dyn Error + 'static)) -> ApiError {
     let mut causes = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

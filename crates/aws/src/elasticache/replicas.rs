@@ -11,7 +11,7 @@ use super::describe::named;
 use super::modify::{Change, check_state};
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value, refuse};
 use super::scene::{NODE_GROUP, Scene};
-use super::{network, words};
+use super::{network, spread, words};
 use crate::groups::Group;
 use crate::value::Structure;
 
@@ -37,10 +37,11 @@ pub(super) fn increase(scene: Scene<'_>, input: &Structure) -> Result<Change, Re
             "NewReplicaCount must be greater than the current number of replicas, {before}."
         )));
     }
-    let mut change = Change::of(group);
+    let mut change = Change::of(group)?;
     change.asked.replicas = Some(count);
     if let Some(configured) = configured {
         change.asked.node_zones = new_zones(scene, group, configured, count)?;
+        spread::check_more(group, &change.asked.node_zones)?;
     }
     change.record.settled = group.nodes().iter().map(|node| node.node.to_string()).collect();
     Ok(change)
@@ -92,12 +93,10 @@ pub(super) fn fewer(group: &Group, count: u8, remove: Vec<NodeId>) -> Result<Cha
             "Must have at least 1 replica when cluster mode is disabled with auto failover enabled.",
         ));
     }
-    let mut change = Change::of(group);
+    let remove = spread::leavers(group, count, remove)?;
+    let mut change = Change::of(group)?;
     change.asked.replicas = Some(count);
-    for node in &remove {
-        change.record.node_tags.remove(node.as_str());
-        change.record.settled.remove(node.as_str());
-    }
+    change.record.keep(|name| !remove.iter().any(|node| node.as_str() == name));
     change.asked.remove = remove;
     Ok(change)
 }
@@ -274,6 +273,48 @@ mod tests {
         assert_eq!(code(count(0)), "InvalidParameterValue", "automatic failover is on");
         assert_eq!(code(count(-1)), "InvalidParameterValue");
         assert_eq!(code(input()), "InvalidParameterCombination");
+    }
+
+    #[test]
+    fn a_new_node_inherits_nothing_from_one_of_its_name() {
+        let mut stage = Stage::new();
+        let tags = || [("own".to_owned(), "v".to_owned())].into();
+        let record = &mut stage.groups[0].record;
+        record.node_tags = ["web-002", "web-004"].map(|node| (node.to_owned(), tags())).into();
+        record.settled = ["web-001", "web-004"].map(str::to_owned).into();
+        record.snapshotting_cluster = Some("web-004".to_owned());
+        let more = increase(stage.scene(), &count(3)).unwrap().record;
+        assert_eq!(more.node_tags.keys().collect::<Vec<_>>(), ["web-002"]);
+        assert!(!more.settled.contains("web-004"));
+        assert_eq!(more.snapshotting_cluster, None);
+        let fewer = decrease(stage.scene(), &count(1)).unwrap().record;
+        assert_eq!(fewer.settled, ["web-001".to_owned()].into());
+        let named = input().list("ReplicasToRemove", ["web-002"]);
+        assert!(decrease(stage.scene(), &named).unwrap().record.node_tags.is_empty());
+        // Of a group of which nothing is known nothing is forgotten.
+        stage.groups[0].status.shards.clear();
+        assert_eq!(Change::of(&stage.groups[0]).unwrap().record, stage.groups[0].record);
+    }
+
+    #[test]
+    fn multi_az_stays_true_whatever_comes_or_goes() {
+        let mut stage = Stage::new();
+        let group = &mut stage.groups[0];
+        group.record.multi_az = true;
+        group.record.subnet_group = Some("default".to_owned());
+        group.status.shards[0].nodes[1].zone = "us-east-1a".into();
+        let change = decrease(stage.scene(), &count(1)).unwrap();
+        assert_eq!(change.asked.remove, [NodeId::new("web-002")], "not the only one elsewhere");
+        let by_name = input().list("ReplicasToRemove", ["web-003"]);
+        let refusal = decrease(stage.scene(), &by_name).unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterCombination");
+        stage.groups[0].status.shards[0].nodes[2].zone = "us-east-1a".into();
+        let more = |zone: &str| {
+            let (a, b) = ("us-east-1a", zone);
+            increase(stage.scene(), &configured(3, &[a, a, a, b])).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(more("us-east-1a").unwrap_err(), "InvalidParameterCombination");
+        assert_eq!(more("us-east-1b").unwrap().asked.node_zones, ["us-east-1b"]);
     }
 
     #[test]

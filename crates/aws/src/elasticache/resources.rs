@@ -46,7 +46,7 @@ pub(crate) fn resources(context: &Context, ask: &Ask) -> Vec<String> {
 
 fn of(operation: &str, input: &Structure, arn: impl Fn(&str, &str) -> String) -> Vec<String> {
     if let Some(resource) = named(input, "ResourceName") {
-        return vec![resource.to_owned()];
+        return vec![as_stored(resource)];
     }
     let named = NAMES.iter().filter_map(|(member, kind)| {
         named(input, member).map(|name| arn(kind, &name.to_ascii_lowercase()))
@@ -57,6 +57,18 @@ fn of(operation: &str, input: &Structure, arn: impl Fn(&str, &str) -> String) ->
         all.push(list.map_or_else(|| "*".to_owned(), |(_, kind)| arn(kind, "*")));
     }
     all
+}
+
+/// An ARN in the spelling in which a policy names it. Groups and clusters are found whatever the
+/// case of their names; everything else by its exact ARN only.
+fn as_stored(arn: &str) -> String {
+    let mut parts: Vec<String> = arn.splitn(7, ':').map(str::to_owned).collect();
+    if let [.., kind, name] = parts.as_mut_slice()
+        && ["replicationgroup", "cluster"].contains(&kind.as_str())
+    {
+        name.make_ascii_lowercase();
+    }
+    parts.join(":")
 }
 
 #[cfg(test)]
@@ -80,6 +92,23 @@ mod tests {
         let arn = "arn:aws:elasticache:us-east-1:1:cluster:web-001";
         let input = Structure::new().set("ResourceName", arn);
         assert_eq!(about("ListTagsForResource", &input), [arn]);
+    }
+
+    #[test]
+    fn an_arn_is_judged_in_the_spelling_in_which_it_is_found() {
+        for (asked, judged) in [
+            ("replicationgroup:PROD", "replicationgroup:prod"),
+            ("cluster:Prod-001", "cluster:prod-001"),
+            ("subnetgroup:Prod", "subnetgroup:Prod"),
+            ("replicationgroup", "replicationgroup"),
+        ] {
+            let arn = |resource: &str| format!("arn:aws:elasticache:us-east-1:1:{resource}");
+            let input = Structure::new().set("ResourceName", arn(asked));
+            for operation in ["AddTagsToResource", "RemoveTagsFromResource", "ListTagsForResource"]
+            {
+                assert_eq!(about(operation, &input), [arn(judged)]);
+            }
+        }
     }
 
     #[test]

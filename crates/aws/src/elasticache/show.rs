@@ -15,7 +15,7 @@ use tanist_link::api::{EndpointStatus, NodeStatus};
 
 use super::engines::{self, Engine};
 use super::scene::{NODE_GROUP, Scene};
-use super::{durability, node_types, windows, words};
+use super::{durability, node_types, spread, windows, words};
 use crate::groups::Group;
 use crate::value::{Structure, Value};
 
@@ -73,9 +73,9 @@ impl Scene<'_> {
             shown.list("NodeGroups", [self.node_group(group, word)])
         };
         durability::show(group, shown)
-            .maybe("SnapshottingClusterId", record.snapshotting_cluster.as_deref())
+            .maybe("SnapshottingClusterId", snapshotting(group))
             .set("AutomaticFailover", failover)
-            .set("MultiAZ", on(record.multi_az))
+            .set("MultiAZ", on(spread::is_so(group)))
             .set("SnapshotRetentionLimit", 0)
             .set("SnapshotWindow", snapshot_window)
             .set("ClusterEnabled", false)
@@ -194,6 +194,12 @@ fn notices(topic: &str) -> Structure {
     Structure::new().set("TopicArn", topic).set("TopicStatus", "inactive")
 }
 
+/// The node of which snapshots would be taken, for as long as it stays.
+fn snapshotting(group: &Group) -> Option<&str> {
+    let node = group.node(group.record.snapshotting_cluster.as_deref()?)?;
+    (!words::is_leaving(node)).then_some(node.node.as_str())
+}
+
 fn endpoint(endpoint: &EndpointStatus) -> Structure {
     Structure::new().set("Address", endpoint.host.as_str()).set("Port", endpoint.port)
 }
@@ -244,6 +250,35 @@ mod tests {
         }
         assert_eq!(xml.matches("<CurrentRole>primary</CurrentRole>").count(), 1);
         assert!(!xml.contains("ConfigurationEndpoint"));
+    }
+
+    #[test]
+    fn multi_az_is_shown_while_the_nodes_are_apart() {
+        let stage = Stage::new();
+        let mut web = web();
+        web.record.multi_az = true;
+        assert!(described(&stage, &web).contains("<MultiAZ>enabled</MultiAZ>"));
+        // Also of a group that was created just now: there was no place elsewhere.
+        for status in ["creating", "available"] {
+            web.status.status = status.to_owned();
+            for node in &mut web.status.shards[0].nodes {
+                node.zone = "us-east-1a".into();
+            }
+            assert!(described(&stage, &web).contains("<MultiAZ>disabled</MultiAZ>"));
+        }
+    }
+
+    #[test]
+    fn snapshots_are_of_a_node_that_stays_or_of_none() {
+        let stage = Stage::new();
+        let mut web = web();
+        web.record.snapshotting_cluster = Some("web-003".to_owned());
+        let shown = "<SnapshottingClusterId>web-003</SnapshottingClusterId>";
+        assert!(described(&stage, &web).contains(shown));
+        web.status.shards[0].nodes[2].role = "leaving".to_owned();
+        assert!(!described(&stage, &web).contains("SnapshottingClusterId"));
+        web.status.shards[0].nodes.pop();
+        assert!(!described(&stage, &web).contains("SnapshottingClusterId"));
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Plot {
                 self.recovered(teller, &node);
             }
             ("ReplicaOutOfSync", Some(node)) => self.out_of_sync(teller, node),
+            ("RequestDropped", _) => dropped(teller),
             ("GroupDeleted", _) => self.deleted(teller),
             _ => {}
         }
@@ -239,6 +240,13 @@ impl Plot {
         teller.of_group(format!("Replication group {} deleted", teller.group));
         *self = Self::default();
     }
+}
+
+/// A failover or a promotion was accepted, and then could not be carried out in time.
+fn dropped(teller: &mut Teller<'_>) {
+    let why = teller.event.text.split_once(": ").map_or("", |(_, why)| why);
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    teller.of_group(format!("Failover of node group {NODE_GROUP} was given up{why}"));
 }
 
 /// The nodes that have all that the primary has, which an event says was chosen.

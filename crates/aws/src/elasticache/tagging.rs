@@ -132,7 +132,7 @@ impl Change {
             let message = "Cluster not in available state to perform tagging operations.";
             return Err(bad_state(message));
         }
-        let mut record = group.record.clone();
+        let mut record = group.record_now();
         match node {
             None => record.tags = self.apply(record.tags)?,
             Some(node) => {
@@ -251,6 +251,9 @@ mod tests {
         };
         assert_eq!(tags("web-001"), ["team"]);
         assert_eq!(tags("web-002"), ["own", "team"]);
+        stage.groups[0].record.node_tags.insert("web-009".to_owned(), Tags::new());
+        let record = add("own").of_group(stage.scene(), &stage.groups[0], Some("web-003"));
+        assert!(!record.unwrap().node_tags.contains_key("web-009"), "it is gone");
         let remove = Change::Remove(vec!["team".to_owned()]);
         let refusal = remove.of_group(stage.scene(), &stage.groups[0], Some("web-002"));
         assert_eq!(refusal.unwrap_err().code, "TagNotFound");

@@ -4,7 +4,7 @@
 //! nobody knows who sends it: what all of them together may hold in memory is bounded.
 //!
 //! Invariant: a [`Held`] body is at most [`MAX_BODY_BYTES`] long, and its memory is counted in the
-//! budget for as long as it exists.
+//! budget for as long as it or its [`Place`] exists.
 //!
 //! Not here: what the bytes mean.
 
@@ -45,6 +45,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Lets the bytes go, and keeps their place in the budget for what was made of them.
+    pub(super) fn into_place(self) -> Place {
+        Place { _counted: self.counted }
+    }
+
     fn add(&mut self, data: &Bytes, budget: &Budget) -> Result<(), Fault> {
         let needed = self.bytes.len() + data.len();
         if needed > self.bytes.capacity() {
@@ -64,6 +69,12 @@ impl Held {
         self.bytes.extend_from_slice(data);
         Ok(())
     }
+}
+
+/// A place in the budget.
+#[derive(Debug)]
+pub(super) struct Place {
+    _counted: Option<OwnedSemaphorePermit>,
 }
 
 /// Why there is no body.

@@ -14,7 +14,8 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -256,8 +257,9 @@ impl Desk {
             }
             decode(protocol, service, &request).map_err(spelled)?
         };
-        // What follows may wait; the body's memory is for those that have not come so far.
-        drop(received);
+        // What was decoded waits for its turn in the body's place: there is no more of it than there
+        // may be of bodies, and of those that have their turn no more than there are turns.
+        let place = received.body.into_place();
         let Who { caller, region, .. } = who;
         let (operation, input) = (call.operation, call.input);
         let ask = Ask { service, operation, protocol, input, region, caller, now, request_id };
@@ -275,6 +277,7 @@ impl Desk {
             .ok()
             .and_then(Result::ok)
             .ok_or_else(|| spelled(Fault::Busy("Too many operations at one time.")))?;
+        drop(place);
         let request_id = ask.request_id.clone();
         let answer = (self.services.answer)(self.context.clone(), ask).await?;
         debug!(request_id, service = service.scope, operation = operation.name, "served");
@@ -286,10 +289,23 @@ impl Desk {
 }
 
 /// Does a page in a browser send this? Every page that a person visits can send forms to a loopback
-/// address; where nothing is signed, that would be root's.
+/// address and load pictures from it; where nothing is signed, that would be root's. A page whose
+/// own name was made to lead here does not even say that it is one: only the name gives it away.
 fn is_from_a_page(request: &Request<'_>) -> bool {
     let fetched = request.headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-    fetched || request.headers.contains_key("origin")
+    fetched || request.headers.contains_key("origin") || !names_this_machine(request)
+}
+
+/// Whether the request was sent to a name that nobody can make lead to another machine.
+fn names_this_machine(request: &Request<'_>) -> bool {
+    let mut hosts = request.headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    let Some(authority) = authority else { return false };
+    let host = authority.host().to_ascii_lowercase();
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    let is_local = host == "localhost" || host.ends_with(".localhost");
+    is_local || bare.parse::<IpAddr>().is_ok()
 }
 
 /// An error as an answer.

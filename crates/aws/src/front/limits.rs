@@ -17,7 +17,7 @@ pub(crate) struct Limits {
     pub(crate) head_bytes: usize,
     /// Header fields.
     pub(crate) headers: usize,
-    /// Bytes of all bodies together that were received and not yet decoded.
+    /// Bytes of all bodies together whose operations do not have their turn yet.
     pub(crate) all_bodies_bytes: usize,
     /// Bytes of one body that are read and thrown away, so that a client which sends too much hears
     /// of it: many listen only when they have sent everything.

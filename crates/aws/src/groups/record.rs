@@ -62,16 +62,25 @@ pub(crate) struct GroupRecord {
 }
 
 impl GroupRecord {
-    /// The record of a group. One that cannot be read is as good as none: it must not hide a group.
-    pub(crate) fn of(status: &GroupStatus) -> Self {
-        let Some(text) = status.attributes.get(ATTRIBUTE) else { return Self::default() };
+    /// The record of a group: all defaults if there is none, `None` if there is one that cannot be
+    /// read, such as one of a later release.
+    pub(crate) fn of(status: &GroupStatus) -> Option<Self> {
+        let Some(text) = status.attributes.get(ATTRIBUTE) else { return Some(Self::default()) };
         match serde_json::from_str::<Stored<Self>>(text) {
-            Ok(stored) => stored.into_body(),
+            Ok(stored) => Some(stored.into_body()),
             Err(err) => {
                 warn!(group = %status.name, %err, "the group's attribute is not understood");
-                Self::default()
+                None
             }
         }
+    }
+
+    /// Forgets what is said of nodes other than these: whoever comes later under the name of one of
+    /// them is somebody else.
+    pub(crate) fn keep(&mut self, stays: impl Fn(&str) -> bool) {
+        self.node_tags.retain(|node, _| stays(node));
+        self.settled.retain(|node| stays(node));
+        self.snapshotting_cluster.take_if(|node| !stays(node));
     }
 
     /// The record as an attribute's text.

@@ -1,8 +1,8 @@
 //! Pauses after repeated failures, per access key and address.
 //!
-//! A secret of 40 characters is not guessed; what guessing costs is a look into the store and a hash
-//! of up to 1 MiB for each attempt. The refusal before is repeated instead for a while, as AWS does
-//! for keys that it does not know.
+//! A secret of 40 characters is not guessed. What is kept from somebody who tries is what is wrong
+//! with each attempt: the refusal before is repeated for a while, as AWS does for keys that it does
+//! not know. Good signatures are none of its business.
 //!
 //! Invariant: at most [`MAX_REMEMBERED`] failures are remembered, and a pause is never longer than
 //! [`LONGEST_PAUSE`].
@@ -45,7 +45,7 @@ impl Backoff {
         Self { failures: BTreeMap::new() }
     }
 
-    /// The refusal of a request during a pause.
+    /// The refusal of a bad request during a pause.
     pub(super) fn pause(&self, source: IpAddr, key: &str, now: Timestamp) -> Option<Fault> {
         let failure = self.failures.get(&(source, key.to_owned()))?;
         let since = now.duration_since(failure.last);

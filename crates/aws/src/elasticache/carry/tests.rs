@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -36,6 +37,8 @@ struct Specs {
     races: u32,
     /// Refuse the next request to move a primaryship with this code.
     no_move: Option<&'static str>,
+    /// Requests to move a primaryship are not answered.
+    silent: bool,
 }
 
 type Shared = Arc<Mutex<Specs>>;
@@ -135,6 +138,9 @@ async fn move_primary(
     Path((name, how)): Path<(String, String)>,
     axum::Json(asked): axum::Json<MovePrimary>,
 ) -> Response {
+    if specs.lock().unwrap().silent {
+        return std::future::pending().await;
+    }
     let mut specs = specs.lock().unwrap();
     let to = asked.to.as_ref().map_or("", NodeId::as_str);
     specs.asked.push(format!("{how} {name} {to}"));
@@ -201,7 +207,7 @@ impl House {
             regions: ["us-east-1".to_owned(), "us-west-2".to_owned()].into(),
             zones,
             book,
-            groups: Groups { client: Client::new(socket) },
+            groups: Groups::new(Client::new(socket)),
             metrics: Arc::default(),
             settings: Arc::new(settings),
             changing: Arc::default(),
@@ -411,6 +417,53 @@ async fn tags_travel_with_their_group() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_in_another_form_is_not_overwritten() {
+    let house = House::with_web().await;
+    let later = r#"{"format":"9","body":{"everything":"else"}}"#;
+    let attribute = ("aws".to_owned(), later.to_owned());
+    house.specs().groups.get_mut("web").unwrap().attributes.extend([attribute]);
+    let shown = house.ok("DescribeReplicationGroups", &named()).await;
+    assert!(shown.contains("<Status>available</Status>"), "{shown}");
+    let now = named().set("ApplyImmediately", true);
+    let arn = "arn:aws:elasticache:us-east-1:123456789012:replicationgroup:web";
+    let tagged = Structure::new().set("ResourceName", arn);
+    let tag = [Structure::new().set("Key", "k").set("Value", "v")];
+    for (operation, input) in [
+        ("ModifyReplicationGroup", now.clone().set("ReplicationGroupDescription", "new")),
+        ("ModifyReplicationGroup", now.clone().set("PrimaryClusterId", "web-002")),
+        ("IncreaseReplicaCount", now.clone().set("NewReplicaCount", 3)),
+        ("DecreaseReplicaCount", now.set("NewReplicaCount", 1)),
+        ("DeleteCacheCluster", Structure::new().set("CacheClusterId", "web-003")),
+        ("DeleteReplicationGroup", named().set("RetainPrimaryCluster", true)),
+        ("AddTagsToResource", tagged.clone().list("Tags", tag)),
+        ("RemoveTagsFromResource", tagged.list("TagKeys", ["k"])),
+    ] {
+        let code = house.code(operation, &input).await;
+        assert_eq!(code, "InvalidReplicationGroupState", "{operation}");
+    }
+    assert!(house.specs().asked.is_empty());
+    assert_eq!(house.specs().groups["web"].attributes["aws"], later);
+    // It can be got rid of, of course.
+    house.ok("DeleteReplicationGroup", &named()).await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_remembered_is_refused_before_anything_is_asked() {
+    let house = House::with_web().await;
+    let groups = house.specs().groups.len();
+    let long = named().set("ReplicationGroupDescription", "x".repeat(2049));
+    let topic = named().set("NotificationTopicArn", "x".repeat(1_000_000));
+    for input in [long, topic.clone()] {
+        assert_eq!(house.code("ModifyReplicationGroup", &input).await, "InvalidParameterValue");
+    }
+    let create = topic.set("ReplicationGroupId", "other").set("CacheNodeType", "cache.t3.micro");
+    let create = create.set("ReplicationGroupDescription", "d");
+    assert_eq!(house.code("CreateReplicationGroup", &create).await, "InvalidParameterValue");
+    assert!(house.specs().asked.is_empty());
+    assert_eq!(house.specs().groups.len(), groups);
+}
+
+#[tokio::test]
 async fn another_region_has_no_groups_and_no_events() {
     let house = House::with_web().await;
     let (kind, node) = (EventKind::GroupDeleted, None);
@@ -436,9 +489,23 @@ async fn another_region_has_no_groups_and_no_events() {
 #[tokio::test]
 async fn without_a_controller_clients_are_told_to_come_back() {
     let mut house = House::open().await;
-    house.context.groups = Groups { client: Client::new("/nonexistent/socket") };
+    house.context.groups = Groups::new(Client::new("/nonexistent/socket"));
     let error = house.ask("DescribeReplicationGroups", &Structure::new()).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.status), ("ServiceUnavailable", 503));
+}
+
+#[tokio::test]
+async fn a_controller_that_does_not_answer_holds_nobody_for_ever() {
+    let mut house = House::with_web().await;
+    let limit = Duration::from_millis(200);
+    house.context.groups.client = house.context.groups.client.clone().within(limit);
+    house.specs().silent = true;
+    let input = named().set("NodeGroupId", "0001");
+    let error = house.ask("TestFailover", &input).await.unwrap_err();
+    assert_eq!((error.code.as_ref(), error.status), ("ServiceUnavailable", 503));
+    assert!(error.message.contains("look before you repeat it"), "{}", error.message);
+    // The others have their turn.
+    house.ok("ModifyReplicationGroup", &named().set("ReplicationGroupDescription", "new")).await;
 }
 
 #[tokio::test]

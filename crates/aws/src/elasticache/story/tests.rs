@@ -108,6 +108,18 @@ fn a_test_failover_is_told_in_the_services_order_and_words() {
 }
 
 #[test]
+fn a_failover_that_is_given_up_is_told_of_the_group() {
+    let mut log = Log::founded();
+    let before = log.told(0).len();
+    let start = "the request to move the primary was dropped: ";
+    log.note("RequestDropped", None, format!("{start}web-002 does not answer: it is gone"));
+    log.note("RequestDropped", None, start.to_owned());
+    let given_up = "replication-group web: Failover of node group 0001 was given up";
+    let why = format!("{given_up}: web-002 does not answer: it is gone");
+    assert_eq!(log.told(before), [why, given_up.to_owned()]);
+}
+
+#[test]
 fn a_primary_that_was_well_is_recovered_as_soon_as_its_heir_is_chosen() {
     let mut log = Log::founded();
     let before = log.told(0).len();

@@ -246,6 +246,33 @@ async fn an_operation_at_work_does_not_hold_its_requests_body() {
     until(&house, |left| left == all).await;
 }
 
+static DECODED: AtomicUsize = AtomicUsize::new(0);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_its_turn_counts_as_much_as_its_body() {
+    let services = Services {
+        resources: |_, _| {
+            DECODED.fetch_add(1, Ordering::SeqCst);
+            Vec::new()
+        },
+        ..serving(|_, _| Box::pin(std::future::pending()))
+    };
+    let limits = Limits { operations: 1, ..Limits::DEFAULT };
+    let house = open(Plan { services, limits, unsigned: true }).await;
+    let all = Limits::DEFAULT.all_bodies_bytes;
+    let mut draft = Draft::of_each_dialect()[0].clone();
+    draft.body.extend_from_slice(b"&Padding=");
+    draft.body.resize(900_000, b'a');
+    let mut first = Wire::open(&house).await;
+    first.send(&draft.bytes()).await;
+    // It has its turn, and keeps it.
+    until(&house, |left| DECODED.load(Ordering::SeqCst) == 1 && left == all).await;
+    let mut second = Wire::open(&house).await;
+    second.send(&draft.bytes()).await;
+    until(&house, |_| DECODED.load(Ordering::SeqCst) == 2).await;
+    assert!(house.bodies.left() <= all - 900_000);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_an_internal_failure_in_its_dialect() {
     let services = serving(|_, ask| {

@@ -15,7 +15,7 @@ async fn a_request_without_a_signature_is_roots_and_says_so_aloud() {
     let account = house.identity.account();
     for bytes in [
         Draft::who_am_i().bytes(),
-        format!("GET /?{WHO_AM_I} HTTP/1.1\r\nhost: a\r\n\r\n").into_bytes(),
+        format!("GET /?{WHO_AM_I} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").into_bytes(),
     ] {
         let got = ask_raw(&house, &bytes).await.unwrap();
         assert_eq!(got.status, 200, "{got:?}");
@@ -25,7 +25,7 @@ async fn a_request_without_a_signature_is_roots_and_says_so_aloud() {
     }
     let garbage = ask_raw(&house, b"garbage\r\n\r\n").await.unwrap();
     assert_eq!(garbage.headers["x-tanist-unsigned"], "true");
-    let nothing = ask_raw(&house, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let nothing = ask_raw(&house, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     nothing.is(400, "MissingAction");
 }
 
@@ -43,6 +43,38 @@ async fn a_page_in_a_browser_is_nobody() {
     }
     let typed = Draft::who_am_i().header("sec-fetch-site", "none");
     assert_eq!(ask(&house, &typed).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_others_can_make_lead_here_is_nobodys() {
+    let house = house().await;
+    for host in [
+        "elsewhere.example",
+        "elsewhere.example:4566",
+        "localhost.elsewhere.example",
+        "notlocalhost",
+        "127.0.0.1.elsewhere.example",
+        "user@localhost.elsewhere.example",
+        "",
+    ] {
+        let got = ask(&house, &Draft::who_am_i().header("host", host)).await;
+        got.is(403, "MissingAuthenticationToken");
+    }
+    // A request that needs no signature does not get along without a name, either.
+    let nameless = format!("GET /?{WHO_AM_I} HTTP/1.1\r\n\r\n");
+    let got = ask_raw(&house, nameless.as_bytes()).await.unwrap();
+    got.is(403, "MissingAuthenticationToken");
+    for host in ["127.0.0.1:4566", "127.7.0.254", "[::1]:4566", "LocalHost:4566", "aws.localhost"] {
+        assert_eq!(
+            ask(&house, &Draft::who_am_i().header("host", host)).await.status,
+            200,
+            "{host}"
+        );
+    }
+    // A signature is as good under any name.
+    let root = house.identity.root().unwrap();
+    let signed = Draft::who_am_i().header("host", "elsewhere.example").sign(&root);
+    assert_eq!(ask(&house, &signed).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
