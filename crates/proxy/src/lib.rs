@@ -17,6 +17,7 @@ mod denied;
 mod endpoint;
 mod out;
 mod probe;
+mod proof;
 mod rewrite;
 mod session;
 mod shard;
