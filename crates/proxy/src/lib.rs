@@ -22,6 +22,8 @@ mod rewrite;
 mod session;
 mod shard;
 mod text;
+mod trunk;
+mod trunks;
 
 pub use config::{ProxyConfig, ProxyError, ProxyLimits};
 
