@@ -122,7 +122,11 @@ impl Session {
             return step;
         }
         let own = self.wants_own(pending, now);
-        let ready = if own { self.make_own_ready(shard) } else { self.make_shared_ready(shard) };
+        let ready = if own {
+            self.make_own_ready(shard)
+        } else {
+            self.make_shared_ready(shard, pending.effect.is_write())
+        };
         if let Some(stop) = ready.stop() {
             return Step::Stop(stop);
         }
@@ -261,7 +265,7 @@ impl Session {
         batch_writes: bool,
     ) -> bool {
         if self.shared.is_some() {
-            self.send_shared(pending, shard);
+            self.send_shared(pending);
             return false;
         }
         let (role, raw) = self.wire_form(&mut pending, shard, now);

@@ -135,6 +135,8 @@ pub(crate) struct Session {
     pub(crate) link: Link,
     /// Its part in one that it shares; never beside an own one.
     shared: Option<Shared>,
+    /// The other of two shared ones, with nothing in flight.
+    spare: Option<Shared>,
     /// Until when an own one is kept although none is needed.
     own_until: Option<Instant>,
     /// It has written over a shared one since it last waited for copies.
@@ -184,6 +186,7 @@ impl Session {
             cursor: 0,
             link: Link::default(),
             shared: None,
+            spare: None,
             own_until: None,
             wrote_shared: false,
             id,
@@ -217,6 +220,8 @@ impl Session {
         self.check_proof(shard, now);
         self.parse(now);
         self.expire(now);
+        // Some requests wait until everything before them has left.
+        self.release(shard);
         self.pump(shard, now);
         self.release(shard);
         self.finish(shard);

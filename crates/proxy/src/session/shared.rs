@@ -97,19 +97,18 @@ impl Session {
     }
 
     /// Whether a request can be handed over now; a place is taken if there is none.
-    pub(super) fn make_shared_ready(&mut self, shard: &Shard) -> Readiness {
+    pub(super) fn make_shared_ready(&mut self, shard: &Shard, writes: bool) -> Readiness {
         if let Some(shared) = &self.shared {
             if shared.draining.is_some() || !shard.may_forward(shared.seat.lane()) {
                 return Readiness::Held;
             }
-            let fits = shared.seat.key().db == self.state.db_number()
-                && shared.seat.key().version == self.state.version;
-            if !fits {
+            if !self.fits(shared.seat.key(), shard, writes) {
                 if !self.slots.is_empty() {
                     return Readiness::Busy;
                 }
-                self.shared = None;
-            } else {
+                self.change_seats(shard, writes);
+            }
+            if let Some(shared) = &self.shared {
                 return match shared.seat.phase() {
                     trunk::Phase::Opening => Readiness::Connecting,
                     trunk::Phase::Over => Readiness::Held,
@@ -124,20 +123,51 @@ impl Session {
         else {
             return Readiness::Held;
         };
-        let most = if lane.primary && shard.is_sync() { 1 } else { self.limits.lanes };
+        let proving = writes && lane.primary && shard.is_sync();
         let using = shard.use_lane(&lane);
         let (db, version) = (self.state.db_number(), self.state.version);
-        let trunk = shard.trunks.pick(trunk::Key { lane, db, version }, most);
+        let most = if proving { 1 } else { self.limits.lanes };
+        let trunk = shard.trunks.pick(trunk::Key { lane, db, version, proving }, most);
         let ready = trunk.phase() == trunk::Phase::Ready;
         self.shared = Some(Shared { seat: Seat::take(&trunk, using), draining: None });
         if ready { Readiness::Ready } else { Readiness::Connecting }
     }
 
+    /// Whether a request may go over a shared connection. A read may stay behind the client's writes,
+    /// and a write goes where its proof is asked for.
+    fn fits(&self, key: &trunk::Key, shard: &Shard, writes: bool) -> bool {
+        let proves = key.lane.primary && shard.is_sync();
+        let stays = key.proving && !self.slots.is_empty();
+        key.db == self.state.db_number()
+            && key.version == self.state.version
+            && (!proves || key.proving == writes || stays)
+    }
+
+    /// Takes the other seat if it is the right one. Whoever reads and writes by turns has both.
+    fn change_seats(&mut self, shard: &Shard, writes: bool) {
+        std::mem::swap(&mut self.shared, &mut self.spare);
+        let right = self.shared.as_ref().is_some_and(|shared| {
+            self.fits(shared.seat.key(), shard, writes)
+                && shard.may_forward(shared.seat.lane())
+                && shared.seat.phase() != trunk::Phase::Over
+        });
+        if !right {
+            self.shared = None;
+        }
+        let useful = |spare: &Shared| {
+            let key = spare.seat.key();
+            key.db == self.state.db_number() && key.version == self.state.version
+        };
+        if !self.spare.as_ref().is_some_and(useful) {
+            self.spare = None;
+        }
+    }
+
     /// Hands a request over.
-    pub(super) fn send_shared(&mut self, pending: Pending, shard: &Shard) {
+    pub(super) fn send_shared(&mut self, pending: Pending) {
         let Some(shared) = &self.shared else { return };
         let writes = pending.effect.is_write();
-        let ticket = shared.seat.hand_over(shard, pending.request.raw().clone(), writes);
+        let ticket = shared.seat.hand_over(pending.request.raw().clone(), writes);
         self.wrote_shared |= writes;
         self.push_flight(pending, Role::Plain, 0, ticket.gated);
         if let Some(Slot::Flight(flight)) = self.slots.back_mut() {
@@ -201,6 +231,8 @@ impl Session {
     pub(super) fn follow_shared_route(&mut self, shard: &Shard) {
         let Some(shared) = &self.shared else { return };
         let lane = shared.seat.lane();
+        // It is of the same epoch, or of none that matters.
+        self.spare = None;
         if !shard.is_valid(lane) {
             return self.lose(shard);
         }
@@ -212,6 +244,7 @@ impl Session {
 
     /// Gives the place up; marks what was in flight by whether the engine can have seen it.
     pub(super) fn forfeit(&mut self) {
+        self.spare = None;
         let Some(shared) = self.shared.take() else { return };
         let mut sent = shared.seat.forfeit().into_iter();
         let waiting = self.slots.iter_mut().skip(self.cursor).filter_map(|slot| match slot {

@@ -85,7 +85,7 @@ impl Session {
             Class::Hello => {
                 let version = greeted(&pending.request)?.unwrap_or(self.state.version);
                 // The engine has to be there, and says what it is.
-                if let Some(stop) = self.make_shared_ready(shard).stop() {
+                if let Some(stop) = self.make_shared_ready(shard, false).stop() {
                     return Some(Step::Stop(stop));
                 }
                 let greeting = self.greeting(shard, version)?;

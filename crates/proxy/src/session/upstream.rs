@@ -120,6 +120,7 @@ impl Session {
                 return Readiness::Busy;
             }
             self.shared = None;
+            self.spare = None;
         }
         self.make_ready(shard)
     }

@@ -43,6 +43,9 @@ pub(crate) struct Key {
     pub(crate) lane: Lane,
     pub(crate) db: u32,
     pub(crate) version: Version,
+    /// Writes go over it that have to be proven. Reads have trunks of their own, which wait for no
+    /// proof.
+    pub(crate) proving: bool,
 }
 
 /// How far a trunk is.
@@ -231,7 +234,7 @@ impl Trunk {
     /// Ends the batch that is being filled if it has to be proven, and looks at the one that is.
     fn flush(&self, shard: &Shard, now: Instant) {
         let core = &mut *self.core.borrow_mut();
-        if core.phase != Phase::Ready || !self.proves(shard) {
+        if core.phase != Phase::Ready || !self.proves() {
             return;
         }
         core.settle(shard, now);
@@ -247,8 +250,8 @@ impl Trunk {
     }
 
     /// Whether writes have to be proven here.
-    fn proves(&self, shard: &Shard) -> bool {
-        self.key.lane.primary && shard.is_sync()
+    fn proves(&self) -> bool {
+        self.key.proving
     }
 
     /// When [`Self::flush`] has to be called at the latest.

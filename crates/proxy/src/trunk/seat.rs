@@ -79,9 +79,9 @@ impl Seat {
     }
 
     /// Hands a request over.
-    pub(crate) fn hand_over(&self, shard: &Shard, raw: Bytes, writes: bool) -> Ticket {
+    pub(crate) fn hand_over(&self, raw: Bytes, writes: bool) -> Ticket {
         let core = &mut *self.trunk.core.borrow_mut();
-        let proves = self.trunk.proves(shard);
+        let proves = self.trunk.proves();
         core.writes |= proves && writes;
         let ticket = Ticket { batch: core.open, gated: core.writes };
         if ticket.gated && core.places[self.index].gated != core.open {
