@@ -76,11 +76,18 @@ pub(crate) struct Lane {
     pub(crate) primary: bool,
 }
 
-/// Clients' upstreams per node; one counts for as long as this lives.
+/// A client's place at a node; it counts for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct LaneUse {
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     node: NodeId,
+}
+
+impl LaneUse {
+    /// The node.
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.node
+    }
 }
 
 impl Drop for LaneUse {

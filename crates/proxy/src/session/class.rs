@@ -169,7 +169,8 @@ impl Pending {
             None if asks_for_notices(&request) => Class::MaintNotifications,
             None => Class::Plain,
         };
-        let known = entry.is_some();
+        // Of a container's subcommands, the table knows those that it has.
+        let known = entry.is_some_and(|entry| !entry.is_container());
         let flagged_write = entry.is_some_and(|entry| entry.flags.contains(Flags::WRITE));
         let changes_keys = match class {
             Class::Script => effect.is_write(),

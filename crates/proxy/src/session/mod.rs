@@ -37,7 +37,7 @@ use tokio::time::Instant;
 use crate::config::ProxyLimits;
 use crate::out::OutQueue;
 use crate::proof::Proof;
-use crate::shard::{EndpointKind, Shard};
+use crate::shard::{EndpointKind, LaneUse, Shard};
 use flight::{Item, Slot};
 use inbound::Inbound;
 use shared::Shared;
@@ -135,6 +135,8 @@ pub(crate) struct Session {
     pub(crate) link: Link,
     /// Its part in one that it shares; never beside an own one.
     shared: Option<Shared>,
+    /// It is counted at the node that serves it.
+    served: Option<LaneUse>,
     /// The other of two shared ones, with nothing in flight.
     spare: Option<Shared>,
     /// Until when an own one is kept although none is needed.
@@ -186,6 +188,7 @@ impl Session {
             cursor: 0,
             link: Link::default(),
             shared: None,
+            served: None,
             spare: None,
             own_until: None,
             wrote_shared: false,

@@ -124,12 +124,12 @@ impl Session {
             return Readiness::Held;
         };
         let proving = writes && lane.primary && shard.is_sync();
-        let using = shard.use_lane(&lane);
+        self.serve_at(shard, &lane);
         let (db, version) = (self.state.db_number(), self.state.version);
         let most = if proving { 1 } else { self.limits.lanes };
         let trunk = shard.trunks.pick(trunk::Key { lane, db, version, proving }, most);
         let ready = trunk.phase() == trunk::Phase::Ready;
-        self.shared = Some(Shared { seat: Seat::take(&trunk, using), draining: None });
+        self.shared = Some(Shared { seat: Seat::take(&trunk), draining: None });
         if ready { Readiness::Ready } else { Readiness::Connecting }
     }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::flight::Expect;
 use super::{Closing, Session, Stop};
 use crate::out::OutQueue;
-use crate::shard::{EndpointKind, Lane, LaneUse, Shard};
+use crate::shard::{EndpointKind, Lane, Shard};
 
 /// How far an upstream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,6 @@ pub(crate) struct Link {
     pub(crate) input: BytesMut,
     /// What goes to the engine.
     pub(crate) out: OutQueue,
-    using: Option<LaneUse>,
 }
 
 impl Link {
@@ -81,11 +80,10 @@ impl Link {
         *self = Self { serial: self.serial + 1, ..Self::default() };
     }
 
-    fn begin(&mut self, lane: Lane, using: LaneUse) {
+    fn begin(&mut self, lane: Lane) {
         self.clear();
         self.phase = Phase::Connecting;
         self.lane = Some(lane);
-        self.using = Some(using);
     }
 }
 
@@ -125,6 +123,13 @@ impl Session {
         self.make_ready(shard)
     }
 
+    /// Counts the client at a node. It stays counted there while it is between two connections.
+    pub(super) fn serve_at(&mut self, shard: &Shard, lane: &Lane) {
+        if self.served.as_ref().is_none_or(|served| *served.node() != lane.node) {
+            self.served = Some(shard.use_lane(lane));
+        }
+    }
+
     fn make_ready(&mut self, shard: &Shard) -> Readiness {
         match (self.link.phase, &self.link.lane) {
             (Phase::Draining { .. }, _) => Readiness::Held,
@@ -139,8 +144,8 @@ impl Session {
             }
             _ => match shard.goal(&self.endpoint.kind, None) {
                 Some(lane) if !shard.is_down(&lane) => {
-                    let using = shard.use_lane(&lane);
-                    self.link.begin(lane, using);
+                    self.serve_at(shard, &lane);
+                    self.link.begin(lane);
                     Readiness::Connecting
                 }
                 _ => Readiness::Held,

@@ -12,7 +12,7 @@ use tanist_core::gate::Sent;
 use tanist_resp::Reply;
 
 use super::{CROWDED, Phase, Trunk};
-use crate::shard::{Lane, LaneUse, Shard};
+use crate::shard::{Lane, Shard};
 
 /// What was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +39,11 @@ pub(crate) enum Verdict {
 pub(crate) struct Seat {
     trunk: Rc<Trunk>,
     index: usize,
-    _using: LaneUse,
 }
 
 impl Seat {
     /// Takes a place.
-    pub(crate) fn take(trunk: &Rc<Trunk>, using: LaneUse) -> Self {
+    pub(crate) fn take(trunk: &Rc<Trunk>) -> Self {
         let core = &mut *trunk.core.borrow_mut();
         let index = core.free.pop().unwrap_or_else(|| {
             core.places.push(super::Place::default());
@@ -52,7 +51,7 @@ impl Seat {
         });
         core.places[index] = super::Place { taken: true, ..Default::default() };
         trunk.seats.set(trunk.seats.get() + 1);
-        Self { trunk: Rc::clone(trunk), index, _using: using }
+        Self { trunk: Rc::clone(trunk), index }
     }
 
     /// The engine that it leads to.
