@@ -126,11 +126,11 @@ impl Wire<'_> {
             self.timer = None;
             return Poll::Pending;
         };
+        // waits: the deadline is the event.
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() > due {
             timer.as_mut().reset(due);
         }
-        // waits: the deadline is the event.
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
