@@ -34,7 +34,7 @@ const READ_BYTES: usize = 16 << 10;
 /// Most room that is made because a length in a frame asks for it, in bytes.
 const MAX_RESERVE: usize = 1 << 20;
 /// How long a connection to an engine may take to open.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Passes before other clients get their turn.
 const MAX_PASSES: usize = 16;
 
@@ -70,7 +70,9 @@ pub(crate) async fn serve(
     endpoint: Rc<Endpoint>,
     shard: Rc<Shard>,
 ) {
-    let session = Session::new(endpoint, shard.identity.limits.clone());
+    let id = shard.identity.next_client.get();
+    shard.identity.next_client.set(id + 1);
+    let session = Session::new(endpoint, shard.identity.limits.clone(), id);
     let count = &shard.counters.clients;
     count.set(count.get() + 1);
     let place = shard.enroll();
@@ -116,6 +118,7 @@ impl Client {
             moved |= self.read_upstream(cx, now);
             moved |= self.read_client(cx);
             self.session.advance(&self.shard, now);
+            self.session.keep_waker(cx.waker());
             moved |= self.follow_link();
             moved |= self.write_upstream(cx, now);
             moved |= self.write_client(cx);
@@ -319,7 +322,7 @@ impl Client {
 }
 
 /// Reads once; 0 bytes are the end.
-fn poll_read(
+pub(crate) fn poll_read(
     socket: &TcpStream,
     cx: &mut Context<'_>,
     into: &mut BytesMut,
@@ -350,7 +353,11 @@ fn poll_read(
 }
 
 /// Writes as much as the socket takes.
-fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, out: &mut OutQueue) -> io::Result<()> {
+pub(crate) fn poll_write(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    out: &mut OutQueue,
+) -> io::Result<()> {
     while !out.is_empty() {
         match socket.poll_write_ready(cx) {
             Poll::Pending => return Ok(()),

@@ -35,6 +35,9 @@ pub struct ProxyLimits {
     pub transaction_bytes: usize,
     /// Bytes of replies that may wait for one client or for one proof.
     pub output_bytes: usize,
+    /// Connections that clients share to each engine, in each database and version; none gives every
+    /// client a connection of its own.
+    pub lanes: usize,
 }
 
 impl Default for ProxyLimits {
@@ -44,6 +47,7 @@ impl Default for ProxyLimits {
             pending_bytes: 1 << 20,
             transaction_bytes: 64 << 10,
             output_bytes: 1 << 20,
+            lanes: 2,
         }
     }
 }

@@ -22,8 +22,8 @@ use tracing::{debug, info, warn};
 
 use crate::config::{ProxyConfig, ProxyLimits};
 use crate::endpoint::{Endpoints, Failed, Refusals};
-use crate::probe;
 use crate::shard::{Identity, Shard};
+use crate::{probe, trunks};
 
 /// Where a controller talks to proxies.
 const PATH: &str = "/link/v1/proxy";
@@ -66,6 +66,7 @@ impl Control {
                 secret,
                 limits,
                 clients: Cell::new(0),
+                next_client: Cell::new(1),
                 refusals: Refusals::default(),
                 strangers: Refusals::default(),
                 own: RefCell::default(),
@@ -152,6 +153,7 @@ impl Control {
                 let shard = self.shards.entry(key.clone()).or_insert_with(|| {
                     let shard = Rc::new(Shard::new(key, Rc::clone(identity)));
                     spawn_local(probe::heal(Rc::clone(&shard)));
+                    spawn_local(trunks::open(Rc::clone(&shard)));
                     shard
                 });
                 if shard.learn(*route) {

@@ -17,10 +17,13 @@ mod denied;
 mod endpoint;
 mod out;
 mod probe;
+mod proof;
 mod rewrite;
 mod session;
 mod shard;
 mod text;
+mod trunk;
+mod trunks;
 
 pub use config::{ProxyConfig, ProxyError, ProxyLimits};
 

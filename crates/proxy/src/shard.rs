@@ -24,11 +24,12 @@ use tanist_core::model::{
 };
 use tanist_link::Secret;
 use tanist_link::wire::{NodeClients, ProxyShard, lane_label, lane_user};
-use tanist_resp::Command;
+use tanist_resp::{Command, Value};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
+use crate::trunks::Trunks;
 
 /// Connections to engines of one shard that are being opened at the same time: an engine that has
 /// just become primary meets all clients at once, and its accept queue is short.
@@ -42,6 +43,8 @@ pub(crate) struct Identity {
     pub(crate) limits: ProxyLimits,
     /// Clients connected to any endpoint.
     pub(crate) clients: Cell<usize>,
+    /// The number of the client that comes next.
+    pub(crate) next_client: Cell<u64>,
     /// Clients that found no place.
     pub(crate) refusals: Refusals,
     /// Clients that may not connect.
@@ -73,11 +76,18 @@ pub(crate) struct Lane {
     pub(crate) primary: bool,
 }
 
-/// Clients' upstreams per node; one counts for as long as this lives.
+/// A client's place at a node; it counts for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct LaneUse {
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     node: NodeId,
+}
+
+impl LaneUse {
+    /// The node.
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.node
+    }
 }
 
 impl Drop for LaneUse {
@@ -114,6 +124,9 @@ pub(crate) struct Shard {
     /// A lane was found broken.
     pub(crate) broken: Notify,
     pub(crate) connecting: Arc<Semaphore>,
+    pub(crate) trunks: Trunks,
+    /// What each engine said of itself when it was greeted.
+    pub(crate) greetings: RefCell<BTreeMap<NodeId, Value>>,
     known: RefCell<Known>,
     access: RefCell<Access>,
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
@@ -141,6 +154,8 @@ impl Shard {
             gone: Cell::new(false),
             broken: Notify::new(),
             connecting: Arc::new(Semaphore::new(CONNECTING)),
+            trunks: Trunks::default(),
+            greetings: RefCell::default(),
             known: RefCell::default(),
             access: RefCell::default(),
             loads: Rc::default(),
@@ -181,6 +196,7 @@ impl Shard {
     /// The shard is gone: clients end.
     pub(crate) fn end(&self) {
         self.gone.set(true);
+        self.end_trunks();
         self.changed();
     }
 
@@ -468,6 +484,7 @@ pub(crate) mod tests {
             secret: Secret::from_bytes([7; 32]),
             limits: ProxyLimits::default(),
             clients: Cell::new(0),
+            next_client: Cell::new(1),
             refusals: Refusals::default(),
             strangers: Refusals::default(),
             own: RefCell::default(),

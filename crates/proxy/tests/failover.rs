@@ -271,6 +271,10 @@ async fn a_request_in_flight_when_the_primary_dies_meets_its_fate() {
     for client in [&mut write, &mut read, &mut mixed, &mut multi] {
         assert_eq!(client.call("PING").await, "+PONG");
     }
+    // From now on it has a connection of its own.
+    for (line, expected) in [("MULTI", "+OK"), ("EXEC", "*0")] {
+        assert_eq!(multi.call(line).await, expected);
+    }
     world.engine("n1").signal("-STOP");
     write.send(&["SET w 1"]).await;
     read.send(&["GET w"]).await;

@@ -47,6 +47,10 @@ pub(crate) enum Class {
     Unwatch,
     SetName,
     SetInfo,
+    GetName,
+    /// `CLIENT ID` and what else says which connection this is.
+    Identity,
+    MaintNotifications,
     /// `CLIENT NO-EVICT` and `CLIENT NO-TOUCH`.
     NoEvict,
     NoTouch,
@@ -101,6 +105,8 @@ impl Class {
         match name {
             "client|setname" => Self::SetName,
             "client|setinfo" => Self::SetInfo,
+            "client|getname" => Self::GetName,
+            "client|id" | "client|info" => Self::Identity,
             "client|no-evict" => Self::NoEvict,
             "client|no-touch" => Self::NoTouch,
             "client|tracking" => Self::Tracking,
@@ -123,6 +129,12 @@ fn kills_one(request: &Request) -> bool {
     }
 }
 
+/// Whether this is `CLIENT MAINT_NOTIFICATIONS`, which no table has.
+fn asks_for_notices(request: &Request) -> bool {
+    request.name().eq_ignore_ascii_case(b"client")
+        && request.arg(1).is_some_and(|word| word.eq_ignore_ascii_case(b"maint_notifications"))
+}
+
 /// A request on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
@@ -132,6 +144,8 @@ pub(crate) struct Pending {
     pub(crate) effect: Effect,
     /// The care that it needs.
     pub(crate) class: Class,
+    /// The table knows the command.
+    pub(crate) known: bool,
     /// It may change keys: refused on replicas, and when too few members are in sync.
     pub(crate) changes_keys: bool,
     /// The engine has the flag `write` for it.
@@ -150,7 +164,13 @@ impl Pending {
         let (entry, effect) = CommandTable::builtin().classify(&request);
         // With a wrong number of arguments the engine has the right words, and does nothing.
         let usable = entry.filter(|entry| entry.accepts(request.argc()) && !entry.is_container());
-        let class = usable.map_or(Class::Plain, |entry| Class::of(entry.name(), &request));
+        let class = match usable {
+            Some(entry) => Class::of(entry.name(), &request),
+            None if asks_for_notices(&request) => Class::MaintNotifications,
+            None => Class::Plain,
+        };
+        // Of a container's subcommands, the table knows those that it has.
+        let known = entry.is_some_and(|entry| !entry.is_container());
         let flagged_write = entry.is_some_and(|entry| entry.flags.contains(Flags::WRITE));
         let changes_keys = match class {
             Class::Script => effect.is_write(),
@@ -161,6 +181,7 @@ impl Pending {
             request,
             effect,
             class,
+            known,
             changes_keys,
             flagged_write,
             parsed: now,

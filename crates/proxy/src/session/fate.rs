@@ -230,10 +230,13 @@ fn is_nil(reply: &[u8]) -> bool {
 impl Session {
     /// Gives the upstream up: every request in flight meets its fate.
     pub(super) fn lose(&mut self, shard: &Shard) {
-        let Some(lane) = self.link.lane.clone() else { return };
+        let Some(lane) = self.lane().cloned() else { return };
         if shard.is_valid(&lane) {
+            self.decide_batches(shard);
             self.release(shard);
         }
+        let written = if self.shared.is_some() { 0 } else { self.link.out.written() };
+        self.forfeit();
         let refused = self.slots.iter().any(|slot| match slot {
             Slot::Flight(flight) => flight.refused,
             Slot::Answer(_) => false,
@@ -242,7 +245,7 @@ impl Session {
         let mut fates = Fates {
             shard,
             lane: lane.clone(),
-            written: self.link.out.written(),
+            written,
             releasable,
             items: VecDeque::new(),
             group: self.transaction.is_open().then_some(0),

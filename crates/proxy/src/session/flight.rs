@@ -67,6 +67,8 @@ pub(crate) struct Flight {
     pub(crate) end: u64,
     /// Its reply is withheld while a proof is outstanding.
     pub(crate) gated: bool,
+    /// Its batch on a shared connection.
+    pub(crate) batch: u64,
     /// The whole reply, as the client will see it.
     pub(crate) reply: Option<Bytes>,
     /// The reply has changed the connection's state; otherwise it came while the upstream was being
@@ -128,4 +130,6 @@ pub(crate) enum Expect {
     Role { proof: u64, first: bool },
     /// A proof's WAIT.
     Wait { proof: u64 },
+    /// The reply to something of which only the effect counts.
+    Nothing,
 }

@@ -16,13 +16,12 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Item, Role, Slot};
-use super::upstream::Readiness;
-use super::{Closing, Pause, Phase, Session, Stop, local, transaction};
+use super::{Closing, Pause, Session, Stop, local, transaction};
 use crate::shard::{EndpointKind, Shard};
 use crate::text;
 
 /// What to do with the first request of the queue.
-enum Step {
+pub(super) enum Step {
     Answer(Answer),
     Forward,
     /// Send it to the primary's own endpoint.
@@ -41,7 +40,7 @@ impl Session {
             match self.queue.front() {
                 None => break Stop::Empty,
                 Some(Item::Answer(answer)) => {
-                    if answer.ends && matches!(self.link.phase, Phase::Draining { .. }) {
+                    if answer.ends && self.is_draining() {
                         break Stop::Busy;
                     }
                     if let Some(Item::Answer(answer)) = self.queue.pop_front() {
@@ -99,7 +98,7 @@ impl Session {
             || self.proof.is_some()
             || self.is_window_full()
             || (self.proof_wanted && !self.forward.multi)
-            || matches!(self.link.phase, Phase::Draining { .. });
+            || self.is_draining();
         if blocked {
             return Step::Stop(Stop::Busy);
         }
@@ -113,16 +112,23 @@ impl Session {
             if pending.flagged_write {
                 return Step::Answer(Answer::to(pending, text::READONLY));
             }
-            let at_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
+            let at_primary = self.lane().is_some_and(|lane| lane.primary);
             if pending.class == Class::Publish && !at_primary {
                 let idle = self.slots.is_empty();
                 return if idle { Step::Side } else { Step::Stop(Stop::Busy) };
             }
         }
-        match self.make_ready(shard) {
-            Readiness::Held => return Step::Stop(Stop::Held),
-            Readiness::Connecting => return Step::Stop(Stop::Connecting),
-            Readiness::Ready => {}
+        if let Some(step) = self.answer_unconnected(pending, shard) {
+            return step;
+        }
+        let own = self.wants_own(pending, now);
+        let ready = if own {
+            self.make_own_ready(shard)
+        } else {
+            self.make_shared_ready(shard, pending.effect.is_write())
+        };
+        if let Some(stop) = ready.stop() {
+            return Step::Stop(stop);
         }
         if pending.changes_keys && self.leads_to_primary() && !shard.is_writable() {
             let mut answer = Answer::to(pending, text::NOREPLICAS);
@@ -258,7 +264,16 @@ impl Session {
         now: Instant,
         batch_writes: bool,
     ) -> bool {
+        if self.shared.is_some() {
+            self.send_shared(pending);
+            return false;
+        }
         let (role, raw) = self.wire_form(&mut pending, shard, now);
+        if pending.effect == Effect::Wait && std::mem::take(&mut self.wrote_shared) {
+            // The client's writes went over another connection, and WAIT counts its own. This goes
+            // to all replicas, behind everything that was written before.
+            self.push_own(&[b"PUBLISH", b"__tanist", b""], Expect::Nothing);
+        }
         self.link.out.push(raw);
         self.link.expect.push_back(Expect::Slot);
         let end = self.link.out.pushed();
@@ -275,12 +290,19 @@ impl Session {
     }
 
     /// Puts a request into the order of replies; whether it is a write.
-    fn push_flight(&mut self, pending: Pending, role: Role, end: u64, gated: bool) -> bool {
+    pub(super) fn push_flight(
+        &mut self,
+        pending: Pending,
+        role: Role,
+        end: u64,
+        gated: bool,
+    ) -> bool {
         let mut flight = Flight {
             pending,
             role,
             end,
             gated,
+            batch: 0,
             reply: None,
             settled: false,
             refused: false,

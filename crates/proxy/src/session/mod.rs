@@ -17,10 +17,12 @@ mod inbound;
 mod local;
 mod proof;
 mod replies;
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unconnected;
 mod upstream;
 
 use std::cell::Cell;
@@ -34,10 +36,11 @@ use tokio::time::Instant;
 
 use crate::config::ProxyLimits;
 use crate::out::OutQueue;
-use crate::shard::{EndpointKind, Shard};
+use crate::proof::Proof;
+use crate::shard::{EndpointKind, LaneUse, Shard};
 use flight::{Item, Slot};
 use inbound::Inbound;
-use proof::Proof;
+use shared::Shared;
 use state::State;
 use transaction::Transaction;
 pub(crate) use upstream::{Link, Phase};
@@ -128,8 +131,20 @@ pub(crate) struct Session {
     slots: VecDeque<Slot>,
     /// The first slot that waits for an engine, or the end.
     cursor: usize,
-    /// The upstream.
+    /// The client's own upstream.
     pub(crate) link: Link,
+    /// Its part in one that it shares; never beside an own one.
+    shared: Option<Shared>,
+    /// It is counted at the node that serves it.
+    served: Option<LaneUse>,
+    /// The other of two shared ones, with nothing in flight.
+    spare: Option<Shared>,
+    /// Until when an own one is kept although none is needed.
+    own_until: Option<Instant>,
+    /// It has written over a shared one since it last waited for copies.
+    wrote_shared: bool,
+    /// Its number among the proxy's clients.
+    id: u64,
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
@@ -159,7 +174,7 @@ struct Tally {
 }
 
 impl Session {
-    pub(crate) fn new(endpoint: Rc<Endpoint>, limits: ProxyLimits) -> Self {
+    pub(crate) fn new(endpoint: Rc<Endpoint>, limits: ProxyLimits, id: u64) -> Self {
         Self {
             endpoint,
             limits,
@@ -172,6 +187,12 @@ impl Session {
             slots: VecDeque::new(),
             cursor: 0,
             link: Link::default(),
+            shared: None,
+            served: None,
+            spare: None,
+            own_until: None,
+            wrote_shared: false,
+            id,
             state: State::default(),
             transaction: Transaction::default(),
             proof: None,
@@ -196,10 +217,14 @@ impl Session {
         }
         self.look_at_route(shard, now);
         self.read_replies(shard, now);
+        self.read_shared(shard, now);
+        self.check_shared(shard, now);
         self.check_link(shard, now);
         self.check_proof(shard, now);
         self.parse(now);
         self.expire(now);
+        // Some requests wait until everything before them has left.
+        self.release(shard);
         self.pump(shard, now);
         self.release(shard);
         self.finish(shard);
@@ -251,8 +276,10 @@ impl Session {
         let held = self.held_since.and_then(|since| Some(self.held_from(since)? + HOLD_LIMIT));
         let draining = match self.link.phase {
             Phase::Draining { until } => Some(until),
-            _ => None,
+            _ => self.shared.as_ref().and_then(|shared| shared.draining),
         };
+        let own = self.own_until.filter(|_| self.link.phase == Phase::Ready);
+        let own = own.filter(|_| self.state.is_common() && self.slots.is_empty());
         let paused = self.endpoint.pause.get().filter(|_| self.stop == Stop::Paused);
         let frame = self.inbound.deadline(self.client_in.len()).filter(|_| self.wants_client());
         [
@@ -261,6 +288,7 @@ impl Session {
             self.proof.as_ref().and_then(Proof::deadline),
             paused.map(|pause| pause.until),
             frame,
+            own,
         ]
         .into_iter()
         .flatten()
@@ -329,7 +357,10 @@ impl Session {
 
     /// Something of this client is in flight to the primary and not merely parked there.
     fn is_busy(&self) -> bool {
-        let to_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
+        let to_primary = self.lane().is_some_and(|lane| lane.primary);
+        if self.shared.is_some() {
+            return to_primary && !self.slots.is_empty();
+        }
         to_primary
             && (self.proof.is_some()
                 || self.proof_wanted
@@ -364,7 +395,6 @@ impl Session {
     }
 
     fn leads_to_primary(&self) -> bool {
-        self.endpoint.kind == EndpointKind::Primary
-            || self.link.lane.as_ref().is_some_and(|lane| lane.primary)
+        self.endpoint.kind == EndpointKind::Primary || self.lane().is_some_and(|lane| lane.primary)
     }
 }

@@ -66,6 +66,7 @@ impl Session {
                 self.state.watching = false;
                 true
             }
+            Expect::Nothing => true,
             Expect::Wait { proof } => self.wait_reply(proof, &reply),
             Expect::Role { proof, first } => self.role_reply(shard, proof, first, &reply, now),
         };
@@ -111,10 +112,10 @@ impl Session {
         }
     }
 
-    fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
+    pub(super) fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
         self.usual_reply = (self.usual_reply * 7 + reply.raw().len()) / 8;
-        let lane_primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
-        let draining = matches!(self.link.phase, Phase::Draining { .. });
+        let lane_primary = self.lane().is_some_and(|lane| lane.primary);
+        let draining = self.is_draining();
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
             return self.lose(shard);
         };
@@ -265,7 +266,7 @@ impl Session {
 
     /// Lets go of every reply whose turn it is.
     pub(super) fn release(&mut self, shard: &Shard) {
-        let withholding = self.proof.is_some() || self.proof_wanted;
+        let withholding = self.shared.is_some() || self.proof.is_some() || self.proof_wanted;
         while self.closing == Closing::No {
             match self.slots.front() {
                 None => break,
@@ -297,7 +298,7 @@ impl Session {
                     self.load = self.load.saturating_sub(flight.pending.size());
                     let reply = flight.reply.unwrap_or_default();
                     self.withheld = self.withheld.saturating_sub(reply.len());
-                    if let Some(lane) = self.link.lane.as_ref().filter(|lane| lane.primary) {
+                    if let Some(lane) = self.lane().filter(|lane| lane.primary) {
                         shard.note_released(lane.epoch);
                     }
                     if !flight.pending.mute {

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) watching: bool,
     /// It receives what every other client does.
     pub(crate) monitor: bool,
+    /// It knows which connection it is by the engine's own number.
+    identity: bool,
     db: Option<Bytes>,
     name: Option<Bytes>,
     /// The requests that set the rest, as the client sent them; the latest of each kind.
@@ -69,6 +71,7 @@ impl State {
             Class::Watch => self.watching = true,
             Class::Unwatch => self.watching = false,
             Class::Monitor => self.monitor = true,
+            Class::Identity => self.identity = true,
             Class::Hello => self.hello(pending),
             Class::SetInfo => {
                 let which = arg(2);
@@ -165,6 +168,27 @@ impl State {
     /// It has to be connected although it asks for nothing.
     pub(crate) fn needs_lane(&self) -> bool {
         self.is_subscribed() || self.monitor || self.is_tracking()
+    }
+
+    /// Whether there is nothing about it but its database, version and name, so that requests mean the
+    /// same on a connection of others.
+    pub(crate) fn is_common(&self) -> bool {
+        !self.watching
+            && !self.monitor
+            && !self.identity
+            && !self.is_subscribed()
+            && self.settings.iter().all(|(class, _)| *class == Class::SetInfo)
+    }
+
+    /// The database that it chose.
+    pub(crate) fn db_number(&self) -> u32 {
+        let text = self.db.as_ref().and_then(|db| std::str::from_utf8(db).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> Option<&Bytes> {
+        self.name.as_ref()
     }
 
     /// Whether it can be told to another engine.

@@ -35,7 +35,7 @@ impl Rig {
     fn new(kind: EndpointKind) -> Self {
         let shard = shard();
         let endpoint = Rc::new(Endpoint::new(kind, address()));
-        let session = Session::new(endpoint, ProxyLimits::default());
+        let session = Session::new(endpoint, ProxyLimits { lanes: 0, ..ProxyLimits::default() }, 1);
         Self {
             shard,
             session,

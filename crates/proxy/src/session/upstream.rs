@@ -16,9 +16,9 @@ use tanist_resp::{ReplyFramer, command};
 use tokio::time::Instant;
 
 use super::flight::Expect;
-use super::{Closing, Session};
+use super::{Closing, Session, Stop};
 use crate::out::OutQueue;
-use crate::shard::{EndpointKind, Lane, LaneUse, Shard};
+use crate::shard::{EndpointKind, Lane, Shard};
 
 /// How far an upstream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,6 @@ pub(crate) struct Link {
     pub(crate) input: BytesMut,
     /// What goes to the engine.
     pub(crate) out: OutQueue,
-    using: Option<LaneUse>,
 }
 
 impl Link {
@@ -81,11 +80,10 @@ impl Link {
         *self = Self { serial: self.serial + 1, ..Self::default() };
     }
 
-    fn begin(&mut self, lane: Lane, using: LaneUse) {
+    fn begin(&mut self, lane: Lane) {
         self.clear();
         self.phase = Phase::Connecting;
         self.lane = Some(lane);
-        self.using = Some(using);
     }
 }
 
@@ -95,11 +93,44 @@ pub(super) enum Readiness {
     Ready,
     Connecting,
     Held,
+    /// Something of this client has to end first.
+    Busy,
+}
+
+impl Readiness {
+    /// Why not now.
+    pub(super) fn stop(self) -> Option<Stop> {
+        match self {
+            Self::Ready => None,
+            Self::Connecting => Some(Stop::Connecting),
+            Self::Held => Some(Stop::Held),
+            Self::Busy => Some(Stop::Busy),
+        }
+    }
 }
 
 impl Session {
-    /// Whether a request can be forwarded now; if there is no upstream, one is begun.
-    pub(super) fn make_ready(&mut self, shard: &Shard) -> Readiness {
+    /// Whether a request can be forwarded now on a connection of the client's own; if there is none,
+    /// one is begun.
+    pub(super) fn make_own_ready(&mut self, shard: &Shard) -> Readiness {
+        if self.shared.is_some() {
+            if !self.slots.is_empty() {
+                return Readiness::Busy;
+            }
+            self.shared = None;
+            self.spare = None;
+        }
+        self.make_ready(shard)
+    }
+
+    /// Counts the client at a node. It stays counted there while it is between two connections.
+    pub(super) fn serve_at(&mut self, shard: &Shard, lane: &Lane) {
+        if self.served.as_ref().is_none_or(|served| *served.node() != lane.node) {
+            self.served = Some(shard.use_lane(lane));
+        }
+    }
+
+    fn make_ready(&mut self, shard: &Shard) -> Readiness {
         match (self.link.phase, &self.link.lane) {
             (Phase::Draining { .. }, _) => Readiness::Held,
             (phase, Some(lane)) if phase != Phase::Down => {
@@ -113,8 +144,8 @@ impl Session {
             }
             _ => match shard.goal(&self.endpoint.kind, None) {
                 Some(lane) if !shard.is_down(&lane) => {
-                    let using = shard.use_lane(&lane);
-                    self.link.begin(lane, using);
+                    self.serve_at(shard, &lane);
+                    self.link.begin(lane);
                     Readiness::Connecting
                 }
                 _ => Readiness::Held,
@@ -162,6 +193,9 @@ impl Session {
 
     /// A route, or the health of a lane, has changed.
     pub(super) fn follow_route(&mut self, shard: &Shard, now: Instant) {
+        if self.shared.is_some() {
+            return self.follow_shared_route(shard);
+        }
         let Some(lane) = self.link.lane.clone() else { return };
         if shard.is_valid(&lane) {
             self.recheck_proof(shard);
@@ -193,7 +227,9 @@ impl Session {
 
     /// Gives the upstream up, but not what it may still say.
     pub(super) fn drain(&mut self, now: Instant) {
-        if !matches!(self.link.phase, Phase::Draining { .. }) {
+        if self.shared.is_some() {
+            self.drain_shared(now);
+        } else if !matches!(self.link.phase, Phase::Draining { .. }) {
             self.link.phase = Phase::Draining { until: now + HOLD_LIMIT };
         }
     }
@@ -212,8 +248,24 @@ impl Session {
         }
         if self.link.phase == Phase::Down && self.closing == Closing::No && self.state.needs_lane()
         {
-            self.make_ready(shard);
+            self.make_own_ready(shard);
         }
+        if self.has_idle_own(now) {
+            self.link.clear();
+        }
+    }
+
+    /// Whether the client's own connection has not been needed for a while.
+    fn has_idle_own(&self, now: Instant) -> bool {
+        self.link.phase == Phase::Ready
+            && self.slots.is_empty()
+            && self.queue.is_empty()
+            && self.state.is_common()
+            && !self.transaction.is_open()
+            && !self.forward.multi
+            && !self.forward.watch_lost
+            && self.limits.lanes > 0
+            && self.own_until.is_none_or(|until| until <= now)
     }
 
     /// The engine has said yes to everything: the client's requests may follow.

@@ -1,0 +1,421 @@
+//! A connection to an engine that many clients share.
+//!
+//! An engine that serves five connections instead of five hundred reads five times as much with each
+//! system call, so what is saved here is mostly the engine's. Requests of all clients leave in the
+//! order in which they were handed over, and a reply belongs to whoever handed over the oldest
+//! request without one.
+//!
+//! In a `sync` shard writes go in batches. While one is being proven the next is collected, and its
+//! requests are sent when the proof is done: one question per round trip, however many clients ask.
+//!
+//! Invariant: a reply reaches the seat that asked, or nobody; of a batch with a write, nothing that
+//! comes at or behind the first write is released before its proof holds.
+//!
+//! Not here: sockets (`self::socket`); what a client may hand over, and what becomes of what it had
+//! in flight (`crate::session`).
+
+mod seat;
+mod socket;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use tanist_core::gate::Sent;
+use tanist_resp::{Command, Encoder, Reply, ReplyFramer, Value, Version, command};
+use tokio::time::Instant;
+
+use crate::out::OutQueue;
+use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
+use crate::shard::{Lane, Shard};
+pub(crate) use seat::{Seat, Verdict};
+pub(crate) use socket::run;
+
+/// Bytes that may wait to be sent, above which nobody hands over more.
+const CROWDED: usize = 16 << 20;
+/// Batches without a proof that are remembered.
+const DOUBTFUL: usize = 16;
+
+/// What a trunk is for: requests of different keys mean different things.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) lane: Lane,
+    pub(crate) db: u32,
+    pub(crate) version: Version,
+    /// Writes go over it that have to be proven. Reads have trunks of their own, which wait for no
+    /// proof.
+    pub(crate) proving: bool,
+}
+
+/// How far a trunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It is being connected, or the engine is being told who we are.
+    Opening,
+    /// What is handed over is sent.
+    Ready,
+    /// Nothing will come any more.
+    Over,
+}
+
+/// Whose a reply is.
+#[derive(Debug, Clone, Copy)]
+enum Owed {
+    /// A client's; with the place of its request's last byte.
+    Seat {
+        seat: usize,
+        end: u64,
+    },
+    /// One of the answers to who we are and what we want.
+    Handshake,
+    /// The answer to HELLO among them.
+    Hello,
+    Role {
+        proof: u64,
+        first: bool,
+    },
+    Wait {
+        proof: u64,
+    },
+}
+
+/// A request that waits for the proof of the batch before it.
+#[derive(Debug)]
+struct Next {
+    seat: usize,
+    raw: Bytes,
+}
+
+/// A client's place.
+#[derive(Debug, Default)]
+struct Place {
+    inbox: VecDeque<Reply>,
+    /// What was lost with the trunk, in order.
+    lost: VecDeque<Sent>,
+    waker: Option<Waker>,
+    /// Replies that the engine owes it.
+    owed: usize,
+    /// The batch in which it last handed over something that has to be proven.
+    gated: u64,
+    taken: bool,
+}
+
+impl Place {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Core {
+    phase: Phase,
+    framer: ReplyFramer,
+    input: BytesMut,
+    out: OutQueue,
+    owed: VecDeque<Owed>,
+    next: VecDeque<Next>,
+    places: Vec<Place>,
+    free: Vec<usize>,
+    /// The batch that is being filled; numbers begin at 1.
+    open: u64,
+    /// It has a write.
+    writes: bool,
+    /// Places that wait for it, and for the one that is being proven.
+    waiting: [Vec<usize>; 2],
+    proof: Option<Proof>,
+    /// Every batch up to this one is decided.
+    decided: u64,
+    /// Those of them that could not be proven.
+    doubtful: VecDeque<u64>,
+    /// Somebody was told that there is no room.
+    crowded: bool,
+}
+
+/// A shared connection.
+#[derive(Debug)]
+pub(crate) struct Trunk {
+    pub(crate) key: Key,
+    core: RefCell<Core>,
+    /// The task that has the socket.
+    task: RefCell<Option<Waker>>,
+    seats: Cell<usize>,
+}
+
+impl Trunk {
+    /// One that is about to be connected.
+    pub(crate) fn new(key: Key) -> Self {
+        let core = Core {
+            phase: Phase::Opening,
+            framer: ReplyFramer::default(),
+            input: BytesMut::new(),
+            out: OutQueue::default(),
+            owed: VecDeque::new(),
+            next: VecDeque::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            open: 1,
+            writes: false,
+            waiting: [Vec::new(), Vec::new()],
+            proof: None,
+            decided: 0,
+            doubtful: VecDeque::new(),
+            crowded: false,
+        };
+        Self { key, core: RefCell::new(core), task: RefCell::default(), seats: Cell::new(0) }
+    }
+
+    /// How far it is.
+    pub(crate) fn phase(&self) -> Phase {
+        self.core.borrow().phase
+    }
+
+    /// Clients that have a seat.
+    pub(crate) fn seats(&self) -> usize {
+        self.seats.get()
+    }
+
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// The socket is connected: the engine is told who we are and what we want.
+    fn begin(&self, shard: &Shard) {
+        let core = &mut *self.core.borrow_mut();
+        core.own(&shard.credentials(&self.key.lane), Owed::Handshake);
+        let version = match self.key.version {
+            Version::Resp2 => "2",
+            Version::Resp3 => "3",
+        };
+        core.own(&Command::new("HELLO").arg(version), Owed::Hello);
+        if self.key.db != 0 {
+            core.own(&Command::new("SELECT").int(i64::from(self.key.db)), Owed::Handshake);
+        }
+    }
+
+    /// It is of no use any more: everybody learns what of theirs was sent.
+    pub(crate) fn end(&self) {
+        let core = &mut *self.core.borrow_mut();
+        if core.phase == Phase::Over {
+            return;
+        }
+        core.phase = Phase::Over;
+        let written = core.out.written();
+        for owed in core.owed.drain(..) {
+            if let Owed::Seat { seat, end } = owed {
+                let sent = if end <= written { Sent::Whole } else { Sent::NotWhole };
+                core.places[seat].lost.push_back(sent);
+            }
+        }
+        for next in core.next.drain(..) {
+            core.places[next.seat].lost.push_back(Sent::NotWhole);
+        }
+        core.places.iter().for_each(Place::wake);
+        self.wake();
+    }
+
+    /// Takes in what has come. `Err` if the engine cannot be used as what it is taken for.
+    fn read(&self, shard: &Shard, now: Instant) -> Result<(), Unusable> {
+        let core = &mut *self.core.borrow_mut();
+        while !core.input.is_empty() {
+            match core.framer.next(&mut core.input) {
+                Ok(Some(reply)) => core.take(&self.key, shard, reply, now)?,
+                Ok(None) => break,
+                Err(_) => return Err(Unusable),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the batch that is being filled if it has to be proven, and looks at the one that is.
+    fn flush(&self, shard: &Shard, now: Instant) {
+        let core = &mut *self.core.borrow_mut();
+        if core.phase != Phase::Ready || !self.proves() {
+            return;
+        }
+        core.settle(shard, now);
+        let required = shard.with_gate(|gate| gate.required().len());
+        if core.proof.is_none() && core.writes && required > 0 {
+            core.own(&Command::new("ROLE"), Owed::Role { proof: core.open, first: true });
+            core.proof = Some(Proof::new(core.open));
+            core.ask(required, WAIT_MILLIS);
+            core.open += 1;
+            core.writes = false;
+            core.waiting.swap(0, 1);
+        }
+    }
+
+    /// Whether writes have to be proven here.
+    fn proves(&self) -> bool {
+        self.key.proving
+    }
+
+    /// When [`Self::flush`] has to be called at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        self.core.borrow().proof.as_ref().and_then(Proof::deadline)
+    }
+}
+
+/// The engine said something that one in its place does not say.
+#[derive(Debug)]
+struct Unusable;
+
+impl Core {
+    fn own(&mut self, command: &Command, owed: Owed) {
+        self.out.push(command.encode());
+        self.owed.push_back(owed);
+    }
+
+    fn ask(&mut self, replicas: usize, millis: u64) {
+        let Some(proof) = &mut self.proof else { return };
+        proof.asks(replicas);
+        let serial = proof.serial;
+        let (replicas, millis) = (replicas.to_string(), millis.to_string());
+        let mut raw = BytesMut::with_capacity(64);
+        command::encode(&mut raw, &[b"WAIT", replicas.as_bytes(), millis.as_bytes()]);
+        command::encode(&mut raw, &[b"ROLE"]);
+        self.out.put(&raw);
+        self.owed.push_back(Owed::Wait { proof: serial });
+        self.owed.push_back(Owed::Role { proof: serial, first: false });
+    }
+
+    fn take(
+        &mut self,
+        key: &Key,
+        shard: &Shard,
+        reply: Reply,
+        now: Instant,
+    ) -> Result<(), Unusable> {
+        if reply.is_push() {
+            // Nothing is asked here that would be answered by one.
+            return Ok(());
+        }
+        match self.owed.pop_front().ok_or(Unusable)? {
+            Owed::Seat { seat, .. } => self.deliver(seat, reply),
+            Owed::Hello if !reply.is_error() => {
+                let facts = reply.value().map_err(|_| Unusable)?;
+                shard.greetings.borrow_mut().insert(key.lane.node.clone(), facts);
+                self.greeted();
+            }
+            Owed::Handshake if !reply.is_error() => self.greeted(),
+            Owed::Hello | Owed::Handshake => return Err(Unusable),
+            Owed::Wait { proof } => {
+                if reply.is_error() {
+                    return Err(Unusable);
+                }
+                if let Some(proof) = self.proof.as_mut().filter(|known| known.serial == proof) {
+                    proof.waited(&reply);
+                }
+            }
+            Owed::Role { proof, first } => {
+                let role = PrimaryRole::of(&reply).ok_or(Unusable)?;
+                self.role(shard, proof, role, first, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of the handshake was answered.
+    fn greeted(&mut self) {
+        let more = self.owed.iter().any(|owed| matches!(owed, Owed::Handshake | Owed::Hello));
+        if !more && self.phase == Phase::Opening {
+            self.phase = Phase::Ready;
+            self.places.iter().for_each(Place::wake);
+        }
+    }
+
+    fn deliver(&mut self, seat: usize, reply: Reply) {
+        let place = &mut self.places[seat];
+        place.owed -= 1;
+        if place.taken {
+            place.inbox.push_back(reply);
+            place.wake();
+        } else if place.owed == 0 {
+            self.free.push(seat);
+        }
+    }
+
+    fn role(&mut self, shard: &Shard, serial: u64, role: PrimaryRole, first: bool, now: Instant) {
+        let Some(proof) = self.proof.as_mut().filter(|proof| proof.serial == serial) else {
+            return;
+        };
+        proof.role(role, first, now);
+        self.settle(shard, now);
+        let required = shard.with_gate(|gate| gate.required().len());
+        if !first && let Some(proof) = &mut self.proof {
+            let (replicas, millis) = proof.next_wait(required);
+            self.ask(replicas, millis);
+        }
+    }
+
+    /// Looks at the proof under the route of this moment.
+    fn settle(&mut self, shard: &Shard, now: Instant) {
+        let Some(proof) = &self.proof else { return };
+        let late = proof.deadline().is_some_and(|at| at <= now);
+        if !late && !shard.with_gate(|gate| proof.holds(gate.required())) {
+            return;
+        }
+        if late {
+            if self.doubtful.len() == DOUBTFUL {
+                self.doubtful.pop_front();
+            }
+            self.doubtful.push_back(proof.serial);
+        }
+        self.decided = proof.serial;
+        self.proof = None;
+        for seat in self.waiting[1].drain(..) {
+            self.places[seat].wake();
+        }
+        for next in std::mem::take(&mut self.next) {
+            self.put(next.seat, next.raw);
+        }
+    }
+
+    /// A request is handed over: it is sent, or waits for the proof of the batch before it.
+    fn hand_over(&mut self, seat: usize, raw: Bytes) {
+        self.places[seat].owed += 1;
+        if self.proof.is_some() {
+            self.next.push_back(Next { seat, raw });
+        } else {
+            self.put(seat, raw);
+        }
+    }
+
+    /// Sends a request.
+    fn put(&mut self, seat: usize, raw: Bytes) {
+        self.out.push(raw);
+        let end = self.out.pushed();
+        self.owed.push_back(Owed::Seat { seat, end });
+    }
+
+    /// Room came back.
+    fn uncrowd(&mut self) {
+        if self.crowded && self.out.len() < CROWDED / 2 {
+            self.crowded = false;
+            self.places.iter().for_each(Place::wake);
+        }
+    }
+}
+
+/// HELLO's answer to one client, from what the engine answered to us.
+pub(crate) fn greeting(facts: &Value, id: u64, version: Version) -> Bytes {
+    let number = match version {
+        Version::Resp2 => 2,
+        Version::Resp3 => 3,
+    };
+    let pairs = facts.pairs().map(|(key, value)| {
+        let value = match key.as_str() {
+            Some("id") => Value::Integer(i64::try_from(id).unwrap_or(i64::MAX)),
+            Some("proto") => Value::Integer(number),
+            _ => value.clone(),
+        };
+        (key.clone(), value)
+    });
+    let mut out = BytesMut::with_capacity(160);
+    Encoder::new(version).value(&mut out, &Value::Map(pairs.collect()));
+    out.freeze()
+}

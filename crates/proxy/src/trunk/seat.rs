@@ -1,0 +1,147 @@
+//! A client's place on a trunk.
+//!
+//! Invariant: what is handed over is answered, or given back by [`Seat::forfeit`], in order and once.
+//!
+//! Not here: the trunk itself (`super`).
+
+use std::rc::Rc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use tanist_core::gate::Sent;
+use tanist_resp::Reply;
+
+use super::{CROWDED, Phase, Trunk};
+use crate::shard::{Lane, Shard};
+
+/// What was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    /// Its batch.
+    pub(crate) batch: u64,
+    /// Its reply waits for the batch's proof.
+    pub(crate) gated: bool,
+}
+
+/// Whether the replies of a batch may be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is not known yet that everybody has it.
+    Open,
+    /// Everybody has it who has to.
+    Proven,
+    /// It could not be proven in time.
+    Doubtful,
+}
+
+/// A place that is taken for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    trunk: Rc<Trunk>,
+    index: usize,
+}
+
+impl Seat {
+    /// Takes a place.
+    pub(crate) fn take(trunk: &Rc<Trunk>) -> Self {
+        let core = &mut *trunk.core.borrow_mut();
+        let index = core.free.pop().unwrap_or_else(|| {
+            core.places.push(super::Place::default());
+            core.places.len() - 1
+        });
+        core.places[index] = super::Place { taken: true, ..Default::default() };
+        trunk.seats.set(trunk.seats.get() + 1);
+        Self { trunk: Rc::clone(trunk), index }
+    }
+
+    /// The engine that it leads to.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.trunk.key.lane
+    }
+
+    /// The trunk's key.
+    pub(crate) fn key(&self) -> &super::Key {
+        &self.trunk.key
+    }
+
+    /// How far the trunk is.
+    pub(crate) fn phase(&self) -> Phase {
+        self.trunk.phase()
+    }
+
+    /// Whether something may be handed over; if not, the place is woken when it may.
+    pub(crate) fn has_room(&self) -> bool {
+        let core = &mut *self.trunk.core.borrow_mut();
+        let queued: usize = core.next.len().saturating_mul(64);
+        core.crowded |= core.out.len() + queued >= CROWDED;
+        !core.crowded
+    }
+
+    /// Hands a request over.
+    pub(crate) fn hand_over(&self, raw: Bytes, writes: bool) -> Ticket {
+        let core = &mut *self.trunk.core.borrow_mut();
+        let proves = self.trunk.proves();
+        core.writes |= proves && writes;
+        let ticket = Ticket { batch: core.open, gated: core.writes };
+        if ticket.gated && core.places[self.index].gated != core.open {
+            core.places[self.index].gated = core.open;
+            core.waiting[0].push(self.index);
+        }
+        core.hand_over(self.index, raw);
+        self.trunk.wake();
+        ticket
+    }
+
+    /// Whether the replies of a batch may be released.
+    pub(crate) fn verdict(&self, shard: &Shard, batch: u64) -> Verdict {
+        let core = self.trunk.core.borrow();
+        if core.doubtful.contains(&batch) {
+            Verdict::Doubtful
+        } else if batch <= core.decided || shard.with_gate(|gate| gate.required().is_empty()) {
+            Verdict::Proven
+        } else {
+            Verdict::Open
+        }
+    }
+
+    /// The next reply.
+    pub(crate) fn receive(&self) -> Option<Reply> {
+        self.trunk.core.borrow_mut().places[self.index].inbox.pop_front()
+    }
+
+    /// Whom to wake when something has come.
+    pub(crate) fn keep_waker(&self, waker: &Waker) {
+        let place = &mut self.trunk.core.borrow_mut().places[self.index];
+        if !place.waker.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            place.waker = Some(waker.clone());
+        }
+    }
+
+    /// What of the requests without a reply the engine can have seen, in order. The trunk is of no
+    /// use to anybody if somebody has to ask this with requests unanswered.
+    pub(crate) fn forfeit(&self) -> Vec<Sent> {
+        if self.trunk.core.borrow().places[self.index].owed > 0 {
+            self.trunk.end();
+        }
+        let place = &mut self.trunk.core.borrow_mut().places[self.index];
+        place.owed = 0;
+        place.lost.drain(..).collect()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.trunk.seats.set(self.trunk.seats.get().saturating_sub(1));
+        let core = &mut *self.trunk.core.borrow_mut();
+        let place = &mut core.places[self.index];
+        place.taken = false;
+        place.inbox.clear();
+        place.waker = None;
+        if place.owed == 0 {
+            core.free.push(self.index);
+        }
+        if self.trunk.seats.get() == 0 {
+            self.trunk.wake();
+        }
+    }
+}
