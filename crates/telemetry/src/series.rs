@@ -4,12 +4,13 @@
 //! than one name, because services publish the same numbers under several sets of dimensions.
 //!
 //! What bounds the memory: a series takes at most about 180 KiB (61 + 25 + 7 chunks of 60 points of
-//! 32 bytes); one that gets a sample each second takes 50 to 100 KiB. [`Limits::bytes`] holds for all
-//! of them together: beyond it less of the past is kept, the seconds first, down to one chunk of each
-//! resolution. What is left then is at most about 12 KiB for each of [`Limits::series`], and a new
-//! series is refused until there is room.
+//! 32 bytes); one that gets a sample each second takes 50 to 100 KiB. [`Share::bytes`] holds for all
+//! of one owner together: beyond it less of the past is kept, the seconds first, down to one chunk of
+//! each resolution. What is left then is at most about 12 KiB for each of [`Share::series`], and a new
+//! series is refused until there is room. Nothing that clients record takes anything from what Tanist
+//! records: neither a place nor a part of its past.
 //!
-//! Invariant: `bytes` is what the series take together.
+//! Invariant: a [`Held`] is what the series of its owner take together.
 //!
 //! Not here: the snapshot's format ([`crate::snapshot`]).
 
@@ -29,22 +30,61 @@ const KEPT_SILENT: i64 = 15 * 24 * 3_600_000;
 const REPLACED_SILENT: i64 = 15 * 60_000;
 /// Names of one series.
 pub(crate) const MOST_NAMES: usize = 4;
-/// What services of AWS would publish themselves; the last quarter of the series is theirs.
+/// What services of AWS would publish themselves.
 const OWN: &str = "AWS/";
 
 /// How much may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Series. Of these a quarter is reserved for namespaces that begin with `AWS/`.
+    /// Of Tanist's own: of namespaces that begin with `AWS/`.
+    pub own: Share,
+    /// Of all others, which are clients'.
+    pub clients: Share,
+}
+
+/// How much may be kept of one owner's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Series.
     pub series: usize,
-    /// Bytes of all series together.
+    /// Bytes of all of them together.
     pub bytes: usize,
 }
 
+impl Limits {
+    /// 60,000 series of Tanist's own in 512 MiB, which is enough for every node of the most groups;
+    /// 7,500 series of clients in 128 MiB.
+    pub const DEFAULT: Self = Self {
+        own: Share { series: 60_000, bytes: 512 << 20 },
+        clients: Share { series: 7_500, bytes: 128 << 20 },
+    };
+
+    pub(crate) const fn of(&self, owner: Owner) -> Share {
+        match owner {
+            Owner::Tanist => self.own,
+            Owner::Clients => self.clients,
+        }
+    }
+}
+
 impl Default for Limits {
-    /// 10,000 series and 256 MiB.
     fn default() -> Self {
-        Self { series: 10_000, bytes: 256 << 20 }
+        Self::DEFAULT
+    }
+}
+
+/// Who records into a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Tanist,
+    Clients,
+}
+
+impl Owner {
+    const ALL: [Self; 2] = [Self::Tanist, Self::Clients];
+
+    fn of(name: &Key) -> Self {
+        if name.namespace.starts_with(OWN) { Self::Tanist } else { Self::Clients }
     }
 }
 
@@ -121,15 +161,27 @@ pub(crate) struct State {
     names: BTreeMap<Arc<Key>, u64>,
     pub(crate) data: BTreeMap<u64, Data>,
     next: u64,
+    /// By [`Owner`].
+    held: [Held; 2],
+}
+
+/// What is kept of one owner's.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    series: usize,
     bytes: usize,
     /// How many chunks of each level are kept.
     keep: [u16; 3],
+    /// Before then none of the series can have been silent for long enough to be replaced, in
+    /// milliseconds since 1970.
+    full_until: i64,
 }
 
 impl Default for State {
     fn default() -> Self {
         let (names, data) = (BTreeMap::new(), BTreeMap::new());
-        Self { names, data, next: 0, bytes: 0, keep: FULL }
+        let none = Held { series: 0, bytes: 0, keep: FULL, full_until: i64::MIN };
+        Self { names, data, next: 0, held: [none; 2] }
     }
 }
 
@@ -183,14 +235,14 @@ impl Series {
             Some(id) => *id,
             None => state.open(names, &self.limits, now)?,
         };
-        let keep = state.keep;
-        if let Some(data) = state.data.get_mut(&id) {
-            let before = data.bytes();
-            data.merge(sample, keep, now);
-            let after = data.bytes();
-            state.bytes = state.bytes + after - before;
-        }
-        state.fit(self.limits.bytes);
+        let State { data, held, .. } = &mut *state;
+        let Some(data) = data.get_mut(&id) else { return Ok(()) };
+        let owner = data.owner();
+        let held = &mut held[owner as usize];
+        let before = data.bytes();
+        data.merge(sample, held.keep, now);
+        held.bytes = held.bytes + data.bytes() - before;
+        state.fit(owner, &self.limits);
         Ok(())
     }
 
@@ -236,8 +288,11 @@ impl Series {
     pub fn tidy(&self, now: i64) {
         let mut state = self.state();
         state.forget(|data| data.touched < now.saturating_sub(KEPT_SILENT));
-        if state.bytes < self.limits.bytes / 2 {
-            state.keep = FULL;
+        for owner in Owner::ALL {
+            let held = &mut state.held[owner as usize];
+            if held.bytes < self.limits.of(owner).bytes / 2 {
+                held.keep = FULL;
+            }
         }
     }
 
@@ -245,7 +300,9 @@ impl Series {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let state = self.state();
-        Usage { series: state.data.len(), bytes: state.bytes, shortened: state.keep != FULL }
+        let bytes = state.held.iter().map(|held| held.bytes).sum();
+        let shortened = state.held.iter().any(|held| held.keep != FULL);
+        Usage { series: state.data.len(), bytes, shortened }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -257,13 +314,11 @@ impl Series {
 impl State {
     /// Makes room for a series and gives its number.
     fn open(&mut self, names: &[Key], limits: &Limits, now: i64) -> Result<u64, Refused> {
-        let own = names.first().is_some_and(|name| name.namespace.starts_with(OWN));
-        let most = if own { limits.series } else { limits.series - limits.series / 4 };
-        let few = |state: &Self| state.data.len() < most && state.bytes <= limits.bytes;
-        if !few(self) {
-            self.replace(now, limits.series);
+        let Some(owner) = names.first().map(Owner::of) else { return Err(Refused::Full) };
+        if !self.has_room(owner, limits) {
+            self.replace(owner, limits, now);
         }
-        if !few(self) {
+        if !self.has_room(owner, limits) {
             return Err(Refused::Full);
         }
         let mut fresh: Vec<Arc<Key>> = Vec::new();
@@ -279,7 +334,9 @@ impl State {
     pub(crate) fn insert(&mut self, data: Data) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.bytes += data.bytes();
+        let held = self.held_mut(data.owner());
+        held.series += 1;
+        held.bytes += data.bytes();
         for name in &data.names {
             self.names.insert(Arc::clone(name), id);
         }
@@ -291,15 +348,34 @@ impl State {
         self.names.contains_key(name)
     }
 
+    fn held_mut(&mut self, owner: Owner) -> &mut Held {
+        &mut self.held[owner as usize]
+    }
+
+    /// Whether there is a place for another series.
+    pub(crate) fn has_room(&self, owner: Owner, limits: &Limits) -> bool {
+        let (held, most) = (&self.held[owner as usize], limits.of(owner));
+        held.series < most.series && held.bytes <= most.bytes
+    }
+
     /// Forgets the hundredth part that has been silent for longest, if it has been for a while. Many
-    /// at once: finding them looks at all.
-    fn replace(&mut self, now: i64, series: usize) {
+    /// at once: finding them looks at all. If none is found, nobody looks again before there can be
+    /// one: whoever records more than there is room for does so all the time, and others wait.
+    fn replace(&mut self, owner: Owner, limits: &Limits, now: i64) {
+        if now < self.held_mut(owner).full_until {
+            return;
+        }
         let silent = now.saturating_sub(REPLACED_SILENT);
-        let mut touched: Vec<i64> = self.data.values().map(|data| data.touched).collect();
+        let all = self.data.values().filter(|data| data.owner() == owner);
+        let mut touched: Vec<i64> = all.map(|data| data.touched).collect();
         touched.sort_unstable();
-        let Some(last) = touched.get(series / 100).or(touched.last()) else { return };
-        let until = (*last).min(silent);
-        self.forget(|data| data.touched <= until);
+        let (Some(first), Some(last)) = (touched.first(), touched.last()) else { return };
+        if *first > silent {
+            self.held_mut(owner).full_until = first.saturating_add(REPLACED_SILENT);
+            return;
+        }
+        let until = silent.min(*touched.get(limits.of(owner).series / 100).unwrap_or(last));
+        self.forget(|data| data.owner() == owner && data.touched <= until);
     }
 
     fn forget(&mut self, is_old: impl Fn(&Data) -> bool) {
@@ -307,23 +383,25 @@ impl State {
             self.data.iter().filter(|(_, data)| is_old(data)).map(|(id, _)| *id).collect();
         for id in old {
             let Some(data) = self.data.remove(&id) else { continue };
-            self.bytes -= data.bytes();
+            let held = self.held_mut(data.owner());
+            held.series -= 1;
+            held.bytes -= data.bytes();
             for name in &data.names {
                 self.names.remove(name);
             }
         }
     }
 
-    /// Keeps less of the past until it fits.
-    pub(crate) fn fit(&mut self, bytes: usize) {
-        while self.bytes > bytes {
-            let Some(level) = self.keep.iter().position(|keep| *keep > 1) else { return };
-            self.keep[level] /= 2;
-            let keep = self.keep;
-            for data in self.data.values_mut() {
+    /// Keeps less of an owner's past until it fits.
+    pub(crate) fn fit(&mut self, owner: Owner, limits: &Limits) {
+        let held = &mut self.held[owner as usize];
+        while held.bytes > limits.of(owner).bytes {
+            let Some(level) = held.keep.iter().position(|keep| *keep > 1) else { return };
+            held.keep[level] /= 2;
+            for data in self.data.values_mut().filter(|data| data.owner() == owner) {
                 let before = data.bytes();
-                data.trim(keep);
-                self.bytes = self.bytes + data.bytes() - before;
+                data.trim(held.keep);
+                held.bytes = held.bytes + data.bytes() - before;
             }
         }
     }
@@ -345,6 +423,11 @@ impl Data {
         for ((level, keep), ring) in levels {
             ring.merge(level, keep, sample.at, sample.point);
         }
+    }
+
+    /// Whose it is: whose its first name is.
+    pub(crate) fn owner(&self) -> Owner {
+        self.names.first().map_or(Owner::Clients, |name| Owner::of(name))
     }
 
     pub(crate) fn trim(&mut self, keep: [u16; 3]) {
@@ -383,5 +466,32 @@ impl Filter<'_> {
                 .any(|(known, found)| known == *name && value.is_none_or(|value| value == found))
         };
         self.metric.is_none_or(|asked| key.metric == asked) && self.dimensions.iter().all(has)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000 * KEPT_SILENT;
+
+    fn record(series: &Series, metric: usize, now: i64) -> Result<(), Refused> {
+        let name = Key::new(&"here".into(), "Mine", metric.to_string(), &Dimensions::default());
+        let (unit, resolution) = (Unit::None, Resolution::Second);
+        series.record(&name, &Sample { at: now, point: Point::of(1.0), unit, resolution }, now)
+    }
+
+    #[test]
+    fn nobody_looks_for_a_silent_series_before_there_can_be_one() {
+        let clients = Share { series: 2, ..Limits::DEFAULT.clients };
+        let series = Series::new(Limits { clients, ..Limits::DEFAULT });
+        record(&series, 0, NOW).unwrap();
+        record(&series, 1, NOW + 1).unwrap();
+        assert_eq!(record(&series, 2, NOW + 2), Err(Refused::Full));
+        // Whoever looked now would find these.
+        series.state().data.values_mut().for_each(|data| data.touched = 0);
+        let until = NOW + REPLACED_SILENT;
+        assert_eq!(record(&series, 2, until - 1), Err(Refused::Full));
+        assert_eq!(record(&series, 2, until), Ok(()));
     }
 }

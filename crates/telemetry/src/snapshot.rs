@@ -95,9 +95,10 @@ impl Series {
             if data.names.iter().any(|name| state.knows(name)) {
                 return Err(bytes::damaged("two series have one name"));
             }
-            if state.data.len() < limits.series {
+            let owner = data.owner();
+            if state.has_room(owner, &limits) {
                 state.insert(data);
-                state.fit(limits.bytes);
+                state.fit(owner, &limits);
             }
         }
         // To the end, where the checksum is.

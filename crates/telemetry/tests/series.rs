@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tanist_telemetry::{
     Datapoint, Dimensions, Filter, Key, Limits, Loaded, Point, Refused, Resolution, Sample, Series,
-    Unit, Window,
+    Share, Unit, Window,
 };
 
 const SECOND: i64 = 1_000;
@@ -324,9 +324,14 @@ fn nothing_is_kept_that_is_not_a_number() {
     assert_eq!(series.usage().series, 0);
 }
 
+fn limits(own: usize, clients: usize) -> Limits {
+    let share = |series| Share { series, bytes: 64 << 20 };
+    Limits { own: share(own), clients: share(clients) }
+}
+
 #[test]
 fn silent_series_make_room_and_busy_ones_do_not() {
-    let series = Series::new(Limits { series: 100, ..Limits::default() });
+    let series = Series::new(limits(25, 75));
     let record = |namespace: &'static str, at: usize, now: i64| {
         series.record(&key(namespace, "M", &at.to_string()), &sample(now, 1.0), now)
     };
@@ -341,11 +346,39 @@ fn silent_series_make_room_and_busy_ones_do_not() {
     for at in 0..74 {
         record("Mine", at, NOW + 20 * MINUTE).unwrap();
     }
+    for at in 1..25 {
+        record("AWS/ElastiCache", at, NOW + 20 * MINUTE).unwrap();
+    }
     record("AWS/ElastiCache", 25, NOW + 20 * MINUTE).unwrap();
     let left = names(&series);
-    let busy = left.iter().filter(|name| name.starts_with("Mine")).count();
-    assert!(busy >= 74, "{left:?}");
-    assert!(left.contains(&"AWS/ElastiCache M Node=25".to_owned()));
+    assert_eq!(left.iter().filter(|name| name.starts_with("Mine")).count(), 75);
+    let own: Vec<_> = (1..26).map(|at| format!("AWS/ElastiCache M Node={at}")).collect();
+    assert!(own.iter().all(|name| left.contains(name)), "{left:?}");
+}
+
+#[test]
+fn clients_take_nothing_from_what_tanist_records() {
+    let clients = Share { series: 1_000, bytes: 200_000 };
+    let series = Series::new(Limits { clients, ..limits(2, 0) });
+    let own = key("AWS/ElastiCache", "M", "a");
+    series.record(&own, &sample(NOW - 2 * HOUR, 1.0), NOW - 2 * HOUR).unwrap();
+    for second in 0..3_600 {
+        let at = NOW - HOUR + second * SECOND;
+        series.record(&own, &sample(at, second as f64), at).unwrap();
+    }
+    let own_bytes = series.usage().bytes;
+    let mut at = NOW;
+    let refused = (0..).find_map(|step| {
+        at += SECOND / 20;
+        let name = key("Mine", "M", &(step % 500).to_string());
+        series.record(&name, &sample(at, step as f64), at).err()
+    });
+    assert_eq!(refused, Some(Refused::Full));
+    assert!(series.usage().shortened);
+    assert!(series.usage().bytes <= own_bytes + clients.bytes + (16 << 10));
+    let first = Window::new(NOW - HOUR, NOW - HOUR + MINUTE, 1, NOW);
+    assert!(series.statistics(&own, &first)[0].1.len() >= 60, "the past of its own is whole");
+    series.record(&key("AWS/ElastiCache", "M", "b"), &sample(at, 1.0), at).unwrap();
 }
 
 #[test]
@@ -360,8 +393,8 @@ fn fifteen_days_of_silence_end_a_series() {
 
 #[test]
 fn memory_is_bounded_by_the_past_that_is_kept() {
-    let limits = Limits { series: 20, bytes: 400_000 };
-    let series = Series::new(limits);
+    let share = Share { series: 20, bytes: 400_000 };
+    let series = Series::new(Limits { own: share, clients: share });
     // Two in each second and none the same: the largest form.
     let mut most = 0;
     for step in 0..2 * 3_600 * 2 {
@@ -371,7 +404,7 @@ fn memory_is_bounded_by_the_past_that_is_kept() {
         }
         most = most.max(series.usage().bytes);
     }
-    assert!(most <= limits.bytes, "{most}");
+    assert!(most <= share.bytes, "{most}");
     assert!(series.usage().shortened);
     let now = NOW + 2 * HOUR;
     let recent = Window::new(now - 30 * SECOND, now, 1, now);
