@@ -28,6 +28,9 @@ use crate::window::{Datapoint, Window};
 const KEPT_SILENT: i64 = 15 * 24 * 3_600_000;
 /// How long a series has to be silent before another one may take its place, in milliseconds.
 const REPLACED_SILENT: i64 = 15 * 60_000;
+/// How far ahead of the clock a sample may be, in milliseconds: clients may be two hours ahead. What
+/// is further ahead was recorded by a clock that has been set back since.
+const AHEAD: i64 = 3 * 3_600_000;
 /// Names of one series.
 pub(crate) const MOST_NAMES: usize = 4;
 /// What services of AWS would publish themselves.
@@ -212,7 +215,8 @@ impl Series {
         Self { limits, ..Self::default() }
     }
 
-    /// Records a sample, at `now` (milliseconds since 1970), into the series that is named `name`.
+    /// Records a sample, at `now` (milliseconds since 1970), into the series that is named `name`. One
+    /// of more than three hours later is dropped.
     ///
     /// # Errors
     /// [`Refused`] if it cannot be kept.
@@ -283,10 +287,12 @@ impl Series {
         passing.map(|(key, _)| Arc::clone(key)).take(limit).collect()
     }
 
-    /// Forgets series that nobody has recorded into for fifteen days, and keeps as much of the past
-    /// as usual again if there is room. To be called every few minutes.
+    /// Forgets series that nobody has recorded into for fifteen days and what a clock that was ahead
+    /// has left, and keeps as much of the past as usual again if there is room. To be called every few
+    /// minutes.
     pub fn tidy(&self, now: i64) {
         let mut state = self.state();
+        state.settle(now);
         state.forget(|data| data.touched < now.saturating_sub(KEPT_SILENT));
         for owner in Owner::ALL {
             let held = &mut state.held[owner as usize];
@@ -328,6 +334,20 @@ impl State {
             }
         }
         Ok(self.insert(Data { names: fresh, lanes: Vec::new(), touched: now }))
+    }
+
+    /// Forgets what a clock that was ahead of `now` has left.
+    fn settle(&mut self, now: i64) {
+        // Counting bytes costs more than looking, and hardly ever is any of them ahead.
+        for data in self.data.values_mut().filter(|data| data.is_ahead(now)) {
+            let held = &mut self.held[data.owner() as usize];
+            let before = data.bytes();
+            data.settle(now);
+            held.bytes = held.bytes + data.bytes() - before;
+        }
+        for held in &mut self.held {
+            held.full_until = held.full_until.min(now.saturating_add(REPLACED_SILENT));
+        }
     }
 
     /// Takes in a series under its names, which nobody else has.
@@ -409,11 +429,16 @@ impl State {
 
 impl Data {
     fn merge(&mut self, sample: &Sample, keep: [u16; 3], now: i64) {
-        self.touched = self.touched.max(now);
+        self.touched = now;
+        if sample.at > now.saturating_add(AHEAD) {
+            return;
+        }
         let lane = match self.lanes.iter().position(|lane| lane.unit == sample.unit) {
             Some(at) => &mut self.lanes[at],
             None => self.lanes.push_mut(Lane::new(sample.unit)),
         };
+        // Or nothing would be kept until the clock is where it was.
+        lane.settle(now);
         lane.newest = lane.newest.max(sample.at);
         let skip = match sample.resolution {
             Resolution::Second => 0,
@@ -423,6 +448,16 @@ impl Data {
         for ((level, keep), ring) in levels {
             ring.merge(level, keep, sample.at, sample.point);
         }
+    }
+
+    fn is_ahead(&self, now: i64) -> bool {
+        self.touched > now || self.newest() > now.saturating_add(AHEAD)
+    }
+
+    /// Forgets what a clock that was ahead of `now` has left.
+    pub(crate) fn settle(&mut self, now: i64) {
+        self.touched = self.touched.min(now);
+        self.lanes.iter_mut().for_each(|lane| lane.settle(now));
     }
 
     /// Whose it is: whose its first name is.
@@ -455,6 +490,14 @@ impl Data {
 impl Lane {
     pub(crate) fn new(unit: Unit) -> Self {
         Self { unit, newest: i64::MIN, rings: Default::default() }
+    }
+
+    fn settle(&mut self, now: i64) {
+        let latest = now.saturating_add(AHEAD);
+        if self.newest > latest {
+            self.newest = now;
+        }
+        self.rings.iter_mut().for_each(|ring| ring.forget_after(latest));
     }
 }
 
