@@ -257,8 +257,9 @@ impl Series {
         let Some(data) = state.names.get(name).and_then(|id| state.data.get(id)) else {
             return Vec::new();
         };
-        let (from, to) = window.bounds();
         let of = |lane: &Lane| {
+            let window = lane.answering(window);
+            let (from, to) = window.bounds();
             let ring = &lane.rings[window.level()];
             let slots = ring.between(LEVELS[window.level()], from, to);
             (lane.unit, window.periods(slots))
@@ -490,6 +491,19 @@ impl Data {
 impl Lane {
     pub(crate) fn new(unit: Unit) -> Self {
         Self { unit, newest: i64::MIN, rings: Default::default() }
+    }
+
+    /// The window as it is answered: from hours where minutes would be and are not kept that long.
+    fn answering(&self, window: &Window) -> Window {
+        let Some(by_the_hour) = window.by_the_hour() else { return *window };
+        let [_, minutes, hours] = &self.rings;
+        let (from, to) = by_the_hour.bounds();
+        let first = hours.between(LEVELS[2], from, to).next();
+        match (first, minutes.chunks.front()) {
+            (Some((first, _)), Some(kept)) if first < kept.start => by_the_hour,
+            (Some(_), None) => by_the_hour,
+            (Some(_) | None, _) => *window,
+        }
     }
 
     fn settle(&mut self, now: i64) {

@@ -473,6 +473,30 @@ fn memory_is_bounded_by_the_past_that_is_kept() {
 }
 
 #[test]
+fn a_day_is_answered_from_hours_where_minutes_had_to_go() {
+    let share = Share { series: 20, bytes: 100_000 };
+    let series = Series::new(Limits { own: share, clients: share });
+    let nodes = ["a", "b", "c", "d"].map(|node| key("N", "M", node));
+    for minute in 0..24 * 60 {
+        let at = NOW - DAY + minute * MINUTE;
+        for (node, name) in nodes.iter().enumerate() {
+            // Two in each minute and none the same: the largest form.
+            for value in [minute, minute + node as i64] {
+                series.record(name, &sample(at, value as f64), at).unwrap();
+            }
+        }
+    }
+    let day = |seconds| Window::new(NOW - DAY, NOW, seconds, NOW);
+    let count = |seconds| -> f64 {
+        let found = series.statistics(&nodes[1], &day(seconds));
+        found[0].1.iter().map(|point| point.point.count).sum()
+    };
+    assert!(count(60) < 2.0 * 20.0 * 60.0, "minutes had to go: {}", count(60));
+    assert_eq!(count(3_600), 2.0 * 24.0 * 60.0);
+    assert_eq!(count(86_400), 2.0 * 24.0 * 60.0);
+}
+
+#[test]
 fn a_full_series_takes_what_is_said() {
     let series = Series::default();
     let mut at = NOW;
