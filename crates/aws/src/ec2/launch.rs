@@ -141,31 +141,15 @@ fn place<'p>(pages: &'p Pages, site: &Site<'_>) -> Result<Place<'p>, ApiError> {
         None => default_subnet(pages, site)?,
     };
     let groups_name = if given.is_some() { "Groups" } else { "SecurityGroupIds" };
-    let mut groups = Vec::new();
-    for id in from.texts(groups_name) {
-        let known = group(pages, site, id)?;
-        if known.vpc != subnet.vpc {
-            let text = format!(
-                "Security group {id} and subnet {} belong to different networks.",
-                subnet.id
-            );
-            return Err(site.refuse("InvalidParameter", text));
-        }
-        groups.push(known.id.clone());
-    }
+    let mut ids: Vec<&str> = from.texts(groups_name).collect();
     for name in site.input().texts("SecurityGroups") {
         if from.has("SubnetId") {
             let text = "The parameter groupName cannot be used with the parameter subnet";
             return Err(site.refuse("InvalidParameterCombination", text));
         }
-        groups.push(by_name(pages, site, name)?.id.clone());
+        ids.push(&by_name(pages, site, name)?.id);
     }
-    let mut seen = BTreeSet::new();
-    groups.retain(|id| seen.insert(id.clone()));
-    if groups.len() > MAX_GROUPS {
-        let text = "The maximum number of security groups per interface has been reached.";
-        return Err(site.refuse("SecurityGroupsPerInterfaceLimitExceeded", text));
-    }
+    let mut groups = groups_of(pages, site, ids, &subnet.vpc, &subnet.id)?;
     if groups.is_empty() {
         let mut all = pages.security_groups.values();
         let own = all.find(|group| group.vpc == subnet.vpc && group.name == DEFAULT_GROUP);
@@ -179,6 +163,33 @@ fn place<'p>(pages: &'p Pages, site: &Site<'_>) -> Result<Place<'p>, ApiError> {
     let description = given.and_then(|from| from.text("Description")).unwrap_or_default();
     let description = description.chars().take(255).collect();
     Ok(Place { subnet, groups, public, address, description })
+}
+
+/// Security groups that an instance in this network may have, each once.
+pub(super) fn groups_of<'i>(
+    pages: &Pages,
+    site: &Site<'_>,
+    ids: impl IntoIterator<Item = &'i str>,
+    vpc: &str,
+    subnet: &str,
+) -> Result<Vec<String>, ApiError> {
+    let (mut groups, mut seen) = (Vec::new(), BTreeSet::new());
+    for id in ids {
+        let known = group(pages, site, id)?;
+        if known.vpc != vpc {
+            let text =
+                format!("Security group {id} and subnet {subnet} belong to different networks.");
+            return Err(site.refuse("InvalidParameter", text));
+        }
+        if seen.insert(id) {
+            groups.push(known.id.clone());
+        }
+    }
+    if groups.len() > MAX_GROUPS {
+        let text = "The maximum number of security groups per interface has been reached.";
+        return Err(site.refuse("SecurityGroupsPerInterfaceLimitExceeded", text));
+    }
+    Ok(groups)
 }
 
 fn address(site: &Site<'_>, subnet: &Subnet, text: &str) -> Result<Ipv4Addr, ApiError> {
