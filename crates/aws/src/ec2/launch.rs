@@ -4,7 +4,7 @@
 //! is what decides who may connect to a replication group.
 //!
 //! Invariant: running instances of a subnet have different addresses; a request with a client token
-//! that was seen before makes nothing.
+//! that was seen before makes nothing, as long as an instance of it is shown.
 //!
 //! Not here: how instances are shown and go (`super::instances`).
 
@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use crate::book::{
     DEFAULT_GROUP, Ids, Instance, Interface, MetadataOptions, Pages, Subnet, Tags, Volume,
 };
+use crate::digest::digest;
 use crate::error::ApiError;
 use crate::service::Answer;
 use crate::value::Structure;
@@ -21,7 +22,7 @@ use crate::value::Structure;
 use super::groups::{by_name, group};
 use super::instances::{reservation_view, sweep};
 use super::kinds::{self, InstanceKind};
-use super::named::runs;
+use super::named::remembered;
 use super::site::Site;
 use super::subnets::{subnet, taken, usable};
 use super::tags;
@@ -388,7 +389,8 @@ fn model(
         volume: volume(site, ids)?,
         credits: credits(site, kind)?,
         user_data: user_data(site)?,
-        client_token: site.text("ClientToken").map(|token| token.chars().take(64).collect()),
+        client_token: token(site),
+        request: token(site).map(|_| request(site)),
         keep: input.flag("DisableApiTermination").unwrap_or(false),
         keep_running: input.flag("DisableApiStop").unwrap_or(false),
         shutdown: shutdown.to_owned(),
@@ -401,11 +403,31 @@ fn model(
     })
 }
 
-/// The instances that an earlier request with the same token made.
-fn repeated(pages: &Pages, site: &Site<'_>) -> Vec<String> {
-    let Some(token) = site.text("ClientToken") else { return Vec::new() };
-    let same = |known: &&Instance| known.client_token.as_deref() == Some(token) && runs(known);
-    pages.instances.values().filter(same).map(|known| known.id.clone()).collect()
+/// What a client calls a request by, so that it is carried out once.
+fn token(site: &Site<'_>) -> Option<String> {
+    site.text("ClientToken").map(|token| token.chars().take(64).collect())
+}
+
+/// What has to be the same of a request that is repeated.
+fn request(site: &Site<'_>) -> String {
+    digest(site.input(), &["ClientToken", "DryRun"])
+}
+
+/// The instances that an earlier request with the same token made, terminated ones too: a client that
+/// did not hear the answer does not want others.
+fn repeated(pages: &Pages, site: &Site<'_>) -> Result<Vec<String>, ApiError> {
+    let Some(token) = token(site) else { return Ok(Vec::new()) };
+    let now = site.now_ms();
+    let same = |known: &&Instance| known.client_token.as_ref() == Some(&token);
+    let made: Vec<&Instance> =
+        pages.instances.values().filter(same).filter(|known| remembered(known, now)).collect();
+    let request = request(site);
+    if made.iter().any(|known| known.request.as_ref().is_some_and(|known| *known != request)) {
+        let text = "Arguments on this idempotent request are inconsistent with arguments used in \
+                    previous request(s).";
+        return Err(site.refuse("IdempotentParameterMismatch", text));
+    }
+    Ok(made.into_iter().map(|known| known.id.clone()).collect())
 }
 
 /// The tags that a request gives to instances, their volumes and their interfaces.
@@ -421,7 +443,7 @@ fn all_tags(site: &Site<'_>) -> Result<[Tags; 3], ApiError> {
 pub(super) fn run(pages: &mut Pages, site: &Site<'_>, ids: &mut Ids) -> Answer {
     sweep(pages, site);
     whole(site)?;
-    let repeated = repeated(pages, site);
+    let repeated = repeated(pages, site)?;
     if !repeated.is_empty() {
         return Ok(reservation_view(pages, site, &repeated, true));
     }

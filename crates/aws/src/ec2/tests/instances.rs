@@ -137,6 +137,27 @@ fn a_repeated_request_makes_nothing_new() {
 }
 
 #[test]
+fn a_client_token_stands_for_one_request_for_as_long_as_its_instances_are_shown() {
+    let mut desk = Desk::new();
+    let input = run(json!({"ClientToken": "token-1"}));
+    let one = desk.text("RunInstances", input.clone(), "/Instances/0/InstanceId");
+    let mut other = input.clone();
+    other["InstanceType"] = json!("t3.nano");
+    assert_eq!(desk.code("RunInstances", other.clone()), "IdempotentParameterMismatch");
+    desk.ok("TerminateInstances", json!({"InstanceIds": [one]}));
+    let again = desk.ok("RunInstances", input.clone());
+    assert_eq!(again["Instances"][0]["InstanceId"], one);
+    assert_eq!(again["Instances"][0]["State"]["Name"], "terminated");
+    assert_eq!(desk.code("RunInstances", other.clone()), "IdempotentParameterMismatch");
+    desk.now_ms += 3_600_000;
+    let later = desk.text("RunInstances", other, "/Instances/0/InstanceId");
+    assert_ne!(later, one);
+    let long = run(json!({"ClientToken": "x".repeat(100)}));
+    let one = desk.text("RunInstances", long.clone(), "/Instances/0/InstanceId");
+    assert_eq!(desk.text("RunInstances", long, "/Instances/0/InstanceId"), one);
+}
+
+#[test]
 fn what_terraform_reads_of_an_instance_is_there() {
     let mut desk = Desk::new();
     let more = json!({"UserData": "IyEvYmluL3No", "DisableApiTermination": true});
