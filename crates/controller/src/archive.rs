@@ -256,9 +256,10 @@ impl Archive {
 
     /// Events after `after`, oldest first.
     pub(crate) async fn events(&self, after: u64) -> Result<Vec<EventRecord>, ControllerError> {
-        let all = self.range(keys::EVENTS).await?;
-        let newer = all.iter().filter(|kv| kv.key.as_str() > keys::event(after).as_str());
-        newer.map(parse).collect()
+        let failed = |source| ControllerError::Store { doing: "reading events", source };
+        let first = keys::event(after.saturating_add(1));
+        let (newer, _) = self.store.range_from(keys::EVENTS, &first).await.map_err(failed)?;
+        newer.iter().map(parse).collect()
     }
 
     /// A record of an event that followed from a decision.

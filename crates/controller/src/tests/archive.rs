@@ -55,3 +55,27 @@ async fn a_group_keeps_its_newest_failovers_and_none_when_it_is_gone() {
     assert!(epochs(&archive, "web").await.is_empty());
     assert_eq!(epochs(&archive, "web-2").await, [1]);
 }
+
+#[tokio::test]
+async fn events_after_one_are_read_without_those_before() {
+    let home = tempfile::tempdir().unwrap();
+    let (store, mut archive) = archive(&home).await;
+    let notes: Vec<_> =
+        (0..3).map(|_| archive.note(None, None, "Noted", Severity::Info, String::new())).collect();
+    archive.write_events(&notes).await.unwrap();
+    let ids = async |archive: &Archive, after: u64| {
+        let events = archive.events(after).await.unwrap();
+        events.iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    let [one, two, three] = [notes[0].id, notes[1].id, notes[2].id];
+    assert_eq!(ids(&archive, 0).await, [one, two, three]);
+    // More than one read may answer, before the second.
+    for n in 0..=tanist_store::MAX_RANGE_BYTES / tanist_store::MAX_VALUE_BYTES {
+        let key = format!("{}-{n}", keys::event(one));
+        let large = vec![b' '; tanist_store::MAX_VALUE_BYTES];
+        store.txn(Txn::new().put(key, large)).await.unwrap();
+    }
+    assert_eq!(ids(&archive, one).await, [two, three]);
+    assert_eq!(ids(&archive, three).await, [0; 0]);
+    assert_eq!(ids(&archive, u64::MAX).await, [0; 0]);
+}
