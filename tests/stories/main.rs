@@ -18,6 +18,7 @@ mod bad_start;
 mod documents;
 mod doors;
 mod down;
+mod drills;
 mod faults;
 mod loss;
 mod machine;

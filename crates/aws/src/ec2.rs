@@ -10,6 +10,7 @@
 //!
 //! Not here: the wire, the store (`crate::book`).
 
+mod changes;
 mod devices;
 mod gateways;
 mod groups;
@@ -53,7 +54,7 @@ enum Work {
 
 use Work::{Admit, Change, Look, Remove};
 
-const TABLE: [(&str, Work); 48] = [
+const TABLE: [(&str, Work); 49] = [
     ("AssociateRouteTable", Change(routes::associate)),
     ("AttachInternetGateway", Change(gateways::attach)),
     ("AuthorizeSecurityGroupEgress", Change(rules::authorize_egress)),
@@ -95,6 +96,7 @@ const TABLE: [(&str, Work); 48] = [
     ("DescribeVpcs", Look(vpcs::describe)),
     ("DetachInternetGateway", Change(gateways::detach)),
     ("DisassociateRouteTable", Change(routes::disassociate)),
+    ("ModifyInstanceAttribute", Admit(changes::modify)),
     ("ModifySecurityGroupRules", Admit(rules::modify)),
     ("ModifySubnetAttribute", Change(subnets::modify_attribute)),
     ("ModifyVpcAttribute", Change(vpcs::modify_attribute)),
@@ -122,7 +124,7 @@ fn work_of(operation: &str) -> Option<Work> {
 }
 
 /// Members of inputs that name what a request is about.
-const SUBJECTS: [&str; 10] = [
+const SUBJECTS: [&str; 11] = [
     "VpcId",
     "SubnetId",
     "GroupId",
@@ -132,6 +134,7 @@ const SUBJECTS: [&str; 10] = [
     "InstanceIds",
     "KeyPairId",
     "SecurityGroupIds",
+    "Groups",
     "Resources",
 ];
 

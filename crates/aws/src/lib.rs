@@ -13,6 +13,7 @@ mod access;
 mod book;
 mod client;
 mod cloudwatch;
+mod digest;
 mod ec2;
 mod elasticache;
 pub mod error;

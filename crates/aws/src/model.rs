@@ -233,7 +233,7 @@ mod tests {
         let models = Models::load().unwrap();
         let count = |service: &Service| service.operations().count();
         assert_eq!(count(&models.elasticache), 54);
-        assert_eq!(count(&models.ec2), 48);
+        assert_eq!(count(&models.ec2), 49);
         assert_eq!(count(&models.cloudwatch), 11);
         assert_eq!(count(&models.sts), 1);
         let prefix = models.in_scope("monitoring").and_then(|service| service.target_prefix);

@@ -8,9 +8,10 @@
     oracle.py client URL KEY SECRET    calls that address with boto3, and tells what came back
     oracle.py ask                  reads operations and parameters; writes their requests
 
-Times are milliseconds since 1970 here; bytes of bodies are in hexadecimal.
+Times are milliseconds since 1970 here; bytes of bodies are in hexadecimal, bytes of members in base64.
 """
 
+import base64
 import datetime
 import gzip
 import hashlib
@@ -110,6 +111,8 @@ class Values:
             return min(max(lots.uniform(-wide, wide), limits.get("min", -1e301)), limits.get("max", 1e301))
         if kind == "boolean":
             return lots.random() < 0.5
+        if kind == "blob":
+            return lots.randbytes(lots.randrange(12))
         if kind == "timestamp":
             # botocore's JSON has whole seconds.
             step = 1000 if self.protocol == "json" and not self.answers else 1
@@ -121,6 +124,8 @@ class Values:
 def plain(value):
     if isinstance(value, datetime.datetime):
         return round((value - EPOCH) / datetime.timedelta(milliseconds=1))
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -158,6 +163,8 @@ def native(shape, value):
     kind = shape.type_name
     if kind == "timestamp":
         return EPOCH + datetime.timedelta(milliseconds=value)
+    if kind == "blob":
+        return base64.b64decode(value)
     if kind == "structure":
         return {name: native(shape.members[name], inner) for name, inner in value.items()}
     if kind == "list":

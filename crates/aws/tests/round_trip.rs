@@ -94,7 +94,7 @@ fn headers(line: &serde_json::Value) -> HeaderMap {
 #[test]
 fn every_request_of_botocore_is_read_as_it_was_meant() {
     let lines = oracle(&["inputs", SEED, "20"], b"");
-    assert_eq!(lines.len(), 20 * (54 + 48 + 1 + 2 * 11));
+    assert_eq!(lines.len(), 20 * (54 + 49 + 1 + 2 * 11));
     for line in lines {
         let line = parsed(&line);
         let (service, protocol) = (service(&line), protocol(&line));

@@ -27,6 +27,8 @@ use crate::keys;
 
 /// Events that are kept.
 const EVENTS_KEPT: u64 = 10_000;
+/// Failovers of a group that are kept; a transaction holds so many keys and some more.
+const FAILOVERS_KEPT: usize = 100;
 
 /// A document and the store's revision of it. The document is shared: every look at a shard takes
 /// it, several thousand times a second in an installation of many groups.
@@ -183,7 +185,7 @@ impl Archive {
 
     /// Removes a group whose nodes are gone.
     pub(crate) async fn forget(&mut self, group: &GroupName) -> Result<(), ControllerError> {
-        let mut txn = self.fenced().delete(keys::spec(group));
+        let mut txn = self.without_failovers(group, 0).await?.delete(keys::spec(group));
         let shards: Vec<ShardKey> =
             self.topologies.keys().filter(|key| key.group == *group).cloned().collect();
         for key in &shards {
@@ -197,9 +199,6 @@ impl Archive {
                 };
                 txn = txn.put(keys::retired(key), json(&retired)?);
             }
-        }
-        for kv in self.range(&keys::failovers(group)).await?.into_iter().take(100) {
-            txn = txn.delete(kv.key);
         }
         self.commit(txn, "forgetting a group").await?;
         self.specs.remove(group);
@@ -216,14 +215,34 @@ impl Archive {
         self.commit(txn, "writing events").await.map(|_| ())
     }
 
-    /// Stores a failover's record.
+    /// Stores a failover's record, in place of the oldest one if there are enough.
     pub(crate) async fn write_failover(
         &mut self,
         record: &FailoverRecord,
     ) -> Result<(), ControllerError> {
         let shard = ShardKey { group: record.group.clone(), shard: record.shard.clone() };
-        let txn = self.fenced().put(keys::failover(&shard, record.epoch), json(record)?);
+        let txn = self.without_failovers(&record.group, FAILOVERS_KEPT - 1).await?;
+        let txn = txn.put(keys::failover(&shard, record.epoch), json(record)?);
         self.commit(txn, "writing a failover's record").await.map(|_| ())
+    }
+
+    /// A transaction that drops a group's failovers but the `left` newest, of all its shards.
+    async fn without_failovers(
+        &mut self,
+        group: &GroupName,
+        left: usize,
+    ) -> Result<Txn, ControllerError> {
+        let mut all = self.range(&keys::failovers(group)).await?;
+        all.sort_by_key(|kv| kv.mod_revision);
+        let old = all.len().saturating_sub(left);
+        let mut parts = all[..old].chunks(FAILOVERS_KEPT);
+        let last = parts.next_back().unwrap_or_default();
+        // There is one part, but after a release that kept all of them.
+        for part in parts {
+            let txn = part.iter().fold(self.fenced(), |txn, kv| txn.delete(&*kv.key));
+            self.commit(txn, "dropping old failovers").await?;
+        }
+        Ok(last.iter().fold(self.fenced(), |txn, kv| txn.delete(&*kv.key)))
     }
 
     /// A group's failovers, oldest first.
@@ -237,9 +256,10 @@ impl Archive {
 
     /// Events after `after`, oldest first.
     pub(crate) async fn events(&self, after: u64) -> Result<Vec<EventRecord>, ControllerError> {
-        let all = self.range(keys::EVENTS).await?;
-        let newer = all.iter().filter(|kv| kv.key.as_str() > keys::event(after).as_str());
-        newer.map(parse).collect()
+        let failed = |source| ControllerError::Store { doing: "reading events", source };
+        let first = keys::event(after.saturating_add(1));
+        let (newer, _) = self.store.range_from(keys::EVENTS, &first).await.map_err(failed)?;
+        newer.iter().map(parse).collect()
     }
 
     /// A record of an event that followed from a decision.

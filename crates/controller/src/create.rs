@@ -25,6 +25,14 @@ pub(crate) const MAX_REPLICAS: u8 = 5;
 pub(crate) const MIN_MEMORY: u64 = 16 << 20;
 /// Most groups of an installation.
 const MAX_GROUPS: usize = 500;
+/// What is measured of a node at most: one series each.
+const SERIES_OF_A_NODE: usize = 17;
+
+const _: () = assert!(
+    tanist_telemetry::Limits::DEFAULT.own.series
+        >= MAX_GROUPS * (MAX_REPLICAS as usize + 1) * SERIES_OF_A_NODE,
+    "there is room for what is measured of the most groups"
+);
 
 /// A group whose reader endpoint has the name of this one's primary endpoint, or the other way round.
 fn namesake(name: &GroupName, archive: &Archive) -> Option<GroupName> {

@@ -44,7 +44,7 @@ use tokio::sync::mpsc;
 pub use api::routes;
 pub use clock::{boot_time, wall_ms};
 pub use error::ControllerError;
-pub use names::Names;
+pub use names::{HostsFile, Names};
 pub use reconciler::{Handle, run};
 
 /// A host that the controller may use.

@@ -203,7 +203,7 @@ mod tests {
             names: Names {
                 installation: "abc".to_owned(),
                 domain: "localhost".to_owned(),
-                hosts_file: PathBuf::from("/dev/null"),
+                hosts_file: "/dev/null".into(),
             },
             notes: Vec::new(),
         };

@@ -192,6 +192,19 @@ impl Installation {
         command
     }
 
+    /// Starts a command of the binary and does not wait for it. As from a terminal it leads a process
+    /// group of its own; what it keeps for a while lies in the installation's directory; its output is
+    /// read by the caller.
+    ///
+    /// # Panics
+    /// If the binary cannot be started.
+    pub fn begin(&self, args: &[&str]) -> Child {
+        let mut command = self.command();
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.args(args).env("TMPDIR", self.dir()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|err| panic!("running tanist: {err}"))
+    }
+
     /// Runs a command of the binary.
     ///
     /// # Panics

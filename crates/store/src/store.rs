@@ -41,6 +41,17 @@ pub trait Store: Clone + Send + Sync + 'static {
         prefix: &str,
     ) -> impl Future<Output = Result<(Vec<KeyValue>, Revision), StoreError>> + Send;
 
+    /// Reads every key that begins with `prefix` and does not come before `start`, in the order of
+    /// their bytes, and the revision of this one snapshot. It costs what it answers.
+    ///
+    /// # Errors
+    /// As of [`Store::range`].
+    fn range_from(
+        &self,
+        prefix: &str,
+        start: &str,
+    ) -> impl Future<Output = Result<(Vec<KeyValue>, Revision), StoreError>> + Send;
+
     /// Applies all writes if all compares hold, as one revision. An answer means that it is
     /// durable. A caller that stops waiting does not undo it.
     ///
@@ -110,6 +121,16 @@ impl Store for AnyStore {
     async fn range(&self, prefix: &str) -> Result<(Vec<KeyValue>, Revision), StoreError> {
         match self {
             Self::Sqlite(store) => store.range(prefix).await,
+        }
+    }
+
+    async fn range_from(
+        &self,
+        prefix: &str,
+        start: &str,
+    ) -> Result<(Vec<KeyValue>, Revision), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.range_from(prefix, start).await,
         }
     }
 

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanist_core::model::{Durability, EngineKind};
 
+/// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
+const LOAD: std::ops::RangeInclusive<i64> = 1..=1_000_000;
+
 /// Replication groups of real Redis and Valkey engines that stay writable.
 #[derive(Debug, Parser)]
 #[command(name = "tanist", version, max_term_width = 100)]
@@ -291,13 +294,13 @@ pub(crate) struct DrillArgs {
     #[arg(long)]
     pub(crate) switchover: bool,
     /// Writes per second through the primary endpoint.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(LOAD))]
     pub(crate) load: u32,
     /// Connections that write.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) connections: u16,
     /// How often to repeat.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) runs: u16,
     /// Fail if the longest gap between acknowledged writes is longer, in milliseconds.
     #[arg(long, default_value_t = 1000)]
@@ -310,7 +313,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum)]
     pub(crate) engine: Option<EngineArg>,
     /// Writes per second.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(LOAD))]
     pub(crate) load: u32,
     /// Keep the data directory afterwards.
     #[arg(long)]
@@ -345,6 +348,25 @@ mod tests {
         for bad in ["", "mb", "1tb", "-1", "99999999999gb"] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_drill_has_a_load_that_can_be() {
+        let parsed = |args: &[&str]| {
+            let all = ["tanist", "drill", "web", "--kill"].iter().chain(args);
+            Cli::try_parse_from(all).map(drop)
+        };
+        assert!(parsed(&["--load", "1000000", "--connections", "1"]).is_ok());
+        for bad in [
+            ["--load", "4000000000"],
+            ["--load", "0"],
+            ["--connections", "0"],
+            ["--connections", "20000"],
+            ["--runs", "0"],
+        ] {
+            assert!(parsed(&bad).is_err(), "{bad:?}");
+        }
+        assert!(Cli::try_parse_from(["tanist", "demo", "--load", "4000000000"]).is_err());
     }
 
     #[test]

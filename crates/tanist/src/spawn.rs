@@ -172,13 +172,15 @@ pub(crate) fn terminate(pid: u32) {
     }
 }
 
-/// A process of this binary with other arguments, its output read by the caller.
+/// A process of this binary with other arguments, its output read by the caller. The terminal's
+/// Ctrl-C is for the caller alone, who ends it in order.
 pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<Child> {
     tokio::process::Command::new(std::env::current_exe()?)
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
 }
 

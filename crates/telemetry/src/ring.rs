@@ -68,6 +68,13 @@ impl Ring {
         }
     }
 
+    /// Drops the chunks that begin after `latest`, which is in milliseconds since 1970.
+    pub(crate) fn forget_after(&mut self, latest: i64) {
+        while self.chunks.back().is_some_and(|chunk| chunk.start > latest) {
+            self.chunks.pop_back();
+        }
+    }
+
     /// The slots with samples that begin in `[from, to)`, oldest first.
     pub(crate) fn between(
         &self,

@@ -4,12 +4,13 @@
 //! than one name, because services publish the same numbers under several sets of dimensions.
 //!
 //! What bounds the memory: a series takes at most about 180 KiB (61 + 25 + 7 chunks of 60 points of
-//! 32 bytes); one that gets a sample each second takes 50 to 100 KiB. [`Limits::bytes`] holds for all
-//! of them together: beyond it less of the past is kept, the seconds first, down to one chunk of each
-//! resolution. What is left then is at most about 12 KiB for each of [`Limits::series`], and a new
-//! series is refused until there is room.
+//! 32 bytes); one that gets a sample each second takes 50 to 100 KiB. [`Share::bytes`] holds for all
+//! of one owner together: beyond it less of the past is kept, the seconds first, down to one chunk of
+//! each resolution. What is left then is at most about 12 KiB for each of [`Share::series`], and a new
+//! series is refused until there is room. Nothing that clients record takes anything from what Tanist
+//! records: neither a place nor a part of its past.
 //!
-//! Invariant: `bytes` is what the series take together.
+//! Invariant: a [`Held`] is what the series of its owner take together.
 //!
 //! Not here: the snapshot's format ([`crate::snapshot`]).
 
@@ -27,24 +28,66 @@ use crate::window::{Datapoint, Window};
 const KEPT_SILENT: i64 = 15 * 24 * 3_600_000;
 /// How long a series has to be silent before another one may take its place, in milliseconds.
 const REPLACED_SILENT: i64 = 15 * 60_000;
+/// How far ahead of the clock a sample may be, in milliseconds: clients may be two hours ahead. What
+/// is further ahead was recorded by a clock that has been set back since.
+const AHEAD: i64 = 3 * 3_600_000;
 /// Names of one series.
 pub(crate) const MOST_NAMES: usize = 4;
-/// What services of AWS would publish themselves; the last quarter of the series is theirs.
+/// What services of AWS would publish themselves.
 const OWN: &str = "AWS/";
 
 /// How much may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Series. Of these a quarter is reserved for namespaces that begin with `AWS/`.
+    /// Of Tanist's own: of namespaces that begin with `AWS/`.
+    pub own: Share,
+    /// Of all others, which are clients'.
+    pub clients: Share,
+}
+
+/// How much may be kept of one owner's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Series.
     pub series: usize,
-    /// Bytes of all series together.
+    /// Bytes of all of them together.
     pub bytes: usize,
 }
 
+impl Limits {
+    /// 60,000 series of Tanist's own in 512 MiB, which is enough for every node of the most groups;
+    /// 7,500 series of clients in 128 MiB.
+    pub const DEFAULT: Self = Self {
+        own: Share { series: 60_000, bytes: 512 << 20 },
+        clients: Share { series: 7_500, bytes: 128 << 20 },
+    };
+
+    pub(crate) const fn of(&self, owner: Owner) -> Share {
+        match owner {
+            Owner::Tanist => self.own,
+            Owner::Clients => self.clients,
+        }
+    }
+}
+
 impl Default for Limits {
-    /// 10,000 series and 256 MiB.
     fn default() -> Self {
-        Self { series: 10_000, bytes: 256 << 20 }
+        Self::DEFAULT
+    }
+}
+
+/// Who records into a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Tanist,
+    Clients,
+}
+
+impl Owner {
+    const ALL: [Self; 2] = [Self::Tanist, Self::Clients];
+
+    fn of(name: &Key) -> Self {
+        if name.namespace.starts_with(OWN) { Self::Tanist } else { Self::Clients }
     }
 }
 
@@ -121,15 +164,27 @@ pub(crate) struct State {
     names: BTreeMap<Arc<Key>, u64>,
     pub(crate) data: BTreeMap<u64, Data>,
     next: u64,
+    /// By [`Owner`].
+    held: [Held; 2],
+}
+
+/// What is kept of one owner's.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    series: usize,
     bytes: usize,
     /// How many chunks of each level are kept.
     keep: [u16; 3],
+    /// Before then none of the series can have been silent for long enough to be replaced, in
+    /// milliseconds since 1970.
+    full_until: i64,
 }
 
 impl Default for State {
     fn default() -> Self {
         let (names, data) = (BTreeMap::new(), BTreeMap::new());
-        Self { names, data, next: 0, bytes: 0, keep: FULL }
+        let none = Held { series: 0, bytes: 0, keep: FULL, full_until: i64::MIN };
+        Self { names, data, next: 0, held: [none; 2] }
     }
 }
 
@@ -160,7 +215,8 @@ impl Series {
         Self { limits, ..Self::default() }
     }
 
-    /// Records a sample, at `now` (milliseconds since 1970), into the series that is named `name`.
+    /// Records a sample, at `now` (milliseconds since 1970), into the series that is named `name`. One
+    /// of more than three hours later is dropped.
     ///
     /// # Errors
     /// [`Refused`] if it cannot be kept.
@@ -183,14 +239,14 @@ impl Series {
             Some(id) => *id,
             None => state.open(names, &self.limits, now)?,
         };
-        let keep = state.keep;
-        if let Some(data) = state.data.get_mut(&id) {
-            let before = data.bytes();
-            data.merge(sample, keep, now);
-            let after = data.bytes();
-            state.bytes = state.bytes + after - before;
-        }
-        state.fit(self.limits.bytes);
+        let State { data, held, .. } = &mut *state;
+        let Some(data) = data.get_mut(&id) else { return Ok(()) };
+        let owner = data.owner();
+        let held = &mut held[owner as usize];
+        let before = data.bytes();
+        data.merge(sample, held.keep, now);
+        held.bytes = held.bytes + data.bytes() - before;
+        state.fit(owner, &self.limits);
         Ok(())
     }
 
@@ -201,8 +257,9 @@ impl Series {
         let Some(data) = state.names.get(name).and_then(|id| state.data.get(id)) else {
             return Vec::new();
         };
-        let (from, to) = window.bounds();
         let of = |lane: &Lane| {
+            let window = lane.answering(window);
+            let (from, to) = window.bounds();
             let ring = &lane.rings[window.level()];
             let slots = ring.between(LEVELS[window.level()], from, to);
             (lane.unit, window.periods(slots))
@@ -231,13 +288,18 @@ impl Series {
         passing.map(|(key, _)| Arc::clone(key)).take(limit).collect()
     }
 
-    /// Forgets series that nobody has recorded into for fifteen days, and keeps as much of the past
-    /// as usual again if there is room. To be called every few minutes.
+    /// Forgets series that nobody has recorded into for fifteen days and what a clock that was ahead
+    /// has left, and keeps as much of the past as usual again if there is room. To be called every few
+    /// minutes.
     pub fn tidy(&self, now: i64) {
         let mut state = self.state();
+        state.settle(now);
         state.forget(|data| data.touched < now.saturating_sub(KEPT_SILENT));
-        if state.bytes < self.limits.bytes / 2 {
-            state.keep = FULL;
+        for owner in Owner::ALL {
+            let held = &mut state.held[owner as usize];
+            if held.bytes < self.limits.of(owner).bytes / 2 {
+                held.keep = FULL;
+            }
         }
     }
 
@@ -245,7 +307,9 @@ impl Series {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let state = self.state();
-        Usage { series: state.data.len(), bytes: state.bytes, shortened: state.keep != FULL }
+        let bytes = state.held.iter().map(|held| held.bytes).sum();
+        let shortened = state.held.iter().any(|held| held.keep != FULL);
+        Usage { series: state.data.len(), bytes, shortened }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -257,13 +321,11 @@ impl Series {
 impl State {
     /// Makes room for a series and gives its number.
     fn open(&mut self, names: &[Key], limits: &Limits, now: i64) -> Result<u64, Refused> {
-        let own = names.first().is_some_and(|name| name.namespace.starts_with(OWN));
-        let most = if own { limits.series } else { limits.series - limits.series / 4 };
-        let few = |state: &Self| state.data.len() < most && state.bytes <= limits.bytes;
-        if !few(self) {
-            self.replace(now, limits.series);
+        let Some(owner) = names.first().map(Owner::of) else { return Err(Refused::Full) };
+        if !self.has_room(owner, limits) {
+            self.replace(owner, limits, now);
         }
-        if !few(self) {
+        if !self.has_room(owner, limits) {
             return Err(Refused::Full);
         }
         let mut fresh: Vec<Arc<Key>> = Vec::new();
@@ -275,11 +337,27 @@ impl State {
         Ok(self.insert(Data { names: fresh, lanes: Vec::new(), touched: now }))
     }
 
+    /// Forgets what a clock that was ahead of `now` has left.
+    fn settle(&mut self, now: i64) {
+        // Counting bytes costs more than looking, and hardly ever is any of them ahead.
+        for data in self.data.values_mut().filter(|data| data.is_ahead(now)) {
+            let held = &mut self.held[data.owner() as usize];
+            let before = data.bytes();
+            data.settle(now);
+            held.bytes = held.bytes + data.bytes() - before;
+        }
+        for held in &mut self.held {
+            held.full_until = held.full_until.min(now.saturating_add(REPLACED_SILENT));
+        }
+    }
+
     /// Takes in a series under its names, which nobody else has.
     pub(crate) fn insert(&mut self, data: Data) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.bytes += data.bytes();
+        let held = self.held_mut(data.owner());
+        held.series += 1;
+        held.bytes += data.bytes();
         for name in &data.names {
             self.names.insert(Arc::clone(name), id);
         }
@@ -291,15 +369,34 @@ impl State {
         self.names.contains_key(name)
     }
 
+    fn held_mut(&mut self, owner: Owner) -> &mut Held {
+        &mut self.held[owner as usize]
+    }
+
+    /// Whether there is a place for another series.
+    pub(crate) fn has_room(&self, owner: Owner, limits: &Limits) -> bool {
+        let (held, most) = (&self.held[owner as usize], limits.of(owner));
+        held.series < most.series && held.bytes <= most.bytes
+    }
+
     /// Forgets the hundredth part that has been silent for longest, if it has been for a while. Many
-    /// at once: finding them looks at all.
-    fn replace(&mut self, now: i64, series: usize) {
+    /// at once: finding them looks at all. If none is found, nobody looks again before there can be
+    /// one: whoever records more than there is room for does so all the time, and others wait.
+    fn replace(&mut self, owner: Owner, limits: &Limits, now: i64) {
+        if now < self.held_mut(owner).full_until {
+            return;
+        }
         let silent = now.saturating_sub(REPLACED_SILENT);
-        let mut touched: Vec<i64> = self.data.values().map(|data| data.touched).collect();
+        let all = self.data.values().filter(|data| data.owner() == owner);
+        let mut touched: Vec<i64> = all.map(|data| data.touched).collect();
         touched.sort_unstable();
-        let Some(last) = touched.get(series / 100).or(touched.last()) else { return };
-        let until = (*last).min(silent);
-        self.forget(|data| data.touched <= until);
+        let (Some(first), Some(last)) = (touched.first(), touched.last()) else { return };
+        if *first > silent {
+            self.held_mut(owner).full_until = first.saturating_add(REPLACED_SILENT);
+            return;
+        }
+        let until = silent.min(*touched.get(limits.of(owner).series / 100).unwrap_or(last));
+        self.forget(|data| data.owner() == owner && data.touched <= until);
     }
 
     fn forget(&mut self, is_old: impl Fn(&Data) -> bool) {
@@ -307,23 +404,25 @@ impl State {
             self.data.iter().filter(|(_, data)| is_old(data)).map(|(id, _)| *id).collect();
         for id in old {
             let Some(data) = self.data.remove(&id) else { continue };
-            self.bytes -= data.bytes();
+            let held = self.held_mut(data.owner());
+            held.series -= 1;
+            held.bytes -= data.bytes();
             for name in &data.names {
                 self.names.remove(name);
             }
         }
     }
 
-    /// Keeps less of the past until it fits.
-    pub(crate) fn fit(&mut self, bytes: usize) {
-        while self.bytes > bytes {
-            let Some(level) = self.keep.iter().position(|keep| *keep > 1) else { return };
-            self.keep[level] /= 2;
-            let keep = self.keep;
-            for data in self.data.values_mut() {
+    /// Keeps less of an owner's past until it fits.
+    pub(crate) fn fit(&mut self, owner: Owner, limits: &Limits) {
+        let held = &mut self.held[owner as usize];
+        while held.bytes > limits.of(owner).bytes {
+            let Some(level) = held.keep.iter().position(|keep| *keep > 1) else { return };
+            held.keep[level] /= 2;
+            for data in self.data.values_mut().filter(|data| data.owner() == owner) {
                 let before = data.bytes();
-                data.trim(keep);
-                self.bytes = self.bytes + data.bytes() - before;
+                data.trim(held.keep);
+                held.bytes = held.bytes + data.bytes() - before;
             }
         }
     }
@@ -331,11 +430,16 @@ impl State {
 
 impl Data {
     fn merge(&mut self, sample: &Sample, keep: [u16; 3], now: i64) {
-        self.touched = self.touched.max(now);
+        self.touched = now;
+        if sample.at > now.saturating_add(AHEAD) {
+            return;
+        }
         let lane = match self.lanes.iter().position(|lane| lane.unit == sample.unit) {
             Some(at) => &mut self.lanes[at],
             None => self.lanes.push_mut(Lane::new(sample.unit)),
         };
+        // Or nothing would be kept until the clock is where it was.
+        lane.settle(now);
         lane.newest = lane.newest.max(sample.at);
         let skip = match sample.resolution {
             Resolution::Second => 0,
@@ -345,6 +449,21 @@ impl Data {
         for ((level, keep), ring) in levels {
             ring.merge(level, keep, sample.at, sample.point);
         }
+    }
+
+    fn is_ahead(&self, now: i64) -> bool {
+        self.touched > now || self.newest() > now.saturating_add(AHEAD)
+    }
+
+    /// Forgets what a clock that was ahead of `now` has left.
+    pub(crate) fn settle(&mut self, now: i64) {
+        self.touched = self.touched.min(now);
+        self.lanes.iter_mut().for_each(|lane| lane.settle(now));
+    }
+
+    /// Whose it is: whose its first name is.
+    pub(crate) fn owner(&self) -> Owner {
+        self.names.first().map_or(Owner::Clients, |name| Owner::of(name))
     }
 
     pub(crate) fn trim(&mut self, keep: [u16; 3]) {
@@ -373,6 +492,27 @@ impl Lane {
     pub(crate) fn new(unit: Unit) -> Self {
         Self { unit, newest: i64::MIN, rings: Default::default() }
     }
+
+    /// The window as it is answered: from hours where minutes would be and are not kept that long.
+    fn answering(&self, window: &Window) -> Window {
+        let Some(by_the_hour) = window.by_the_hour() else { return *window };
+        let [_, minutes, hours] = &self.rings;
+        let (from, to) = by_the_hour.bounds();
+        let first = hours.between(LEVELS[2], from, to).next();
+        match (first, minutes.chunks.front()) {
+            (Some((first, _)), Some(kept)) if first < kept.start => by_the_hour,
+            (Some(_), None) => by_the_hour,
+            (Some(_) | None, _) => *window,
+        }
+    }
+
+    fn settle(&mut self, now: i64) {
+        let latest = now.saturating_add(AHEAD);
+        if self.newest > latest {
+            self.newest = now;
+        }
+        self.rings.iter_mut().for_each(|ring| ring.forget_after(latest));
+    }
 }
 
 impl Filter<'_> {
@@ -383,5 +523,32 @@ impl Filter<'_> {
                 .any(|(known, found)| known == *name && value.is_none_or(|value| value == found))
         };
         self.metric.is_none_or(|asked| key.metric == asked) && self.dimensions.iter().all(has)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000 * KEPT_SILENT;
+
+    fn record(series: &Series, metric: usize, now: i64) -> Result<(), Refused> {
+        let name = Key::new(&"here".into(), "Mine", metric.to_string(), &Dimensions::default());
+        let (unit, resolution) = (Unit::None, Resolution::Second);
+        series.record(&name, &Sample { at: now, point: Point::of(1.0), unit, resolution }, now)
+    }
+
+    #[test]
+    fn nobody_looks_for_a_silent_series_before_there_can_be_one() {
+        let clients = Share { series: 2, ..Limits::DEFAULT.clients };
+        let series = Series::new(Limits { clients, ..Limits::DEFAULT });
+        record(&series, 0, NOW).unwrap();
+        record(&series, 1, NOW + 1).unwrap();
+        assert_eq!(record(&series, 2, NOW + 2), Err(Refused::Full));
+        // Whoever looked now would find these.
+        series.state().data.values_mut().for_each(|data| data.touched = 0);
+        let until = NOW + REPLACED_SILENT;
+        assert_eq!(record(&series, 2, until - 1), Err(Refused::Full));
+        assert_eq!(record(&series, 2, until), Ok(()));
     }
 }

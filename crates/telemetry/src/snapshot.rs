@@ -62,15 +62,16 @@ pub enum Loaded {
 }
 
 impl Series {
-    /// Reads a snapshot. It always gives series; what was found is told beside.
+    /// Reads a snapshot at `now` (milliseconds since 1970). It always gives series; what was found is
+    /// told beside.
     #[must_use]
-    pub fn load(path: &Path, limits: Limits) -> (Self, Loaded) {
+    pub fn load(path: &Path, limits: Limits, now: i64) -> (Self, Loaded) {
         let wrong = match File::open(path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 return (Self::new(limits), Loaded::Nothing);
             }
             Err(err) => err,
-            Ok(file) => match Self::read(file, limits) {
+            Ok(file) => match Self::read(file, limits, now) {
                 Ok(series) => {
                     let read = series.usage().series;
                     return (series, Loaded::Read(read));
@@ -83,7 +84,7 @@ impl Series {
         (Self::new(limits), Loaded::SetAside { to, reason: wrong.to_string() })
     }
 
-    fn read(file: File, limits: Limits) -> io::Result<Self> {
+    fn read(file: File, limits: Limits, now: i64) -> io::Result<Self> {
         let mut reader = Reader::new(BufReader::new(GzDecoder::new(BufReader::new(file))));
         if reader.array::<16>()? != *MAGIC {
             return Err(bytes::damaged("it is no snapshot of this version"));
@@ -91,13 +92,15 @@ impl Series {
         let series = Self::new(limits);
         let mut state = series.state();
         while reader.byte()? == MORE {
-            let data = reader.data()?;
+            let mut data = reader.data()?;
+            data.settle(now);
             if data.names.iter().any(|name| state.knows(name)) {
                 return Err(bytes::damaged("two series have one name"));
             }
-            if state.data.len() < limits.series {
+            let owner = data.owner();
+            if state.has_room(owner, &limits) {
                 state.insert(data);
-                state.fit(limits.bytes);
+                state.fit(owner, &limits);
             }
         }
         // To the end, where the checksum is.

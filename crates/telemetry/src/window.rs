@@ -10,7 +10,7 @@ use crate::ring::LEVELS;
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
-/// For how long minutes are kept.
+/// For how long minutes are kept if there is room.
 const MINUTES_KEPT: i64 = 24 * HOUR;
 
 /// The samples of one period.
@@ -37,7 +37,7 @@ impl Window {
     ///
     /// The beginning is rounded down as CloudWatch does it: to the period if that is shorter than a
     /// minute, else to the minute; and to the hour if it lies before what is kept in minutes and
-    /// hours can answer. A longer period than a minute that is no multiple of one is taken for the
+    /// hours can answer (of a series whose minutes had to be shortened, that is later). A longer period than a minute that is no multiple of one is taken for the
     /// multiple below; none is shorter than a second.
     #[must_use]
     pub fn new(from: i64, to: i64, seconds: i64, now: i64) -> Self {
@@ -73,6 +73,13 @@ impl Window {
 
     pub(crate) const fn level(&self) -> usize {
         self.level
+    }
+
+    /// The same times answered from hours, if they would be from minutes and hours can do it. For lack
+    /// of room fewer minutes may be kept than usual.
+    pub(crate) fn by_the_hour(&self) -> Option<Self> {
+        let from = self.from.div_euclid(HOUR) * HOUR;
+        (self.level == 1 && self.period % HOUR == 0).then_some(Self { from, level: 2, ..*self })
     }
 
     /// Merges slots, which come in the order of their times, into periods.

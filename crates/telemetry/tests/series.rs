@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tanist_telemetry::{
     Datapoint, Dimensions, Filter, Key, Limits, Loaded, Point, Refused, Resolution, Sample, Series,
-    Unit, Window,
+    Share, Unit, Window,
 };
 
 const SECOND: i64 = 1_000;
@@ -130,6 +130,21 @@ fn windows() -> impl Strategy<Value = (i64, i64, i64, i64)> {
     })
 }
 
+/// Records samples by a clock that none of them is ahead of; its time at the end.
+fn record_all(series: &Series, names: &[Key], samples: &[Sample]) -> i64 {
+    samples.iter().fold(NOW, |clock, sample| {
+        let clock = clock.max(sample.at);
+        series.record_as(names, sample, clock).expect("there is room");
+        clock
+    })
+}
+
+/// A window around [`NOW`] around another time.
+fn seen_from(last: i64, (from, to, seconds, now): (i64, i64, i64, i64)) -> (i64, i64, i64, i64) {
+    let later = last - NOW;
+    (from + later, to + later, seconds, now + later)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -140,11 +155,10 @@ proptest! {
     ) {
         let series = Series::default();
         let name = key("N", "M", "a");
-        for sample in &samples {
-            series.record(&name, sample, NOW).unwrap();
-        }
+        let last = record_all(&series, std::slice::from_ref(&name), &samples);
         let naive = Naive(samples);
-        for (from, to, seconds, now) in windows {
+        for window in windows {
+            let (from, to, seconds, now) = seen_from(last, window);
             let window = Window::new(from, to, seconds, now);
             let found = sorted(series.statistics(&name, &window));
             prop_assert_eq!(found, naive.statistics(from, to, seconds, now));
@@ -170,15 +184,14 @@ proptest! {
         let path = dir.path().join("metrics");
         let series = Series::default();
         let name = |at: usize| [key("N", "M", &at.to_string()), key("N", "O", &at.to_string())];
+        let mut last = NOW;
         for (at, samples) in lists.iter().enumerate() {
-            for sample in samples {
-                series.record_as(&name(at), sample, NOW).unwrap();
-            }
+            last = last.max(record_all(&series, &name(at), samples));
         }
         series.save(&path).unwrap();
-        let (read, loaded) = Series::load(&path, Limits::default());
+        let (read, loaded) = Series::load(&path, Limits::default(), last);
         prop_assert_eq!(loaded, Loaded::Read(lists.len()));
-        let (from, to, seconds, now) = window;
+        let (from, to, seconds, now) = seen_from(last, window);
         let window = Window::new(from, to, seconds, now);
         for at in 0..lists.len() {
             for name in &name(at) {
@@ -208,7 +221,7 @@ proptest! {
             bytes[place] ^= 1 << bit;
         }
         std::fs::write(&path, &bytes).unwrap();
-        let (read, loaded) = Series::load(&path, Limits::default());
+        let (read, loaded) = Series::load(&path, Limits::default(), NOW);
         if loaded == Loaded::Read(1) {
             // Some bits of the compressed form mean nothing.
             let window = Window::new(NOW - HOUR, NOW + HOUR, 1, NOW);
@@ -235,15 +248,15 @@ fn names(series: &Series) -> Vec<String> {
 fn what_is_no_snapshot_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("metrics");
-    assert_eq!(Series::load(&path, Limits::default()).1, Loaded::Nothing);
+    assert_eq!(Series::load(&path, Limits::default(), NOW).1, Loaded::Nothing);
     std::fs::write(&path, b"something else").unwrap();
-    assert!(matches!(Series::load(&path, Limits::default()).1, Loaded::SetAside { .. }));
+    assert!(matches!(Series::load(&path, Limits::default(), NOW).1, Loaded::SetAside { .. }));
     std::fs::remove_file(dir.path().join("metrics.damaged")).unwrap();
     std::fs::create_dir(&path).unwrap();
-    let (series, loaded) = Series::load(&path, Limits::default());
+    let (series, loaded) = Series::load(&path, Limits::default(), NOW);
     assert!(matches!(loaded, Loaded::SetAside { .. }), "{loaded:?}");
     series.save(&path).unwrap();
-    assert_eq!(Series::load(&path, Limits::default()).1, Loaded::Read(0));
+    assert_eq!(Series::load(&path, Limits::default(), NOW).1, Loaded::Read(0));
 }
 
 #[test]
@@ -256,7 +269,7 @@ fn a_snapshot_that_cannot_be_written_leaves_the_one_before() {
     std::fs::create_dir(dir.path().join("metrics.new")).unwrap();
     let error = series.save(&path).unwrap_err();
     assert!(error.to_string().contains("writing the series"), "{error}");
-    assert_eq!(Series::load(&path, Limits::default()).1, Loaded::Read(1));
+    assert_eq!(Series::load(&path, Limits::default(), NOW).1, Loaded::Read(1));
 }
 
 #[test]
@@ -324,9 +337,14 @@ fn nothing_is_kept_that_is_not_a_number() {
     assert_eq!(series.usage().series, 0);
 }
 
+fn limits(own: usize, clients: usize) -> Limits {
+    let share = |series| Share { series, bytes: 64 << 20 };
+    Limits { own: share(own), clients: share(clients) }
+}
+
 #[test]
 fn silent_series_make_room_and_busy_ones_do_not() {
-    let series = Series::new(Limits { series: 100, ..Limits::default() });
+    let series = Series::new(limits(25, 75));
     let record = |namespace: &'static str, at: usize, now: i64| {
         series.record(&key(namespace, "M", &at.to_string()), &sample(now, 1.0), now)
     };
@@ -341,11 +359,87 @@ fn silent_series_make_room_and_busy_ones_do_not() {
     for at in 0..74 {
         record("Mine", at, NOW + 20 * MINUTE).unwrap();
     }
+    for at in 1..25 {
+        record("AWS/ElastiCache", at, NOW + 20 * MINUTE).unwrap();
+    }
     record("AWS/ElastiCache", 25, NOW + 20 * MINUTE).unwrap();
     let left = names(&series);
-    let busy = left.iter().filter(|name| name.starts_with("Mine")).count();
-    assert!(busy >= 74, "{left:?}");
-    assert!(left.contains(&"AWS/ElastiCache M Node=25".to_owned()));
+    assert_eq!(left.iter().filter(|name| name.starts_with("Mine")).count(), 75);
+    let own: Vec<_> = (1..26).map(|at| format!("AWS/ElastiCache M Node={at}")).collect();
+    assert!(own.iter().all(|name| left.contains(name)), "{left:?}");
+}
+
+#[test]
+fn clients_take_nothing_from_what_tanist_records() {
+    let clients = Share { series: 1_000, bytes: 200_000 };
+    let series = Series::new(Limits { clients, ..limits(2, 0) });
+    let own = key("AWS/ElastiCache", "M", "a");
+    series.record(&own, &sample(NOW - 2 * HOUR, 1.0), NOW - 2 * HOUR).unwrap();
+    for second in 0..3_600 {
+        let at = NOW - HOUR + second * SECOND;
+        series.record(&own, &sample(at, second as f64), at).unwrap();
+    }
+    let own_bytes = series.usage().bytes;
+    let mut at = NOW;
+    let refused = (0..).find_map(|step| {
+        at += SECOND / 20;
+        let name = key("Mine", "M", &(step % 500).to_string());
+        series.record(&name, &sample(at, step as f64), at).err()
+    });
+    assert_eq!(refused, Some(Refused::Full));
+    assert!(series.usage().shortened);
+    assert!(series.usage().bytes <= own_bytes + clients.bytes + (16 << 10));
+    let first = Window::new(NOW - HOUR, NOW - HOUR + MINUTE, 1, NOW);
+    assert!(series.statistics(&own, &first)[0].1.len() >= 60, "the past of its own is whole");
+    series.record(&key("AWS/ElastiCache", "M", "b"), &sample(at, 1.0), at).unwrap();
+}
+
+/// Years ahead, as a machine without a battery may be.
+const WRONG: i64 = NOW + 4_000 * DAY;
+
+#[test]
+fn a_clock_that_was_ahead_does_not_keep_later_samples_out() {
+    let series = Series::default();
+    let name = key("N", "M", "a");
+    series.record(&name, &sample(WRONG, 1.0), WRONG).unwrap();
+    series.record(&name, &sample(NOW, 2.0), NOW).unwrap();
+    for seconds in [1, 60, 3_600] {
+        let window = Window::new(NOW - HOUR, NOW + HOUR, seconds, NOW);
+        let found = series.statistics(&name, &window);
+        assert_eq!(found.len(), 1, "{seconds}");
+        assert_eq!(found[0].1[0].point, Point::of(2.0));
+    }
+    let wrong = Window::new(WRONG - HOUR, WRONG + HOUR, 60, WRONG);
+    assert!(series.statistics(&name, &wrong).is_empty());
+    let region = region();
+    let since =
+        Filter { region: &region, namespace: None, metric: None, dimensions: &[], since: NOW + 1 };
+    assert!(series.list(&since, None, 10).is_empty());
+}
+
+#[test]
+fn a_snapshot_of_a_clock_that_was_ahead_is_read_by_the_right_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics");
+    let series = Series::new(limits(0, 1));
+    series.record(&key("N", "M", "a"), &sample(WRONG, 1.0), WRONG).unwrap();
+    series.save(&path).unwrap();
+    let (read, _) = Series::load(&path, limits(0, 1), NOW);
+    let wrong = Window::new(WRONG - HOUR, WRONG + HOUR, 60, WRONG);
+    assert!(read.statistics(&key("N", "M", "a"), &wrong).is_empty());
+    let later = NOW + 20 * MINUTE;
+    read.record(&key("N", "M", "b"), &sample(later, 1.0), later).unwrap();
+    assert_eq!(names(&read), ["N M Node=b"], "it counts as silent since the right time");
+}
+
+#[test]
+fn a_series_that_was_touched_by_a_clock_ahead_ends_all_the_same() {
+    let series = Series::default();
+    series.record(&key("N", "M", "a"), &sample(WRONG, 1.0), WRONG).unwrap();
+    series.tidy(NOW);
+    assert_eq!(series.usage().series, 1);
+    series.tidy(NOW + 15 * DAY + 1);
+    assert_eq!((series.usage().series, series.usage().bytes), (0, 0));
 }
 
 #[test]
@@ -360,8 +454,8 @@ fn fifteen_days_of_silence_end_a_series() {
 
 #[test]
 fn memory_is_bounded_by_the_past_that_is_kept() {
-    let limits = Limits { series: 20, bytes: 400_000 };
-    let series = Series::new(limits);
+    let share = Share { series: 20, bytes: 400_000 };
+    let series = Series::new(Limits { own: share, clients: share });
     // Two in each second and none the same: the largest form.
     let mut most = 0;
     for step in 0..2 * 3_600 * 2 {
@@ -371,11 +465,35 @@ fn memory_is_bounded_by_the_past_that_is_kept() {
         }
         most = most.max(series.usage().bytes);
     }
-    assert!(most <= limits.bytes, "{most}");
+    assert!(most <= share.bytes, "{most}");
     assert!(series.usage().shortened);
     let now = NOW + 2 * HOUR;
     let recent = Window::new(now - 30 * SECOND, now, 1, now);
     assert!(!series.statistics(&key("N", "M", "a"), &recent)[0].1.is_empty());
+}
+
+#[test]
+fn a_day_is_answered_from_hours_where_minutes_had_to_go() {
+    let share = Share { series: 20, bytes: 100_000 };
+    let series = Series::new(Limits { own: share, clients: share });
+    let nodes = ["a", "b", "c", "d"].map(|node| key("N", "M", node));
+    for minute in 0..24 * 60 {
+        let at = NOW - DAY + minute * MINUTE;
+        for (node, name) in nodes.iter().enumerate() {
+            // Two in each minute and none the same: the largest form.
+            for value in [minute, minute + node as i64] {
+                series.record(name, &sample(at, value as f64), at).unwrap();
+            }
+        }
+    }
+    let day = |seconds| Window::new(NOW - DAY, NOW, seconds, NOW);
+    let count = |seconds| -> f64 {
+        let found = series.statistics(&nodes[1], &day(seconds));
+        found[0].1.iter().map(|point| point.point.count).sum()
+    };
+    assert!(count(60) < 2.0 * 20.0 * 60.0, "minutes had to go: {}", count(60));
+    assert_eq!(count(3_600), 2.0 * 24.0 * 60.0);
+    assert_eq!(count(86_400), 2.0 * 24.0 * 60.0);
 }
 
 #[test]

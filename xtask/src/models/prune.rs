@@ -43,7 +43,8 @@ const REFERENCE: [&str; 6] =
     ["flattened", "locationName", "name", "queryName", "shape", "timestampFormat"];
 
 /// The types that the wire protocols of `tanist-aws` know.
-const TYPES: [&str; 10] = [
+const TYPES: [&str; 11] = [
+    "blob",
     "boolean",
     "double",
     "float",
@@ -221,9 +222,9 @@ mod tests {
     #[test]
     fn a_model_that_would_leave_a_gap_is_an_error() {
         let mut unknown = zoo();
-        unknown["shapes"]["Animal"]["type"] = "blob".into();
+        unknown["shapes"]["Animal"]["type"] = "document".into();
         let error = prune(&SERVED, "1.0", &unknown).unwrap_err();
-        assert_eq!(error, "the shape Animal is a blob, which tanist-aws does not know");
+        assert_eq!(error, "the shape Animal is a document, which tanist-aws does not know");
         let mut gone = zoo();
         gone["operations"]["Feed"] = Value::Null;
         assert_eq!(prune(&SERVED, "1.0", &gone).unwrap_err(), "botocore has no operation Feed");

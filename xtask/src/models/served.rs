@@ -75,6 +75,7 @@ const EC2: &[&str] = &[
     "DescribeVpcs",
     "DetachInternetGateway",
     "DisassociateRouteTable",
+    "ModifyInstanceAttribute",
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",

@@ -170,6 +170,9 @@ pub(crate) struct Instance {
     /// Base64, as it came.
     pub(crate) user_data: Option<String>,
     pub(crate) client_token: Option<String>,
+    /// A digest of the request that made it, if it had a client token.
+    #[serde(default)]
+    pub(crate) request: Option<String>,
     pub(crate) keep: bool,
     pub(crate) keep_running: bool,
     pub(crate) shutdown: String,

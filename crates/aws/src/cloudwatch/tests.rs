@@ -4,7 +4,7 @@ mod pages;
 mod wire;
 
 use jiff::Timestamp;
-use tanist_telemetry::{Limits, Series};
+use tanist_telemetry::{Limits, Series, Share};
 
 use super::{Desk, OPERATIONS};
 use crate::error::ApiError;
@@ -316,7 +316,8 @@ fn nothing_of_a_bad_request_is_recorded() {
 
 #[test]
 fn there_is_not_always_room_for_another_metric() {
-    let metrics = Series::new(Limits { series: 4, ..Limits::default() });
+    let clients = Share { series: 3, ..Limits::DEFAULT.clients };
+    let metrics = Series::new(Limits { clients, ..Limits::DEFAULT });
     let data = ["a", "b", "c"].map(|name| datum(name, NOW, 1.0));
     call(&metrics, "PutMetricData", put(data.to_vec())).unwrap();
     let (code, message) = refused(&metrics, "PutMetricData", put(vec![datum("d", NOW, 1.0)]));

@@ -9,12 +9,11 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::TOKEN;
 use crate::error::ApiError;
 use crate::service::Ask;
-use crate::value::{Structure, Value};
+use crate::value::Structure;
 
 #[derive(Serialize, Deserialize)]
 struct Token<P> {
@@ -41,29 +40,5 @@ pub(super) fn read<P: DeserializeOwned>(ask: &Ask) -> Result<Option<P>, ApiError
 
 /// What tells a request from another one: everything but its token and the size of its pages.
 fn digest(input: &Structure) -> String {
-    let mut hash = Sha256::new();
-    members(&mut hash, input, &["NextToken", "MaxDatapoints"]);
-    hex::encode(&hash.finalize()[..8])
-}
-
-fn members(hash: &mut Sha256, structure: &Structure, except: &[&str]) {
-    let mut members: Vec<_> = structure.iter().filter(|(name, _)| !except.contains(name)).collect();
-    members.sort_by_key(|(name, _)| *name);
-    for (name, value) in members {
-        hash.update(format!("{name}="));
-        match value {
-            Value::Structure(inner) => members_of(hash, inner),
-            Value::List(values) => values.iter().for_each(|value| match value {
-                Value::Structure(inner) => members_of(hash, inner),
-                other => hash.update(format!("{other:?};")),
-            }),
-            other => hash.update(format!("{other:?};")),
-        }
-    }
-}
-
-fn members_of(hash: &mut Sha256, structure: &Structure) {
-    hash.update("{");
-    members(hash, structure, &[]);
-    hash.update("}");
+    crate::digest::digest(input, &["NextToken", "MaxDatapoints"])
 }

@@ -4,7 +4,7 @@
 //! is what decides who may connect to a replication group.
 //!
 //! Invariant: running instances of a subnet have different addresses; a request with a client token
-//! that was seen before makes nothing.
+//! that was seen before makes nothing, as long as an instance of it is shown.
 //!
 //! Not here: how instances are shown and go (`super::instances`).
 
@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use crate::book::{
     DEFAULT_GROUP, Ids, Instance, Interface, MetadataOptions, Pages, Subnet, Tags, Volume,
 };
+use crate::digest::digest;
 use crate::error::ApiError;
 use crate::service::Answer;
 use crate::value::Structure;
@@ -21,7 +22,7 @@ use crate::value::Structure;
 use super::groups::{by_name, group};
 use super::instances::{reservation_view, sweep};
 use super::kinds::{self, InstanceKind};
-use super::named::runs;
+use super::named::remembered;
 use super::site::Site;
 use super::subnets::{subnet, taken, usable};
 use super::tags;
@@ -141,31 +142,15 @@ fn place<'p>(pages: &'p Pages, site: &Site<'_>) -> Result<Place<'p>, ApiError> {
         None => default_subnet(pages, site)?,
     };
     let groups_name = if given.is_some() { "Groups" } else { "SecurityGroupIds" };
-    let mut groups = Vec::new();
-    for id in from.texts(groups_name) {
-        let known = group(pages, site, id)?;
-        if known.vpc != subnet.vpc {
-            let text = format!(
-                "Security group {id} and subnet {} belong to different networks.",
-                subnet.id
-            );
-            return Err(site.refuse("InvalidParameter", text));
-        }
-        groups.push(known.id.clone());
-    }
+    let mut ids: Vec<&str> = from.texts(groups_name).collect();
     for name in site.input().texts("SecurityGroups") {
         if from.has("SubnetId") {
             let text = "The parameter groupName cannot be used with the parameter subnet";
             return Err(site.refuse("InvalidParameterCombination", text));
         }
-        groups.push(by_name(pages, site, name)?.id.clone());
+        ids.push(&by_name(pages, site, name)?.id);
     }
-    let mut seen = BTreeSet::new();
-    groups.retain(|id| seen.insert(id.clone()));
-    if groups.len() > MAX_GROUPS {
-        let text = "The maximum number of security groups per interface has been reached.";
-        return Err(site.refuse("SecurityGroupsPerInterfaceLimitExceeded", text));
-    }
+    let mut groups = groups_of(pages, site, ids, &subnet.vpc, &subnet.id)?;
     if groups.is_empty() {
         let mut all = pages.security_groups.values();
         let own = all.find(|group| group.vpc == subnet.vpc && group.name == DEFAULT_GROUP);
@@ -179,6 +164,33 @@ fn place<'p>(pages: &'p Pages, site: &Site<'_>) -> Result<Place<'p>, ApiError> {
     let description = given.and_then(|from| from.text("Description")).unwrap_or_default();
     let description = description.chars().take(255).collect();
     Ok(Place { subnet, groups, public, address, description })
+}
+
+/// Security groups that an instance in this network may have, each once.
+pub(super) fn groups_of<'i>(
+    pages: &Pages,
+    site: &Site<'_>,
+    ids: impl IntoIterator<Item = &'i str>,
+    vpc: &str,
+    subnet: &str,
+) -> Result<Vec<String>, ApiError> {
+    let (mut groups, mut seen) = (Vec::new(), BTreeSet::new());
+    for id in ids {
+        let known = group(pages, site, id)?;
+        if known.vpc != vpc {
+            let text =
+                format!("Security group {id} and subnet {subnet} belong to different networks.");
+            return Err(site.refuse("InvalidParameter", text));
+        }
+        if seen.insert(id) {
+            groups.push(known.id.clone());
+        }
+    }
+    if groups.len() > MAX_GROUPS {
+        let text = "The maximum number of security groups per interface has been reached.";
+        return Err(site.refuse("SecurityGroupsPerInterfaceLimitExceeded", text));
+    }
+    Ok(groups)
 }
 
 fn address(site: &Site<'_>, subnet: &Subnet, text: &str) -> Result<Ipv4Addr, ApiError> {
@@ -377,7 +389,8 @@ fn model(
         volume: volume(site, ids)?,
         credits: credits(site, kind)?,
         user_data: user_data(site)?,
-        client_token: site.text("ClientToken").map(|token| token.chars().take(64).collect()),
+        client_token: token(site),
+        request: token(site).map(|_| request(site)),
         keep: input.flag("DisableApiTermination").unwrap_or(false),
         keep_running: input.flag("DisableApiStop").unwrap_or(false),
         shutdown: shutdown.to_owned(),
@@ -390,11 +403,31 @@ fn model(
     })
 }
 
-/// The instances that an earlier request with the same token made.
-fn repeated(pages: &Pages, site: &Site<'_>) -> Vec<String> {
-    let Some(token) = site.text("ClientToken") else { return Vec::new() };
-    let same = |known: &&Instance| known.client_token.as_deref() == Some(token) && runs(known);
-    pages.instances.values().filter(same).map(|known| known.id.clone()).collect()
+/// What a client calls a request by, so that it is carried out once.
+fn token(site: &Site<'_>) -> Option<String> {
+    site.text("ClientToken").map(|token| token.chars().take(64).collect())
+}
+
+/// What has to be the same of a request that is repeated.
+fn request(site: &Site<'_>) -> String {
+    digest(site.input(), &["ClientToken", "DryRun"])
+}
+
+/// The instances that an earlier request with the same token made, terminated ones too: a client that
+/// did not hear the answer does not want others.
+fn repeated(pages: &Pages, site: &Site<'_>) -> Result<Vec<String>, ApiError> {
+    let Some(token) = token(site) else { return Ok(Vec::new()) };
+    let now = site.now_ms();
+    let same = |known: &&Instance| known.client_token.as_ref() == Some(&token);
+    let made: Vec<&Instance> =
+        pages.instances.values().filter(same).filter(|known| remembered(known, now)).collect();
+    let request = request(site);
+    if made.iter().any(|known| known.request.as_ref().is_some_and(|known| *known != request)) {
+        let text = "Arguments on this idempotent request are inconsistent with arguments used in \
+                    previous request(s).";
+        return Err(site.refuse("IdempotentParameterMismatch", text));
+    }
+    Ok(made.into_iter().map(|known| known.id.clone()).collect())
 }
 
 /// The tags that a request gives to instances, their volumes and their interfaces.
@@ -410,7 +443,7 @@ fn all_tags(site: &Site<'_>) -> Result<[Tags; 3], ApiError> {
 pub(super) fn run(pages: &mut Pages, site: &Site<'_>, ids: &mut Ids) -> Answer {
     sweep(pages, site);
     whole(site)?;
-    let repeated = repeated(pages, site);
+    let repeated = repeated(pages, site)?;
     if !repeated.is_empty() {
         return Ok(reservation_view(pages, site, &repeated, true));
     }

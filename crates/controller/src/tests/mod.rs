@@ -5,6 +5,7 @@
 //!
 //! Not here: the rules (`tanist_core::decide`), engines and real agents (`tests/`).
 
+mod archive;
 mod confirm;
 mod late;
 mod names;

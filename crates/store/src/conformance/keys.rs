@@ -2,8 +2,8 @@
 
 use crate::conformance::put;
 use crate::{
-    Compare, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_TXN_BYTES, MAX_TXN_OPS, MAX_VALUE_BYTES, Op,
-    Revision, Store, StoreError, Txn,
+    Compare, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_RANGE_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS,
+    MAX_VALUE_BYTES, Op, Revision, Store, StoreError, Txn,
 };
 
 /// A key counts its writes, remembers its creation, and starts anew after a deletion.
@@ -159,6 +159,37 @@ pub async fn a_range_has_exactly_the_keys_of_its_prefix_in_order<S: Store>(store
     assert_eq!(store.range("").await.unwrap().0.len(), 9);
     assert_eq!(names(store.range("p/\u{10ffff}").await.unwrap().0), ["p/\u{10ffff}"]);
     assert!(store.range("nothing").await.unwrap().0.is_empty());
+}
+
+/// What lies before the start is not read, and a start outside of the prefix adds nothing.
+pub async fn a_range_from_a_key_begins_there_and_ends_with_its_prefix<S: Store>(store: &S) {
+    for key in ["o/z", "p/1", "p/2", "p/3", "q/1"] {
+        put(store, key, "x").await;
+    }
+    let names = async |prefix: &str, start: &str| {
+        let (found, at) = store.range_from(prefix, start).await.unwrap();
+        assert_eq!(at, store.range(prefix).await.unwrap().1);
+        found.into_iter().map(|kv| kv.key).collect::<Vec<_>>()
+    };
+    assert_eq!(names("p/", "p/2").await, ["p/2", "p/3"]);
+    assert_eq!(names("p/", "p/20").await, ["p/3"]);
+    assert_eq!(names("p/", "a").await, ["p/1", "p/2", "p/3"]);
+    assert_eq!(names("p/", "").await, ["p/1", "p/2", "p/3"]);
+    assert_eq!(names("", "p/3").await, ["p/3", "q/1"]);
+    assert!(names("p/", "p/4").await.is_empty());
+    assert!(names("p/", "q/1").await.is_empty());
+    // Enough that reading all of it would be refused.
+    let (large, count) = (vec![0; MAX_VALUE_BYTES], MAX_RANGE_BYTES / MAX_VALUE_BYTES + 1);
+    for n in 0..count {
+        store.txn(Txn::new().put(format!("large/{n:03}"), large.clone())).await.unwrap();
+    }
+    let all = store.range("large/").await.unwrap_err();
+    assert!(matches!(all, StoreError::RangeTooLarge { .. }), "{all}");
+    let (last, _) = store.range_from("large/", "large/060").await.unwrap();
+    assert_eq!(last.len(), count - 60);
+    let long = "k".repeat(MAX_KEY_BYTES + 1);
+    let error = store.range_from("p/", &long).await.unwrap_err();
+    assert!(matches!(error, StoreError::BadKey { .. }));
 }
 
 /// Two keys that are always written together are never read apart.

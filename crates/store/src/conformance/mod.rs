@@ -41,6 +41,7 @@ macro_rules! conformance {
             a_transaction_is_one_revision
             a_transaction_that_changes_nothing_is_no_revision
             a_range_has_exactly_the_keys_of_its_prefix_in_order
+            a_range_from_a_key_begins_there_and_ends_with_its_prefix
             a_range_is_one_snapshot
             a_read_sees_what_was_acknowledged_before_it
             what_is_over_a_limit_is_refused_by_name

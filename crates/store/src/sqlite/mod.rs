@@ -284,9 +284,15 @@ impl Store for SqliteStore {
     }
 
     async fn range(&self, prefix: &str) -> Result<Keys, StoreError> {
+        self.range_from(prefix, prefix).await
+    }
+
+    async fn range_from(&self, prefix: &str, start: &str) -> Result<Keys, StoreError> {
         check_prefix(prefix)?;
+        check_prefix(start)?;
         let (reply, answer) = oneshot::channel();
-        self.read(Read::Range { prefix: prefix.to_owned(), reply }, answer).await
+        let (prefix, start) = (prefix.to_owned(), start.max(prefix).to_owned());
+        self.read(Read::Range { prefix, start, reply }, answer).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {

@@ -40,10 +40,12 @@ pub(super) enum Read {
         /// The answer.
         reply: oneshot::Sender<Result<Keys, StoreError>>,
     },
-    /// All keys with a prefix.
+    /// All keys with a prefix that do not come before another key.
     Range {
         /// The prefix.
         prefix: String,
+        /// The first key, which does not come before the prefix.
+        start: String,
         /// The answer.
         reply: oneshot::Sender<Result<Keys, StoreError>>,
     },
@@ -72,9 +74,10 @@ pub(super) fn run(conn: &Connection, place: &Place, mut questions: mpsc::Receive
                 });
                 let _ = reply.send(found.map_err(|f| place.error("reading a key", f)));
             }
-            Read::Range { prefix, reply } => {
-                let found =
-                    snapshot(conn, |state| Ok((range(conn, &prefix)?, Revision(state.revision))));
+            Read::Range { prefix, start, reply } => {
+                let found = snapshot(conn, |state| {
+                    Ok((range(conn, &prefix, &start)?, Revision(state.revision)))
+                });
                 let _ = reply.send(found.map_err(|f| place.error("reading keys", f)));
             }
             Read::Log { prefix, from, reply } => {
@@ -96,13 +99,13 @@ fn snapshot<T>(
     Ok(answer)
 }
 
-fn range(conn: &Connection, prefix: &str) -> Result<Vec<KeyValue>, Fault> {
+fn range(conn: &Connection, prefix: &str, start: &str) -> Result<Vec<KeyValue>, Fault> {
     let sql = format!(
         "SELECT {} FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) ORDER BY key",
         rows::KV_COLUMNS
     );
     let mut query = conn.prepare_cached(&sql)?;
-    let mut found = query.query(params![prefix.as_bytes(), prefix_end(prefix)])?;
+    let mut found = query.query(params![start.as_bytes(), prefix_end(prefix)])?;
     let mut keys = Vec::new();
     let mut bytes = 0;
     while let Some(row) = found.next()? {

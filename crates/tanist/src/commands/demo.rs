@@ -2,8 +2,8 @@
 //!
 //! It runs the very commands that a person would: `dev`, `create`, `drill`, `down`.
 //!
-//! Invariant: it ends everything that it started, whatever happens, and exits 0 only if the report
-//! passes.
+//! Invariant: it ends everything that it started, whatever happens, Ctrl-C too, and exits 0 only if
+//! the report passes; data that a process may still use is never removed.
 //!
 //! Not here: the drill itself (`crate::drill`).
 
@@ -16,6 +16,7 @@ use tanist_core::model::EngineKind;
 use tanist_link::Client;
 use tanist_link::api::{AwsEndpoint, GroupStatus, Status};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{create, down, pause};
 use crate::cli::{DemoArgs, EngineArg};
@@ -39,11 +40,28 @@ pub(crate) async fn demo(args: DemoArgs, out: &Output) -> Outcome {
     let layout = Layout::new(Some(dir.clone()))?;
     out.line(out.paint(Paint::Bold, "tanist demo"));
     out.line(format!("data      {} (thrown away)", dir.display()));
+    let mut interrupts = Interrupts::new()?;
     let mut dev = start(&dir).await?;
-    let shown = show(&args, &layout, &mut dev, out).await;
+    let client = Client::new(layout.controller_socket());
+    // Not to be interrupted: what has not started yet cannot be ended.
+    let shown = match ready(&client, &mut dev).await {
+        Ok(()) => tokio::select! {
+            shown = show(&args, &client, out) => shown,
+            () = interrupts.next() => {
+                Err(Failure::new("T666", "the demo was interrupted", "run it again"))
+            }
+        },
+        Err(failure) => Err(failure),
+    };
     let ended = end(&layout, &mut dev, out).await;
-    if !args.keep {
-        remove(&dir)?;
+    match &ended {
+        Ok(()) if !args.keep => remove(&dir)?,
+        Ok(()) => {}
+        Err(_) => {
+            let at = dir.display();
+            out.line(format!("left      {at}: it may still run"));
+            out.line(format!("          tanist down --data-dir {at}, then remove it"));
+        }
     }
     let passed = shown?;
     ended?;
@@ -59,20 +77,34 @@ async fn start(dir: &Path) -> Result<Child, Failure> {
     spawn::own(&args).map_err(|err| Failure::caused("T660", &err, "raise the limit on processes"))
 }
 
-async fn show(
-    args: &DemoArgs,
-    layout: &Layout,
-    dev: &mut Child,
-    out: &Output,
-) -> Result<bool, Failure> {
-    let client = Client::new(layout.controller_socket());
-    ready(&client, dev).await?;
-    create_group(&client, args.engine, out).await?;
+/// What a person or a system interrupts the demo by. It is noted from the beginning on.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn new() -> Result<Self, Failure> {
+        let failed = |err| Failure::caused("T667", &err, "raise the limit on descriptors");
+        let of = |kind| signal(kind).map_err(failed);
+        let terminate = of(SignalKind::terminate())?;
+        Ok(Self([of(SignalKind::interrupt())?, terminate, of(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let Self([interrupt, terminate, hangup]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+async fn show(args: &DemoArgs, client: &Client, out: &Output) -> Result<bool, Failure> {
+    create_group(client, args.engine, out).await?;
     let whole = |group: &GroupStatus| group.status == "available";
     let started = std::time::Instant::now();
-    let group = create::wait(&client, "creating", GROUP, started, &whole, out).await?;
+    let group = create::wait(client, "creating", GROUP, started, &whole, out).await?;
     let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
-    let report = drill::run(&client, &group, &faults, args.load, 50, LIMIT_MS, out).await?;
+    let report = drill::run(client, &group, &faults, args.load, 50, LIMIT_MS, out).await?;
     if out.is_json() {
         out.json(&report)?;
     } else {
@@ -145,6 +177,11 @@ async fn ready(client: &Client, dev: &mut Child) -> Result<(), Failure> {
 /// Ends the installation and makes sure that it has ended.
 async fn end(layout: &Layout, dev: &mut Child, out: &Output) -> Result<(), Failure> {
     out.line("");
+    let gone = dev.try_wait().is_ok_and(|status| status.is_some());
+    if gone && ["supervise", "proxy"].iter().all(|role| spawn::holder(layout, role).is_none()) {
+        // It ended before it had started anything.
+        return Ok(());
+    }
     down::down(layout, out).await?;
     match tokio::time::timeout(START, dev.wait()).await {
         Ok(Ok(_)) => Ok(()),
@@ -157,7 +194,11 @@ async fn end(layout: &Layout, dev: &mut Child, out: &Output) -> Result<(), Failu
 }
 
 fn remove(dir: &PathBuf) -> Result<(), Failure> {
-    std::fs::remove_dir_all(dir).map_err(|err| {
+    let removed = match std::fs::remove_dir_all(dir) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    removed.map_err(|err| {
         let message = format!("{} could not be removed: {err}", dir.display());
         Failure::new("T663", message, "remove it by hand")
     })

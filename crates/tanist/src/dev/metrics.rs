@@ -31,7 +31,7 @@ impl Metrics {
     pub(crate) async fn open(path: PathBuf) -> Self {
         let file = path.clone();
         let (series, trouble) =
-            match spawn_blocking(move || Series::load(&file, Limits::default())).await {
+            match spawn_blocking(move || Series::load(&file, Limits::default(), now())).await {
                 Ok((series, loaded)) => (series, trouble(loaded)),
                 Err(err) => (Series::default(), Some(unread(&err))),
             };

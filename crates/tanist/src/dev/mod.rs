@@ -19,7 +19,6 @@ mod network;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -286,7 +285,7 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         names: Names {
             installation: installation_id(&ground.store),
             domain: "cache.localhost".to_owned(),
-            hosts_file: Path::new("/etc/hosts").to_owned(),
+            hosts_file: "/etc/hosts".into(),
         },
         notes,
     }
@@ -362,6 +361,8 @@ fn simulated_hosts(count: u8, [a, b]: [u8; 2], machine: &Machine) -> Vec<HostCon
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tanist_link::wire::ToAgent;
 
     use super::*;

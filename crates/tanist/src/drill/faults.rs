@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// How long clients may be without a primary before a drill gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is done to the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -3,6 +3,8 @@
 //! Every write has a key of its own, so that each acknowledged one can be read back by itself. A
 //! client waits for each answer before it goes on, as applications do.
 //!
+//! What was read back is deleted; what a drill leaves that ends before, its keys' own expiry removes.
+//!
 //! Invariant: a write is noted before it is sent; a connection that breaks is counted, never hidden.
 //!
 //! Not here: the judgment (`tanist_core::ledger`), the faults (`super::faults`).
@@ -41,6 +43,8 @@ pub(crate) struct Load {
     pub(crate) writes_per_second: u32,
     /// Bytes of each value.
     pub(crate) value_bytes: usize,
+    /// When keys are to vanish by themselves: long after they were read back.
+    pub(crate) expiry: Duration,
 }
 
 /// What everybody sees while it runs.
@@ -139,6 +143,7 @@ impl Client {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + turn, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let value = "v".repeat(self.load.value_bytes);
+        let expiry = i64::try_from(self.load.expiry.as_secs()).unwrap_or(i64::MAX);
         let mut last_acked = None;
         let mut n = 0;
         let mut connection = None;
@@ -155,7 +160,7 @@ impl Client {
             n += 1;
             let engine_key = engine_key(&self.prefix, key);
             let version = ledger.sent(key, boot_time());
-            let set = Command::new("SET").arg(&engine_key).arg(&value);
+            let set = Command::new("SET").arg(&engine_key).arg(&value).arg("EX").int(expiry);
             match open.call(&set, ANSWER).await {
                 Ok(reply) => {
                     let answer = judge(&reply);

@@ -60,6 +60,11 @@ pub(crate) async fn drill(
     }
     let faults: Vec<FaultKind> = (0..args.runs).flat_map(|_| kinds.iter().copied()).collect();
     let group = group_status(client, &args.group).await?;
+    if let Some(missing) = missing(&group, &kinds) {
+        let message = format!("{} {missing}: nobody would take over", args.group);
+        let remedy = "use --switchover, or a group with a replica and automatic failover";
+        return Err(Failure::new("T207", message, remedy).exit(5));
+    }
     if group.status != "available" {
         let message = format!("{} is {}: a drill now could lose data", args.group, group.status);
         let remedy = format!("wait until it is available: tanist status {}", args.group);
@@ -75,6 +80,20 @@ pub(crate) async fn drill(
         out.line(format!("report    {}", path.display()));
     }
     Ok(if report.passed { Done::Well } else { Done::Failed })
+}
+
+/// What the group lacks for another node to take over from one that is killed or frozen.
+fn missing(group: &GroupStatus, kinds: &[FaultKind]) -> Option<&'static str> {
+    let crash = |kind: &FaultKind| matches!(kind, FaultKind::Kill | FaultKind::Freeze);
+    if !kinds.iter().any(crash) {
+        None
+    } else if group.replicas == 0 {
+        Some("has no replica")
+    } else if !group.automatic_failover {
+        Some("has no automatic failover")
+    } else {
+        None
+    }
 }
 
 /// Runs faults one after another under one load.
@@ -96,6 +115,7 @@ pub(crate) async fn run(
         connections,
         writes_per_second,
         value_bytes: 64,
+        expiry: expiry(faults.len()),
     };
     let prefix = format!("__tanist:drill:{:x}", boot_time().as_micros());
     out.line(format!(
@@ -120,6 +140,13 @@ pub(crate) async fn run(
     let found = load::read_back(&ledger, load.primary, &prefix).await?;
     let name = group.name.as_str();
     Report::new(client, name, runs, &ledger, &found, &counters, limit_ms).await
+}
+
+/// When the keys of a drill may vanish by themselves: an hour, and more for each fault than it takes,
+/// so that a key that is missing when all are read back is one that was lost.
+fn expiry(faults: usize) -> Duration {
+    let faults = u32::try_from(faults).unwrap_or(u32::MAX);
+    Duration::from_secs(3_600) + (faults::PATIENCE + WHOLE + AROUND).saturating_mul(faults)
 }
 
 /// Lets the load run for a while, and makes sure that it does.

@@ -181,7 +181,14 @@ fn botocore_makes_a_network_with_instances_and_takes_it_away() {
     assert_eq!(shown["Subnets"][0]["AvailableIpAddressCount"], 248);
     let busy = client.call("DeleteSecurityGroup", json!({"GroupId": group}));
     assert_eq!(busy["Error"]["Code"], "DependencyViolation");
-    client.call("TerminateInstances", json!({"InstanceIds": instances}));
+    let kept = json!({"InstanceId": instances[0], "DisableApiTermination": {"Value": true}});
+    client.call("ModifyInstanceAttribute", kept);
+    let end = json!({"InstanceIds": instances});
+    let refused = client.call("TerminateInstances", end.clone());
+    assert_eq!(refused["Error"]["Code"], "OperationNotPermitted");
+    let free = json!({"InstanceId": instances[0], "DisableApiTermination": {"Value": false}});
+    client.call("ModifyInstanceAttribute", free);
+    client.call("TerminateInstances", end);
     take_away(&mut client, &network);
 }
 

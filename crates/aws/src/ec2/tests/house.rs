@@ -212,6 +212,14 @@ async fn a_group_is_told_before_the_change_is_answered() {
     let made = house.call("RunInstances", run).await.unwrap();
     assert_eq!(house.access(), only(&["172.31.0.4/32"], true));
     let instance = made.structures("Instances").next().unwrap().text("InstanceId").unwrap();
+    let default = house.call("DescribeSecurityGroups", json!({"GroupNames": ["default"]})).await;
+    let default = default.unwrap();
+    let default = default.structures("SecurityGroups").next().unwrap().text("GroupId").unwrap();
+    for (group, sources) in [(default, &[][..]), (&id, &["172.31.0.4/32"])] {
+        let input = json!({"InstanceId": instance, "Groups": [group]});
+        house.call("ModifyInstanceAttribute", input).await.unwrap();
+        assert_eq!(house.access(), only(sources, !sources.is_empty()));
+    }
     house.call("TerminateInstances", json!({"InstanceIds": [instance]})).await.unwrap();
     assert_eq!(house.access(), only(&[], false));
 }
@@ -308,6 +316,9 @@ async fn policies_see_what_a_request_names() {
     assert_eq!(found, [arn("security-group/sg-1")]);
     let found = named("TerminateInstances", json!({"InstanceIds": ["i-1", "i-2"]}));
     assert_eq!(found, [arn("instance/i-1"), arn("instance/i-2")]);
+    let input = json!({"InstanceId": "i-1", "Groups": ["sg-1"]});
+    let found = named("ModifyInstanceAttribute", input);
+    assert_eq!(found, [arn("instance/i-1"), arn("security-group/sg-1")]);
     assert_eq!(named("CreateVpc", json!({"CidrBlock": "10.0.0.0/16"})), ["*"]);
     assert_eq!(named("DescribeSecurityGroups", json!({"GroupIds": ["sg-1"]})), ["*"]);
 }

@@ -137,6 +137,27 @@ fn a_repeated_request_makes_nothing_new() {
 }
 
 #[test]
+fn a_client_token_stands_for_one_request_for_as_long_as_its_instances_are_shown() {
+    let mut desk = Desk::new();
+    let input = run(json!({"ClientToken": "token-1"}));
+    let one = desk.text("RunInstances", input.clone(), "/Instances/0/InstanceId");
+    let mut other = input.clone();
+    other["InstanceType"] = json!("t3.nano");
+    assert_eq!(desk.code("RunInstances", other.clone()), "IdempotentParameterMismatch");
+    desk.ok("TerminateInstances", json!({"InstanceIds": [one]}));
+    let again = desk.ok("RunInstances", input.clone());
+    assert_eq!(again["Instances"][0]["InstanceId"], one);
+    assert_eq!(again["Instances"][0]["State"]["Name"], "terminated");
+    assert_eq!(desk.code("RunInstances", other.clone()), "IdempotentParameterMismatch");
+    desk.now_ms += 3_600_000;
+    let later = desk.text("RunInstances", other, "/Instances/0/InstanceId");
+    assert_ne!(later, one);
+    let long = run(json!({"ClientToken": "x".repeat(100)}));
+    let one = desk.text("RunInstances", long.clone(), "/Instances/0/InstanceId");
+    assert_eq!(desk.text("RunInstances", long, "/Instances/0/InstanceId"), one);
+}
+
+#[test]
 fn what_terraform_reads_of_an_instance_is_there() {
     let mut desk = Desk::new();
     let more = json!({"UserData": "IyEvYmluL3No", "DisableApiTermination": true});
@@ -165,6 +186,66 @@ fn what_terraform_reads_of_an_instance_is_there() {
     let id = desk.text("RunInstances", standard, "/Instances/0/InstanceId");
     let credits = desk.ok("DescribeInstanceCreditSpecifications", json!({"InstanceIds": [id]}));
     assert_eq!(credits["InstanceCreditSpecifications"][0]["CpuCredits"], "standard");
+}
+
+#[test]
+fn an_instance_that_may_not_be_terminated_can_be_allowed_to() {
+    let mut desk = Desk::new();
+    let kept = run(json!({"DisableApiTermination": true}));
+    let id = desk.text("RunInstances", kept, "/Instances/0/InstanceId");
+    let end = json!({"InstanceIds": [id]});
+    let change = |more: Json| {
+        let mut input = json!({"InstanceId": id});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        input
+    };
+    desk.ok("ModifyInstanceAttribute", change(json!({"DisableApiStop": {"Value": true}})));
+    assert_eq!(desk.code("TerminateInstances", end.clone()), "OperationNotPermitted");
+    let allowed = json!({"Attribute": "disableApiTermination", "Value": "false"});
+    desk.ok("ModifyInstanceAttribute", change(allowed));
+    let kept = json!({"DisableApiTermination": {"Value": true}});
+    desk.ok("ModifyInstanceAttribute", change(kept.clone()));
+    assert_eq!(desk.code("TerminateInstances", end.clone()), "OperationNotPermitted");
+    let allowed = json!({"DisableApiTermination": {"Value": false}});
+    desk.ok("ModifyInstanceAttribute", change(allowed.clone()));
+    let both = change(json!({"DisableApiTermination": {"Value": true}, "Groups": ["sg-1"]}));
+    for (input, code) in [
+        (both, "InvalidParameterCombination"),
+        (change(json!({})), "InvalidParameterCombination"),
+        (change(json!({"Groups": ["sg-1"]})), "InvalidGroup.NotFound"),
+        (change(json!({"InstanceType": {"Value": "t3.nano"}})), "UnsupportedOperation"),
+        (change(json!({"Attribute": "kernel", "Value": "x"})), "UnsupportedOperation"),
+        (json!({"InstanceId": "i-1", "Groups": ["sg-1"]}), "InvalidInstanceID.NotFound"),
+    ] {
+        assert_eq!(desk.code("ModifyInstanceAttribute", input.clone()), code, "{input}");
+    }
+    desk.ok("TerminateInstances", end);
+    let over = desk.code("ModifyInstanceAttribute", change(allowed));
+    assert_eq!(over, "IncorrectInstanceState");
+}
+
+#[test]
+fn the_groups_of_an_instance_change() {
+    let mut desk = Desk::new();
+    let vpc = desk.vpc();
+    let mut group = |name: &str| {
+        let input = json!({"VpcId": vpc, "GroupName": name, "Description": "x"});
+        desk.text("CreateSecurityGroup", input, "/GroupId")
+    };
+    let (one, other) = (group("one"), group("other"));
+    let many: Vec<String> = (0..6).map(|number| group(&number.to_string())).collect();
+    let id = desk.text("RunInstances", run(json!({})), "/Instances/0/InstanceId");
+    let groups = |ids: Json| json!({"InstanceId": id, "Groups": ids});
+    desk.ok("ModifyInstanceAttribute", groups(json!([one, other, one])));
+    let shown = described(&mut desk, &id)["SecurityGroups"].clone();
+    assert_eq!(shown[0]["GroupId"], one);
+    assert_eq!((&shown[1]["GroupName"], shown.as_array().unwrap().len()), (&json!("other"), 2));
+    let code = desk.code("ModifyInstanceAttribute", groups(json!(many)));
+    assert_eq!(code, "SecurityGroupsPerInterfaceLimitExceeded");
+    let vpc = desk.text("CreateVpc", json!({"CidrBlock": "10.0.0.0/16"}), "/Vpc/VpcId");
+    let input = json!({"VpcId": vpc, "GroupName": "far", "Description": "x"});
+    let far = desk.text("CreateSecurityGroup", input, "/GroupId");
+    assert_eq!(desk.code("ModifyInstanceAttribute", groups(json!([far]))), "InvalidParameter");
 }
 
 #[test]
