@@ -16,6 +16,8 @@
 
 mod seat;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
