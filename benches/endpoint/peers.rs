@@ -74,8 +74,8 @@ fn port() -> u16 {
 }
 
 fn until_it_listens(port: u16) {
-    // waits: a program of others says nothing when it begins to listen.
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        // waits: a program of others says nothing when it begins to listen.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
