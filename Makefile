@@ -3,7 +3,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test seeds fmt tidy bench bench-front clean
+.PHONY: help build demo test seeds fmt tidy bench bench-endpoint bench-front clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -34,6 +34,11 @@ tidy: ## check the rules of the architecture
 bench: ## measure failover beside Sentinel on this machine; PARTS="kill freeze" for some of it
 	cargo build --release --package tanist
 	cargo bench --package tanist-bench --bench failover -- $(PARTS)
+
+bench-endpoint: ## measure the way through an endpoint beside other proxies; PARTS="hop sync memory" for some of it
+	./scripts/install.sh bench
+	cargo build --release --package tanist
+	cargo bench --package tanist-bench --bench endpoint -- $(PARTS)
 
 bench-front: ## measure the AWS endpoint on this machine; PARTS="describe mutate" for some of it
 	cargo build --release --package tanist

@@ -3,6 +3,7 @@
 #
 #   scripts/install.sh demo   what the demo needs: a redis-server to supervise
 #   scripts/install.sh test   what the tests need too: valkey, etcd, network namespaces, clients
+#   scripts/install.sh bench  what the demo needs, and the proxies that ours is measured beside
 #
 # Says what it will do before it does it. With nothing to do it needs no root and no network.
 # It starts no service and leaves none enabled: Tanist runs its own engines, and a second
@@ -58,6 +59,12 @@ need() {
 find_missing() {
     need cc "gcc libc6-dev" "links Rust programs and compiles the embedded SQLite"
     need redis-server redis-server "the engine that Tanist supervises"
+    if [ "$1" = bench ]; then
+        need redis-benchmark redis-tools "sends the load"
+        need haproxy haproxy "a proxy that ours is measured beside"
+        need nutcracker nutcracker "another one"
+        return
+    fi
     if [ "$1" = demo ]; then return; fi
     need valkey-server valkey-server "the other engine that Tanist supervises"
     need etcd etcd-server "the store of a control plane of several machines"
@@ -271,9 +278,9 @@ make_venv() {
 # --- the order -----------------------------------------------------------------------------------
 
 case "${1:-}" in
-demo | test) purpose=$1 ;;
+demo | test | bench) purpose=$1 ;;
 *)
-    warn "usage: scripts/install.sh demo|test"
+    warn "usage: scripts/install.sh demo|test|bench"
     exit 2
     ;;
 esac

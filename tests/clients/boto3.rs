@@ -40,7 +40,7 @@ fn story(engine: &str) {
     assert!(said.contains("every reply is as the model says"), "{said}");
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let has_boto3 = |python: &PathBuf| {
         let import = Command::new(python).args(["-c", "import boto3"]).output();

@@ -365,7 +365,12 @@ pub(crate) fn poll_write(
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = out.slices(&mut slices);
-        match socket.try_write_vectored(&slices[..count]) {
+        let written = match &slices[..count] {
+            // One piece is cheaper without a vector.
+            [only] => socket.try_write(only),
+            several => socket.try_write_vectored(several),
+        };
+        match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(bytes) => out.consume(bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

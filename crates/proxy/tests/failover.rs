@@ -541,3 +541,32 @@ async fn a_new_shard_takes_over_the_addresses_of_one_whose_end_was_missed() {
         assert_eq!(world.failures(), Vec::<String>::new());
     }
 }
+
+#[tokio::test]
+async fn clients_that_ask_for_notices_hear_of_a_failover() {
+    let mut world = World::new(2, Durability::Async).await;
+    let (mut asks, mut silent) = (world.primary().await, world.primary().await);
+    assert_eq!(asks.call("CLIENT MAINT_NOTIFICATIONS ON").await.chars().next(), Some('-'), "RESP2");
+    for client in [&mut asks, &mut silent] {
+        client.call("HELLO 3").await;
+    }
+    let on = "CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip";
+    assert_eq!(asks.call(on).await, "+OK");
+    world.hold(Some(1));
+    assert_eq!(asks.text().await, ">3 $12 FAILING_OVER :1 :10");
+    asks.send(&["GET a"]).await;
+    world.hold(None);
+    assert_eq!(asks.text().await, ">2 $11 FAILED_OVER :2");
+    assert_eq!(asks.text().await, "_");
+    world.engine("n2").until_offset(world.engine("n1").offset().await).await;
+    world.vacate();
+    assert_eq!(asks.text().await, ">3 $12 FAILING_OVER :3 :10");
+    world.promote("n2", &[]).await;
+    assert_eq!(asks.text().await, ">2 $11 FAILED_OVER :4");
+    assert_eq!(asks.call("CLIENT MAINT_NOTIFICATIONS OFF").await, "+OK");
+    assert_eq!(silent.call("GET a").await, "_", "nobody else hears anything");
+    world.hold(Some(2));
+    world.obeyed().await;
+    world.hold(None);
+    assert_eq!(asks.call("GET a").await, "_");
+}

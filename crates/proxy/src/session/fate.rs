@@ -182,7 +182,7 @@ impl Fates<'_> {
             Role::Instead(answer) => {
                 self.end_group();
                 // A nil that every version understands is made when it is released.
-                let mut item = Answer::to(pending, answer.clone().unwrap_or_default());
+                let mut item = Answer::to(pending, answer.unwrap_or_default());
                 item.nil = answer.is_none() && !pending.mute;
                 self.answered += pending.size();
                 self.items.push_back(Item::Answer(item));

@@ -51,7 +51,7 @@ pub(crate) enum Role {
     Queued,
     Exec,
     /// DISCARD in place of an EXEC that must not run; `None` answers "a watched key changed".
-    Instead(Option<Bytes>),
+    Instead(Option<&'static [u8]>),
     Discard,
     Reset,
     /// Sent to the primary by way of its own endpoint.
@@ -77,7 +77,7 @@ pub(crate) struct Flight {
     /// The reply proves that the request was not executed.
     pub(crate) refused: bool,
     /// The frames so far of a reply that has several, and how many are missing.
-    pub(crate) partial: Option<(BytesMut, usize)>,
+    pub(crate) partial: Option<Box<(BytesMut, usize)>>,
 }
 
 impl Flight {

@@ -193,6 +193,9 @@ impl Session {
                 shard.changed();
                 text::OK
             }
+            Class::MaintNotifications if !multi && !limited => {
+                self.answer_notices(pending, shard)?
+            }
             Class::Auth if !multi && !limited => local::auth(&pending.request)?,
             Class::WhoAmI if !multi && !limited => text::WHOAMI,
             Class::Hello if !multi && !limited => match local::hello(&pending.request) {
@@ -349,11 +352,11 @@ impl Session {
                 forward.multi = false;
                 let starved = forward.changes_keys && !shard.is_writable();
                 let instead = if forward.failed {
-                    Some(Some(Bytes::from_static(text::EXECABORT)))
+                    Some(Some(text::EXECABORT))
                 } else if forward.watch_lost {
                     Some(None)
                 } else if starved && self.leads_to_primary() {
-                    Some(Some(Bytes::from_static(text::EXECABORT_NOREPLICAS)))
+                    Some(Some(text::EXECABORT_NOREPLICAS))
                 } else {
                     None
                 };

@@ -15,6 +15,7 @@ mod flight;
 mod forward;
 mod inbound;
 mod local;
+mod notices;
 mod proof;
 mod replies;
 mod shared;
@@ -233,6 +234,7 @@ impl Session {
     fn look_at_route(&mut self, shard: &Shard, now: Instant) {
         if self.generation != shard.generation.get() {
             self.generation = shard.generation.get();
+            self.tell_notices(shard);
             self.follow_route(shard, now);
         }
     }

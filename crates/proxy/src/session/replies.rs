@@ -155,7 +155,8 @@ impl Session {
     fn collect(&mut self, shard: &Shard, reply: Reply) -> Option<Bytes> {
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return None };
         let is_error = reply.is_error();
-        if let Some((frames, missing)) = &mut flight.partial {
+        if let Some(partial) = &mut flight.partial {
+            let (frames, missing) = &mut **partial;
             frames.extend_from_slice(reply.raw());
             *missing -= 1;
             if *missing > 0 {
@@ -181,7 +182,7 @@ impl Session {
         };
         if more > 0 {
             if let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) {
-                flight.partial = Some((BytesMut::from(&raw[..]), more));
+                flight.partial = Some(Box::new((BytesMut::from(&raw[..]), more)));
             }
             self.link.expect.push_front(Expect::Slot);
             return None;
@@ -217,7 +218,7 @@ impl Session {
                 raw
             }
             Role::Instead(answer) => {
-                let answer = answer.clone();
+                let answer = answer.map(Bytes::from_static);
                 self.transaction.end();
                 self.state.watching = false;
                 answer.unwrap_or_else(|| nil(self.state.version))

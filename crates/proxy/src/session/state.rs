@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tanist_resp::{Command, Version};
 
 use super::class::{Channels, Class, Pending};
+use super::notices::Notices;
 use crate::text;
 
 /// Most bytes of channel names that are remembered for one client.
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) watching: bool,
     /// It receives what every other client does.
     pub(crate) monitor: bool,
+    /// Notices of failovers.
+    pub(crate) notices: Notices,
     /// It knows which connection it is by the engine's own number.
     identity: bool,
     db: Option<Bytes>,

@@ -16,6 +16,8 @@
 
 mod seat;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -141,6 +143,8 @@ pub(crate) struct Trunk {
     core: RefCell<Core>,
     /// The task that has the socket.
     task: RefCell<Option<Waker>>,
+    /// The task has been woken and has not looked yet.
+    woken: Cell<bool>,
     seats: Cell<usize>,
 }
 
@@ -164,7 +168,13 @@ impl Trunk {
             doubtful: VecDeque::new(),
             crowded: false,
         };
-        Self { key, core: RefCell::new(core), task: RefCell::default(), seats: Cell::new(0) }
+        Self {
+            key,
+            core: RefCell::new(core),
+            task: RefCell::default(),
+            woken: Cell::new(false),
+            seats: Cell::new(0),
+        }
     }
 
     /// How far it is.
@@ -177,7 +187,19 @@ impl Trunk {
         self.seats.get()
     }
 
+    /// The task is about to look at everything.
+    fn keep_task(&self, waker: &Waker) {
+        self.woken.set(false);
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
     fn wake(&self) {
+        if self.woken.replace(true) {
+            return;
+        }
         if let Some(task) = &*self.task.borrow() {
             task.wake_by_ref();
         }
@@ -332,8 +354,11 @@ impl Core {
         let place = &mut self.places[seat];
         place.owed -= 1;
         if place.taken {
+            // Whoever has been woken takes everything.
+            if place.inbox.is_empty() {
+                place.wake();
+            }
             place.inbox.push_back(reply);
-            place.wake();
         } else if place.owed == 0 {
             self.free.push(seat);
         }

@@ -69,7 +69,7 @@ impl Wire<'_> {
     /// Ready when the trunk is over; whether the engine is not to blame.
     fn poll(&mut self, cx: &mut Context<'_>, until: Instant, opened: &mut bool) -> Poll<bool> {
         self.shard.keep_waker(self.place, cx.waker());
-        *self.trunk.task.borrow_mut() = Some(cx.waker().clone());
+        self.trunk.keep_task(cx.waker());
         let mut passes = 0;
         loop {
             if self.trunk.phase() == Phase::Over || !self.shard.is_valid(&self.trunk.key.lane) {

@@ -1,0 +1,108 @@
+//! Notices of a failover, for clients that ask for them (`CLIENT MAINT_NOTIFICATIONS`).
+//!
+//! redis-py, node-redis and go-redis ask every server for them. While a notice says that the primary
+//! is moving, they give a request more time instead of giving up on a connection that is about to be
+//! served again.
+//!
+//! Invariant: a client that heard `FAILING_OVER` hears `FAILED_OVER` before the next one.
+//!
+//! Not here: when the primary moves (`crate::shard`).
+
+use bytes::Bytes;
+use tanist_core::gate::HOLD_LIMIT;
+use tanist_resp::{Request, Version};
+
+use super::Session;
+use super::class::Pending;
+use crate::shard::{EndpointKind, Shard};
+use crate::text;
+
+/// What a client has asked for and heard.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    asked: bool,
+    /// The notice that it heard last.
+    heard: u64,
+}
+
+/// Where a client may be told to go when an endpoint moves; ours do not.
+const ENDPOINTS: [&[u8]; 5] =
+    [b"internal-ip", b"internal-fqdn", b"external-ip", b"external-fqdn", b"none"];
+
+/// Whether the request is well-formed, and what it asks for.
+fn asks(request: &Request) -> Option<bool> {
+    let on = request.arg(2)?;
+    let on = match on {
+        _ if on.eq_ignore_ascii_case(b"on") => true,
+        _ if on.eq_ignore_ascii_case(b"off") => false,
+        _ => return None,
+    };
+    match (request.argc(), request.arg(3), request.arg(4)) {
+        (3, ..) => Some(on),
+        (5, Some(option), Some(kind)) if option.eq_ignore_ascii_case(b"moving-endpoint-type") => {
+            ENDPOINTS.iter().any(|known| known.eq_ignore_ascii_case(kind)).then_some(on)
+        }
+        _ => None,
+    }
+}
+
+impl Session {
+    /// The answer to a request for notices; `None` if an engine has the words for it. Notices are
+    /// pushes, which there are none of in RESP2.
+    pub(super) fn answer_notices(
+        &mut self,
+        pending: &Pending,
+        shard: &Shard,
+    ) -> Option<&'static [u8]> {
+        if self.state.version != Version::Resp3 {
+            return None;
+        }
+        let asked = asks(&pending.request)?;
+        self.state.notices = Notices { asked, heard: shard.notice() };
+        Some(text::OK)
+    }
+
+    /// Tells the client that the primary has begun or ceased to move.
+    pub(super) fn tell_notices(&mut self, shard: &Shard) {
+        let (notice, moving) = (shard.notice(), shard.is_moving());
+        let notices = &mut self.state.notices;
+        if !notices.asked || notices.heard == notice || self.endpoint.kind == EndpointKind::Reader {
+            return;
+        }
+        // Notices alternate, so one that was missed was the beginning of what is over.
+        notices.heard = notice;
+        let seconds = HOLD_LIMIT.as_secs();
+        let push = if moving {
+            format!(">3\r\n$12\r\nFAILING_OVER\r\n:{notice}\r\n:{seconds}\r\n")
+        } else {
+            format!(">2\r\n$11\r\nFAILED_OVER\r\n:{notice}\r\n")
+        };
+        self.client_out.push(Bytes::from(push));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tanist_resp::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_what_clients_send_is_understood() {
+        let request = |line: &str| {
+            let mut words = line.split(' ');
+            Command::new(words.next().unwrap()).args(words).to_request()
+        };
+        for (line, asked) in [
+            ("CLIENT MAINT_NOTIFICATIONS ON", Some(true)),
+            ("client maint_notifications on moving-endpoint-type internal-ip", Some(true)),
+            ("CLIENT MAINT_NOTIFICATIONS OFF", Some(false)),
+            ("CLIENT MAINT_NOTIFICATIONS", None),
+            ("CLIENT MAINT_NOTIFICATIONS PERHAPS", None),
+            ("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type", None),
+            ("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type moon", None),
+        ] {
+            assert_eq!(asks(&request(line)), asked, "{line}");
+        }
+    }
+}
