@@ -1,4 +1,4 @@
-//! Tanist driven by the clients that people have: Terraform and boto3.
+//! Tanist driven by the clients that people have: Terraform, boto3, Sentinel-aware applications.
 //!
 //! Invariant: the clients are the real ones, with nothing but the environment that `tanist env`
 //! prints.
@@ -7,6 +7,7 @@
 
 mod boto3;
 mod crowd;
+mod sentinel;
 mod terraform;
 
 use std::process::Command;

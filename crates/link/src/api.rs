@@ -8,6 +8,7 @@
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
 mod keys;
+mod sentinel;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use tanist_core::model::{
 };
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
+pub use sentinel::SentinelEndpoint;
 
 /// An error as an answer: what happened, why, and what to do now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

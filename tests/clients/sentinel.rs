@@ -1,0 +1,165 @@
+//! Sentinel-aware clients through a real failover: redis-py, ioredis and node-redis.
+//!
+//! Invariant: the clients are the real ones; each writes while the primary is killed, and reads every
+//! acknowledged write back.
+//!
+//! Not here: libraries whose exchange with Sentinel is written down instead (`tanist-discovery`).
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde::Deserialize;
+use tanist_lab::{Installation, kill};
+
+#[test]
+fn redis_py_keeps_its_connection_through_a_crash() {
+    keeps_its_connection("redis-py");
+}
+
+#[test]
+fn ioredis_keeps_its_connection_through_a_crash() {
+    keeps_its_connection("ioredis");
+}
+
+#[test]
+fn node_redis_keeps_its_connection_through_a_crash() {
+    keeps_its_connection("node-redis");
+}
+
+#[test]
+fn redis_py_follows_from_node_to_node() {
+    follows("redis-py");
+}
+
+#[test]
+fn ioredis_follows_from_node_to_node() {
+    follows("ioredis");
+}
+
+#[test]
+fn node_redis_follows_from_node_to_node() {
+    follows("node-redis");
+}
+
+/// What an application met with.
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    /// Writes that were acknowledged.
+    acked: u64,
+    /// Of these, after the failover.
+    after: u64,
+    /// Writes of which it was told that nobody knows.
+    uncertain: u64,
+    /// Acknowledged writes that are not there.
+    lost: Vec<String>,
+    /// What else it was told.
+    errors: Vec<String>,
+}
+
+/// Clients that are led to the primary endpoint notice next to nothing.
+fn keeps_its_connection(library: &str) {
+    let Some(outcome) = killed_under(library, "endpoint") else { return };
+    assert!(outcome.errors.is_empty(), "{library}: {outcome:?}");
+    // One connection has one write in flight.
+    assert!(outcome.uncertain <= 1, "{library}: {outcome:?}");
+}
+
+/// Clients that are led to nodes find the next primary, by what Sentinel says.
+fn follows(library: &str) {
+    killed_under(library, "nodes");
+}
+
+/// Kills the primary while an application writes; `None` if the application cannot run here.
+fn killed_under(library: &str, advertise: &str) -> Option<Outcome> {
+    let mut application = application(library)?;
+    let mut installation = Installation::empty();
+    let file = installation.dir().join("tanist.toml");
+    let settings = format!(
+        "[sentinel]\nadvertise = \"{advertise}\"\n[sentinel.aliases]\nmymaster = \"web\"\n"
+    );
+    std::fs::write(&file, settings).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
+    installation.dev_with(&["--config", &file.display().to_string()]);
+    installation.create("web", &[]);
+    let at = runtime().block_on(installation.sentinel());
+    application.args([library, &at.ip().to_string(), &at.port().to_string(), "mymaster"]);
+    let mut running = Running::start(application);
+    assert_eq!(running.line(), "ready", "{library}");
+    let before = installation.primary("web");
+    kill(before.pid.unwrap_or_else(|| panic!("{before:?}")));
+    installation.wait("another node is primary", |installation| {
+        let primary = installation.shard("web").primary?;
+        (primary != before.node).then_some(())
+    });
+    running.say("stop");
+    let said = running.line();
+    let outcome: Outcome = serde_json::from_str(&said)
+        .unwrap_or_else(|err| panic!("{library}: {err}: {said}\n{}", installation.what_it_says()));
+    assert!(outcome.lost.is_empty(), "{library}: {outcome:?}");
+    assert!(outcome.acked >= 100 && outcome.after >= 50, "{library}: {outcome:?}");
+    Some(outcome)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap_or_else(|err| panic!("a runtime: {err}"))
+}
+
+/// A program that answers by lines. It ends with the test.
+struct Running {
+    child: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(mut application: Command) -> Self {
+        let started = application.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = started.unwrap_or_else(|err| panic!("{application:?}: {err}"));
+        let said = child.stdout.take().unwrap_or_else(|| panic!("it has no output"));
+        Self { child, said: BufReader::new(said) }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.said.read_line(&mut line);
+        read.unwrap_or_else(|err| panic!("what the application says: {err}"));
+        line.trim_end().to_owned()
+    }
+
+    fn say(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().unwrap_or_else(|| panic!("it has no input"));
+        writeln!(input, "{text}").unwrap_or_else(|err| panic!("telling the application: {err}"));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The application's program without its arguments; `None`, and said aloud, if there is no Node.js.
+fn application(library: &str) -> Option<Command> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    if library == "redis-py" {
+        let venv = own.join("../../.venv/bin/python");
+        let python = if venv.is_file() { venv } else { PathBuf::from("python3") };
+        let mut command = Command::new(python);
+        command.arg(own.join("sentinel.py"));
+        return Some(command);
+    }
+    let there = Command::new("node").arg("--version").output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        tanist_lab::skip(&format!("no Node.js to run {library} with"));
+        return None;
+    }
+    let installed = own.join("node_modules/redis").is_dir();
+    assert!(installed, "tests/clients has no node_modules; run scripts/install.sh test");
+    let mut command = Command::new("node");
+    command.arg(own.join("sentinel.mjs"));
+    Some(command)
+}
