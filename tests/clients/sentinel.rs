@@ -1,4 +1,4 @@
-//! Sentinel-aware clients through a real failover: redis-py, ioredis and node-redis.
+//! Sentinel-aware clients through a real failover: redis-py, ioredis, node-redis and redis-rs.
 //!
 //! Invariant: the clients are the real ones; each writes while the primary is killed, and reads every
 //! acknowledged write back.
@@ -8,7 +8,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use redis::AsyncCommands;
+use redis::sentinel::{SentinelClient, SentinelServerType};
 use serde::Deserialize;
 use tanist_lab::{Installation, kill};
 
@@ -42,6 +45,19 @@ fn node_redis_follows_from_node_to_node() {
     follows("node-redis");
 }
 
+#[test]
+fn redis_rs_is_led_to_the_endpoint() {
+    redis_rs_is_led("endpoint");
+}
+
+#[test]
+fn redis_rs_is_led_from_node_to_node() {
+    redis_rs_is_led("nodes");
+}
+
+/// How long a client may take to find the next primary.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What an application met with.
 #[derive(Debug, Deserialize)]
 struct Outcome {
@@ -73,6 +89,23 @@ fn follows(library: &str) {
 /// Kills the primary while an application writes; `None` if the application cannot run here.
 fn killed_under(library: &str, advertise: &str) -> Option<Outcome> {
     let mut application = application(library)?;
+    let installation = installation(advertise);
+    let at = runtime().block_on(installation.sentinel());
+    application.args([library, &at.ip().to_string(), &at.port().to_string(), "mymaster"]);
+    let mut running = Running::start(application);
+    assert_eq!(running.line(), "ready", "{library}");
+    kill_primary(&installation);
+    running.say("stop");
+    let said = running.line();
+    let outcome: Outcome = serde_json::from_str(&said)
+        .unwrap_or_else(|err| panic!("{library}: {err}: {said}\n{}", installation.what_it_says()));
+    assert!(outcome.lost.is_empty(), "{library}: {outcome:?}");
+    assert!(outcome.acked >= 100 && outcome.after >= 50, "{library}: {outcome:?}");
+    Some(outcome)
+}
+
+/// One with a group `web` of three nodes, which is `mymaster` as well.
+fn installation(advertise: &str) -> Installation {
     let mut installation = Installation::empty();
     let file = installation.dir().join("tanist.toml");
     let settings = format!(
@@ -81,23 +114,62 @@ fn killed_under(library: &str, advertise: &str) -> Option<Outcome> {
     std::fs::write(&file, settings).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
     installation.dev_with(&["--config", &file.display().to_string()]);
     installation.create("web", &[]);
-    let at = runtime().block_on(installation.sentinel());
-    application.args([library, &at.ip().to_string(), &at.port().to_string(), "mymaster"]);
-    let mut running = Running::start(application);
-    assert_eq!(running.line(), "ready", "{library}");
+    installation
+}
+
+/// Kills the primary and waits until another node is.
+fn kill_primary(installation: &Installation) {
     let before = installation.primary("web");
     kill(before.pid.unwrap_or_else(|| panic!("{before:?}")));
     installation.wait("another node is primary", |installation| {
         let primary = installation.shard("web").primary?;
         (primary != before.node).then_some(())
     });
-    running.say("stop");
-    let said = running.line();
-    let outcome: Outcome = serde_json::from_str(&said)
-        .unwrap_or_else(|err| panic!("{library}: {err}: {said}\n{}", installation.what_it_says()));
-    assert!(outcome.lost.is_empty(), "{library}: {outcome:?}");
-    assert!(outcome.acked >= 100 && outcome.after >= 50, "{library}: {outcome:?}");
-    Some(outcome)
+}
+
+/// The only one of these that is a library of this program: it asks anew for each connection.
+fn redis_rs_is_led(advertise: &str) {
+    let installation = installation(advertise);
+    runtime().block_on(async {
+        let asked = vec![format!("redis://{}", installation.sentinel().await)];
+        let name = "mymaster".to_owned();
+        let built = SentinelClient::build(asked, name, None, SentinelServerType::Master);
+        let mut client = built.unwrap_or_else(|err| panic!("redis-rs: {err}"));
+        for round in 0..2 {
+            let mut connection = connected(&mut client).await;
+            for number in 0..50 {
+                let (key, value) = (format!("k{round}-{number}"), number.to_string());
+                let set = connection.set::<_, _, ()>(&key, &value).await;
+                set.unwrap_or_else(|err| panic!("redis-rs: {key}: {err}"));
+            }
+            // No write is in flight, so the connection to the endpoint tells nothing of it.
+            if round == 0 {
+                kill_primary(&installation);
+            }
+        }
+        let mut connection = connected(&mut client).await;
+        for round in 0..2 {
+            for number in 0..50 {
+                let got = connection.get::<_, String>(format!("k{round}-{number}")).await;
+                let got = got.unwrap_or_else(|err| panic!("redis-rs: {err}"));
+                assert_eq!(got, number.to_string());
+            }
+        }
+    });
+}
+
+/// A connection to the node that Sentinel names and that says itself that it is primary; asked for
+/// again until both agree, as applications do.
+async fn connected(client: &mut SentinelClient) -> redis::aio::MultiplexedConnection {
+    let began = Instant::now();
+    loop {
+        match client.get_async_connection().await {
+            Ok(connection) => return connection,
+            Err(err) => assert!(began.elapsed() < PATIENCE, "redis-rs: {err}"),
+        }
+        // waits: the library has no event for it.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -152,9 +224,14 @@ fn application(library: &str) -> Option<Command> {
         command.arg(own.join("sentinel.py"));
         return Some(command);
     }
-    let there = Command::new("node").arg("--version").output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        tanist_lab::skip(&format!("no Node.js to run {library} with"));
+    // The packages ask for this release or a later one.
+    let version = Command::new("node").arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let major = version.ok().and_then(|version| {
+        version.strip_prefix('v').and_then(|rest| rest.split('.').next()?.parse::<u32>().ok())
+    });
+    if major.is_none_or(|major| major < 20) {
+        tanist_lab::skip(&format!("no Node.js of release 20 or later to run {library} with"));
         return None;
     }
     let installed = own.join("node_modules/redis").is_dir();
