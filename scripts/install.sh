@@ -268,6 +268,26 @@ make_venv() {
     cp tests/requirements.txt .venv/requirements.txt
 }
 
+# --- the JavaScript side -------------------------------------------------------------------------
+
+# The packages of tests/clients/package.json ask for release 20. Debian 12 has an older one, and a
+# Node.js of somebody else's making is not for this script to install.
+has_node() {
+    has npm && [ "$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ] 2>/dev/null
+}
+
+# The stamp is written last, as above.
+modules_are_ready() {
+    cmp -s tests/clients/package-lock.json tests/clients/node_modules/installed.json
+}
+
+make_modules() {
+    say "makes tests/clients/node_modules with the clients of tests/clients/package.json"
+    npm ci --prefix tests/clients --silent --no-audit --no-fund --ignore-scripts ||
+        { warn "npm could not install tests/clients/package.json"; exit 1; }
+    cp tests/clients/package-lock.json tests/clients/node_modules/installed.json
+}
+
 # --- the order -----------------------------------------------------------------------------------
 
 case "${1:-}" in
@@ -290,6 +310,15 @@ fi
 if [ "$purpose" = test ] && ! venv_is_ready; then
     make_venv
     done_something=yes
+fi
+
+if [ "$purpose" = test ] && ! modules_are_ready; then
+    if has_node; then
+        make_modules
+        done_something=yes
+    else
+        warn "note: no Node.js of release 20 or later with npm; tests with its clients are skipped"
+    fi
 fi
 
 overcommit=$(cat /proc/sys/vm/overcommit_memory 2>/dev/null || echo unknown)
