@@ -312,21 +312,24 @@ if [ "$purpose" = test ] && ! venv_is_ready; then
     done_something=yes
 fi
 
+notes=""
 if [ "$purpose" = test ] && ! modules_are_ready; then
     if has_node; then
         make_modules
         done_something=yes
     else
-        warn "note: no Node.js of release 20 or later with npm; tests with its clients are skipped"
+        notes=" (note: no Node.js of release 20 or later with npm; tests with its clients are skipped)"
     fi
 fi
 
 overcommit=$(cat /proc/sys/vm/overcommit_memory 2>/dev/null || echo unknown)
 if [ -z "$done_something" ]; then
-    note=""
-    if [ "$overcommit" = 0 ]; then note=" (note: vm.overcommit_memory is 0)"; fi
-    say "nothing to do$note"
-elif [ "$overcommit" = 0 ]; then
-    warn "warning: vm.overcommit_memory is 0. With little free memory an engine cannot fork, and"
-    warn "warning: snapshots and new replicas fail. Not changed; 'sysctl vm.overcommit_memory=1' does."
+    if [ "$overcommit" = 0 ]; then notes="$notes (note: vm.overcommit_memory is 0)"; fi
+    say "nothing to do$notes"
+else
+    if [ -n "$notes" ]; then say "done$notes"; fi
+    if [ "$overcommit" = 0 ]; then
+        warn "warning: vm.overcommit_memory is 0. With little free memory an engine cannot fork, and"
+        warn "warning: snapshots and new replicas fail. Not changed; 'sysctl vm.overcommit_memory=1' does."
+    fi
 fi
