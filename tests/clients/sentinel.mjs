@@ -55,13 +55,13 @@ for (let n = 0; !stopping || outcome.after < ENOUGH; n += 1) {
     await within(client.set(`k${n}`, String(n)));
     acked.set(`k${n}`, String(n));
     if (stopping) outcome.after += 1;
+    if (acked.size === ENOUGH) console.log("ready");
   } catch (error) {
     if (String(error.message).startsWith("UNCERTAIN")) outcome.uncertain += 1;
     else outcome.errors.push(String(error.message));
     if (outcome.errors.length > 10_000) break;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  if (acked.size === ENOUGH) console.log("ready");
 }
 for (const [key, value] of acked) {
   if ((await within(client.get(key))) !== value) outcome.lost.push(key);
