@@ -44,6 +44,6 @@ bench-front: ## measure the AWS endpoint on this machine; PARTS="describe mutate
 	cargo build --release --package tanist
 	cargo bench --package tanist-bench --bench front -- $(PARTS)
 
-clean: ## remove what was built and the tests' Python clients
+clean: ## remove what was built and the tests' clients
 	cargo clean
-	rm -rf .venv
+	rm -rf .venv tests/clients/node_modules

@@ -275,6 +275,26 @@ make_venv() {
     cp tests/requirements.txt .venv/requirements.txt
 }
 
+# --- the JavaScript side -------------------------------------------------------------------------
+
+# The packages of tests/clients/package.json ask for release 20. Debian 12 has an older one, and a
+# Node.js of somebody else's making is not for this script to install.
+has_node() {
+    has npm && [ "$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ] 2>/dev/null
+}
+
+# The stamp is written last, as above.
+modules_are_ready() {
+    cmp -s tests/clients/package-lock.json tests/clients/node_modules/installed.json
+}
+
+make_modules() {
+    say "makes tests/clients/node_modules with the clients of tests/clients/package.json"
+    npm ci --prefix tests/clients --silent --no-audit --no-fund --ignore-scripts ||
+        { warn "npm could not install tests/clients/package.json"; exit 1; }
+    cp tests/clients/package-lock.json tests/clients/node_modules/installed.json
+}
+
 # --- the order -----------------------------------------------------------------------------------
 
 case "${1:-}" in
@@ -299,12 +319,24 @@ if [ "$purpose" = test ] && ! venv_is_ready; then
     done_something=yes
 fi
 
+notes=""
+if [ "$purpose" = test ] && ! modules_are_ready; then
+    if has_node; then
+        make_modules
+        done_something=yes
+    else
+        notes=" (note: no Node.js of release 20 or later with npm; tests with its clients are skipped)"
+    fi
+fi
+
 overcommit=$(cat /proc/sys/vm/overcommit_memory 2>/dev/null || echo unknown)
 if [ -z "$done_something" ]; then
-    note=""
-    if [ "$overcommit" = 0 ]; then note=" (note: vm.overcommit_memory is 0)"; fi
-    say "nothing to do$note"
-elif [ "$overcommit" = 0 ]; then
-    warn "warning: vm.overcommit_memory is 0. With little free memory an engine cannot fork, and"
-    warn "warning: snapshots and new replicas fail. Not changed; 'sysctl vm.overcommit_memory=1' does."
+    if [ "$overcommit" = 0 ]; then notes="$notes (note: vm.overcommit_memory is 0)"; fi
+    say "nothing to do$notes"
+else
+    if [ -n "$notes" ]; then say "done$notes"; fi
+    if [ "$overcommit" = 0 ]; then
+        warn "warning: vm.overcommit_memory is 0. With little free memory an engine cannot fork, and"
+        warn "warning: snapshots and new replicas fail. Not changed; 'sysctl vm.overcommit_memory=1' does."
+    fi
 fi

@@ -1,4 +1,4 @@
-//! Tanist driven by the clients that people have: Terraform, boto3, redis-py.
+//! Tanist driven by the clients that people have: Terraform, boto3, redis-py, Sentinel-aware applications.
 //!
 //! Invariant: the clients are the real ones, with nothing but the environment that `tanist env`
 //! prints.
@@ -8,6 +8,7 @@
 mod boto3;
 mod crowd;
 mod redis_py;
+mod sentinel;
 mod terraform;
 
 use std::process::Command;

@@ -117,6 +117,9 @@ fn replayed_on(document: &Document, engine: &str) -> (Installation, Vec<Verdict>
     variables.extend(document.variables.clone());
     variables.insert("ENGINE".to_owned(), engine.to_owned());
     variables.insert("PATH".to_owned(), path(engine, installation.dir()));
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
+    variables.insert("PYTHON".to_owned(), own.display().to_string());
+    variables.insert("SENTINEL".to_owned(), sentinel(&installation));
     if let Some(group) = &document.group {
         let replicas = group.replicas.to_string();
         let made = installation.create(&group.name, &["--engine", engine, "--replicas", &replicas]);
@@ -131,6 +134,13 @@ fn replayed_on(document: &Document, engine: &str) -> (Installation, Vec<Verdict>
     let verdicts = replay(document, engine, &mut session);
     drop(session);
     (installation, verdicts)
+}
+
+/// The address at which Sentinel-aware clients ask.
+fn sentinel(installation: &Installation) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.unwrap_or_else(|err| panic!("a runtime: {err}"));
+    runtime.block_on(installation.sentinel()).ip().to_string()
 }
 
 /// Both versions of the AWS CLI: on redis version 1, that of `tests/requirements.txt`; on valkey

@@ -31,7 +31,7 @@ pub(crate) struct Document {
     pub(crate) needs: Vec<String>,
     /// The group that is there before the first line.
     pub(crate) group: Option<Group>,
-    /// The file of networks that the installation starts with.
+    /// The file of networks and other settings that the installation starts with.
     pub(crate) network: Option<String>,
     /// Shell variables that are set before the first line.
     #[serde(default)]
@@ -47,7 +47,8 @@ pub(crate) struct Document {
     pub(crate) lines: Vec<Line>,
 }
 
-/// A group made by `tanist create`; `PRIMARY` and `READER` are the addresses of its endpoints.
+/// A group made by `tanist create`; `PRIMARY` and `READER` are the addresses of its endpoints, and
+/// `SENTINEL` is that of the Sentinel endpoint.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Group {

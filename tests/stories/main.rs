@@ -25,6 +25,7 @@ mod machine;
 mod persistence;
 mod refusals;
 mod scale;
+mod sentinel;
 mod troubles;
 mod truth;
 

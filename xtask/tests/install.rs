@@ -47,14 +47,19 @@ impl Machine {
     fn new(name: &str) -> Self {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("install-{name}"));
         let _absent = fs::remove_dir_all(&root);
-        for dir in
-            ["bin", "scripts", "tests", "apt/sources.list.d", "units/multi-user.target.wants"]
-        {
+        for dir in [
+            "bin",
+            "scripts",
+            "tests/clients",
+            "apt/sources.list.d",
+            "units/multi-user.target.wants",
+        ] {
             fs::create_dir_all(root.join(dir)).unwrap();
         }
         let machine = Self { root };
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for file in ["scripts/install.sh", "tests/requirements.txt"] {
+        let clients = ["tests/clients/package.json", "tests/clients/package-lock.json"];
+        for file in ["scripts/install.sh", "tests/requirements.txt"].iter().chain(&clients) {
             fs::copy(repository.join(file), machine.root.join(file)).unwrap();
         }
         machine.write("os-release", BOOKWORM);
@@ -145,6 +150,30 @@ fn nothing_to_do_is_one_line_and_needs_neither_root_nor_apt() {
         assert_eq!((said.lines().count(), output.stderr.len()), (1, 0));
     }
     assert_eq!(machine.log(), "");
+}
+
+/// Puts a directory where npm would, and writes down what it was told.
+const NPM: &str = r#"echo "npm $1 $2 $3" >>"$ROOT/log"; mkdir -p "$3/node_modules""#;
+
+#[test]
+fn clients_for_node_are_installed_once_where_there_is_a_node_that_runs_them() {
+    for (name, version, expected) in
+        [("node", "v20.20.2", "npm ci --prefix tests/clients\n"), ("old-node", "v18.20.4", "")]
+    {
+        let machine = Machine::new(name).with_venv();
+        for command in ["redis-server", "valkey-server", "etcd", "nft", "ip"] {
+            machine.command(command, "");
+        }
+        symlink("/bin/mkdir", machine.root.join("bin/mkdir")).unwrap();
+        machine.command("node", &format!("echo {version}"));
+        machine.command("npm", NPM);
+        let runs = [machine.run("test", &[]), machine.run("test", &[])];
+        assert!(runs.iter().all(|output| output.status.success()), "{runs:?}");
+        assert_eq!(machine.log(), expected);
+        let said = String::from_utf8_lossy(&runs[1].stdout).into_owned();
+        assert!(said.starts_with("install.sh: nothing to do"), "{said}");
+        assert_eq!(said.contains("tests with its clients are skipped"), expected.is_empty());
+    }
 }
 
 #[test]

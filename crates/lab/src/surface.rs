@@ -1,4 +1,4 @@
-//! An installation's own addresses: the local API and the AWS endpoint.
+//! An installation's own addresses: the local API, the AWS endpoint and the Sentinel endpoint.
 //!
 //! Invariant: the key is the installation's root key, as `tanist env` prints it.
 //!
@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use tanist_aws::{AccessKey, QueryClient};
 use tanist_link::Client;
+use tanist_link::api::SentinelEndpoint;
 
 use crate::Installation;
 
@@ -15,6 +16,16 @@ impl Installation {
     /// The local API.
     pub fn local(&self) -> Client {
         Client::new(self.dir().join("tanist.sock"))
+    }
+
+    /// The Sentinel endpoint's own address.
+    ///
+    /// # Panics
+    /// If the installation does not run.
+    pub async fn sentinel(&self) -> SocketAddr {
+        let asked = self.local().get::<SentinelEndpoint>("/v1/sentinel").await;
+        let shown = asked.unwrap_or_else(|err| panic!("asking for the Sentinel endpoint: {err}"));
+        shown.endpoint.parse().unwrap_or_else(|err| panic!("{shown:?}: {err}"))
     }
 
     /// The AWS endpoint, for calls that the root key signs.

@@ -8,6 +8,7 @@
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
 mod keys;
+mod sentinel;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use tanist_core::model::{
 };
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
+pub use sentinel::SentinelEndpoint;
 
 /// The largest request, in bytes. Most of it is what a surface remembers of a group; less than the
 /// largest value of a store, where it is kept with the rest of the group.

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 
-use tanist_link::api::{AwsEndpoint, EventRecord, GroupStatus, Status};
+use tanist_link::api::{AwsEndpoint, EventRecord, GroupStatus, SentinelEndpoint, Status};
 use tanist_link::{Client, LinkError};
 
 use super::hosts_file;
@@ -34,12 +34,14 @@ pub(crate) async fn print(layout: &Layout, machine: &Machine, out: &Output) -> R
     let memory = machine.host_bytes(u8::try_from(count).unwrap_or(u8::MAX)) >> 20;
     out.line(format!("memory    each simulated host may promise {memory} MiB to its nodes"));
     let aws: AwsEndpoint = client.get("/v1/aws").await?;
-    let also = aws.also.iter().map(|other| format!("  and {other}")).collect::<String>();
-    out.line(format!("AWS API   {}{also}  (region {})", aws.endpoint, aws.region));
+    let aws_also = also(&aws.also);
+    out.line(format!("AWS API   {}{aws_also}  (region {})", aws.endpoint, aws.region));
     if aws.unsigned {
         let text = "AWS requests need no signature: whoever reaches loopback may do everything";
         out.line(out.paint(Paint::Bad, text));
     }
+    let sentinel: SentinelEndpoint = client.get("/v1/sentinel").await?;
+    out.line(format!("sentinel  {}{}", sentinel.endpoint, also(&sentinel.also)));
     out.line(format!("local API unix:{}", layout.controller_socket().display()));
     for group in &status.groups {
         out.line(endpoints(group));
@@ -58,6 +60,10 @@ pub(crate) async fn print(layout: &Layout, machine: &Machine, out: &Output) -> R
     }
     out.line("");
     Ok(())
+}
+
+fn also(others: &[String]) -> String {
+    others.iter().map(|other| format!("  and {other}")).collect()
 }
 
 fn endpoints(group: &GroupStatus) -> String {

@@ -2,12 +2,14 @@
 //!
 //! Invariant: what is not understood is refused with its line; nothing in the file is guessed.
 //!
-//! Not here: what the sections mean (`tanist-aws` for networks).
+//! Not here: what the sections mean (`tanist-aws` for networks, `tanist-discovery` for
+//! Sentinel).
 
 use std::path::Path;
 
 use serde::Deserialize;
 use tanist_aws::Declared;
+use tanist_discovery::sentinel::Settings;
 
 use crate::failure::Failure;
 
@@ -24,6 +26,9 @@ pub(crate) struct Config {
     /// How clients are judged.
     #[serde(default)]
     pub(crate) clients: Clients,
+    /// What Sentinel-aware clients are told.
+    #[serde(default)]
+    pub(crate) sentinel: Settings,
 }
 
 /// How clients are judged.
@@ -94,6 +99,13 @@ mod tests {
     }
 
     #[test]
+    fn aliases_are_names_of_groups() {
+        let config = of("[sentinel.aliases]\nmymaster = \"web\"\n").unwrap();
+        let all: Vec<_> = config.sentinel.aliases.iter().collect();
+        assert_eq!(all, [("mymaster", "web")]);
+    }
+
+    #[test]
     fn a_line_that_is_not_understood_is_named() {
         let network = "[[network.subnets]]\nid = \"subnet-11111111\"\n";
         for (text, line) in [
@@ -103,6 +115,8 @@ mod tests {
             ("\n[client]\n", ":2: "),
             ("[network\n", ":1: "),
             (network, ":1: "),
+            ("[sentinel]\nadvertise = \"engines\"\n", ":2: "),
+            ("[sentinel]\n\n[sentinel.aliases]\n\"a b\" = \"web\"\n", ":3: "),
         ] {
             let refused = of(text).unwrap_err();
             assert!(refused.message.contains(line), "{text:?}: {}", refused.message);

@@ -16,6 +16,7 @@ mod hosts_file;
 mod machine;
 mod metrics;
 mod network;
+mod sentinel;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -227,7 +228,8 @@ async fn start(
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
     ground.metrics.keep();
     let front = front::open(&ground, &declared).await?;
-    let local = tanist_controller::routes(handle.clone()).merge(front);
+    let sentinel = sentinel::open(&ground, &declared).await?;
+    let local = tanist_controller::routes(handle.clone()).merge(front).merge(sentinel);
     tokio::spawn(tanist_link::serve(listener, local));
     let mut keepers = JoinSet::new();
     for role in roles {
