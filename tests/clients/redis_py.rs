@@ -50,6 +50,6 @@ fn story(engine: &str) {
         .map(|all| all.iter().filter_map(serde_json::Value::as_str).collect())
         .unwrap_or_default();
     let pair = ["NodeFailingOverNotification", "NodeFailedOverNotification"];
-    assert!(heard.len() >= 4 && heard.len() % 2 == 0, "{engine}: {report}");
+    assert!(heard.len() >= 4 && heard.len().is_multiple_of(2), "{engine}: {report}");
     assert!(heard.chunks(2).all(|heard| heard == pair), "{engine}: {report}");
 }
