@@ -225,8 +225,14 @@ impl Session {
         self.expire(now);
         // Some requests wait until everything before them has left.
         self.release(shard);
-        self.pump(shard, now);
-        self.release(shard);
+        loop {
+            self.pump(shard, now);
+            let released = self.release(shard);
+            // What has just left may be all that the next request has waited for.
+            if !released || self.stop != Stop::Busy {
+                break;
+            }
+        }
         self.finish(shard);
     }
 

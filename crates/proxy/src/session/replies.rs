@@ -264,8 +264,9 @@ impl Session {
         (transaction::array(&parts), more)
     }
 
-    /// Lets go of every reply whose turn it is.
-    pub(super) fn release(&mut self, shard: &Shard) {
+    /// Lets go of every reply whose turn it is; whether there was one.
+    pub(super) fn release(&mut self, shard: &Shard) -> bool {
+        let before = self.slots.len();
         let withholding = self.shared.is_some() || self.proof.is_some() || self.proof_wanted;
         while self.closing == Closing::No {
             match self.slots.front() {
@@ -307,6 +308,7 @@ impl Session {
                 }
             }
         }
+        self.slots.len() < before
     }
 }
 
