@@ -121,7 +121,7 @@ impl Session {
         if let Some(step) = self.answer_unconnected(pending, shard) {
             return step;
         }
-        let own = self.wants_own(pending, now);
+        let own = self.wants_own(pending, shard, now);
         let ready = if own {
             self.make_own_ready(shard)
         } else {
