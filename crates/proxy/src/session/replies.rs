@@ -11,7 +11,7 @@ use tanist_resp::{Kind, Reply, Version};
 use tokio::time::Instant;
 
 use super::class::Class;
-use super::flight::{Expect, Flight, Role, Slot};
+use super::flight::{Answer, Expect, Flight, Role, Slot};
 use super::{Closing, Phase, Session, transaction};
 use crate::rewrite;
 use crate::shard::{EndpointKind, Shard};
@@ -31,7 +31,7 @@ impl Session {
     fn take(&mut self, shard: &Shard, reply: Reply, now: Instant) {
         if self.is_message(&reply) {
             if !matches!(self.link.phase, Phase::Draining { .. }) {
-                self.client_out.push(reply.into_raw());
+                self.pass_on(reply.into_raw());
             }
             return;
         }
@@ -82,6 +82,24 @@ impl Session {
         } else if self.link.phase == Phase::Handshake && self.link.expect.is_empty() {
             self.become_ready();
         }
+    }
+
+    /// A message leaves where the engine has put it: whoever is told that a value is void before being
+    /// told the value keeps it for ever.
+    fn pass_on(&mut self, message: Bytes) {
+        // What the proxy answers itself may stand behind the engine's last reply already.
+        let own = |slot: &Slot| matches!(slot, Slot::Answer(answer) if !answer.message);
+        let mut place = self.cursor;
+        while place > 0 && self.slots.get(place - 1).is_some_and(own) {
+            place -= 1;
+        }
+        if place == 0 {
+            return self.client_out.push(message);
+        }
+        self.withheld += message.len();
+        let message = Answer { bytes: message, message: true, ..Answer::default() };
+        self.slots.insert(place, Slot::Answer(message));
+        self.cursor += 1;
     }
 
     /// Whether a frame answers no request.
