@@ -197,6 +197,11 @@ impl Pending {
         }
     }
 
+    /// It is an EXEC that the engine refuses for its arguments, but takes for the transaction's end.
+    pub(crate) fn is_bad_exec(&self) -> bool {
+        self.class == Class::Plain && self.request.name().eq_ignore_ascii_case(b"exec")
+    }
+
     /// Its size, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.request.raw().len()

@@ -370,6 +370,11 @@ impl Session {
                 forward.watch_lost = false;
                 (Role::Discard, raw)
             }
+            _ if pending.is_bad_exec() => {
+                forward.multi = false;
+                forward.watch_lost = false;
+                (Role::Exec, raw)
+            }
             // An error, which the engine has the words for.
             Class::Multi | Class::Watch => (Role::Plain, raw),
             _ => {

@@ -229,8 +229,13 @@ impl Session {
                 if is_error {
                     self.transaction.failed = true;
                 } else {
+                    let before = self.transaction.failed;
                     self.transaction.queue(pending, self.limits.transaction_bytes);
-                    self.forward.failed |= self.transaction.failed;
+                    // What is being forwarded may be the next transaction already.
+                    let rest = self.slots.iter().skip(self.cursor);
+                    let begins = |slot: &Slot| matches!(slot, Slot::Flight(flight) if flight.role == Role::Multi);
+                    self.forward.failed |=
+                        self.transaction.failed && !before && !rest.into_iter().any(begins);
                 }
                 raw
             }
@@ -259,7 +264,7 @@ impl Session {
     fn settle_exec(&mut self, shard: &Shard, raw: Bytes) -> (Bytes, usize) {
         let special = self.transaction.end();
         self.state.watching = false;
-        if special.is_empty() || raw.first() != Some(&b'*') {
+        if special.is_empty() || raw.first() != Some(&b'*') || raw.starts_with(b"*-1") {
             return (raw, 0);
         }
         let Some(mut parts) = transaction::elements(&raw) else { return (raw, 0) };
