@@ -99,7 +99,7 @@ impl Session {
             || self.is_window_full()
             || (self.proof_wanted && !self.forward.multi)
             || self.is_draining();
-        if blocked {
+        if blocked || self.is_answer_open(pending, shard) {
             return Step::Stop(Stop::Busy);
         }
         if let Some(answer) = self.answer_locally(pending, shard, now) {
@@ -149,6 +149,28 @@ impl Session {
             }
             _ => false,
         }
+    }
+
+    /// Whether something in flight decides who answers this, the proxy or the engine, or whether it has
+    /// to be proven: after a SUBSCRIBE most requests are refused in RESP2, and nothing can be asked.
+    fn is_answer_open(&self, pending: &Pending, shard: &Shard) -> bool {
+        let local = matches!(
+            pending.class,
+            Class::Auth | Class::Hello | Class::WhoAmI | Class::Pause | Class::Unpause
+        );
+        let decides = |slot: &Slot| match slot {
+            Slot::Flight(flight) if !flight.settled => match flight.role {
+                Role::Plain => matches!(
+                    flight.pending.class,
+                    Class::Subscribe(_) | Class::Unsubscribe(_) | Class::Hello
+                ),
+                Role::Exec | Role::Reset => true,
+                _ => false,
+            },
+            _ => false,
+        };
+        let concerned = local || (pending.effect.is_write() && shard.is_sync());
+        concerned && !self.forward.multi && self.slots.iter().any(decides)
     }
 
     /// Whether a batch with a write ends before this request: nothing could be asked of the engine
