@@ -291,10 +291,11 @@ impl Session {
             return false;
         }
         let (role, raw) = self.wire_form(&mut pending, shard, now);
-        if pending.effect == Effect::Wait && std::mem::take(&mut self.wrote_shared) {
+        let waits = role == Role::Plain && pending.effect == Effect::Wait;
+        if waits && std::mem::take(&mut self.wrote_shared) {
             // The client's writes went over another connection, and WAIT counts its own. This goes
-            // to all replicas, behind everything that was written before.
-            self.push_own(&[b"PUBLISH", b"__tanist", b""], Expect::Nothing);
+            // to all replicas, behind everything that was written before, and to no pattern.
+            self.push_own(&[b"SPUBLISH", b"__tanist", b""], Expect::Nothing);
         }
         self.link.out.push(raw);
         self.link.expect.push_back(Expect::Slot);
