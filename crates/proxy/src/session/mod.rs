@@ -331,7 +331,7 @@ impl Session {
                 self.drop_queued();
             }
             let idle = self.queue.is_empty()
-                && (self.cursor == self.slots.len() || self.is_parked())
+                && (self.slots.is_empty() || self.is_parked())
                 && self.proof.is_none();
             if idle && self.closing == Closing::No {
                 self.closing = Closing::Flushed;
