@@ -49,6 +49,8 @@ pub(crate) use upstream::{Link, Phase};
 const FIRST_GUESS: usize = 4 << 10;
 /// Fewest and most requests in flight for one client.
 const WINDOW: (usize, usize) = (16, 16 << 10);
+/// Most of them on a connection that others share, which is read whether or not the client reads.
+const SHARED_WINDOW: usize = 256;
 /// Replies that may be withheld for one proof, in bytes.
 const MAX_WITHHELD: usize = 64 << 20;
 
@@ -383,7 +385,8 @@ impl Session {
     /// the replies that it keeps for a client who does not read them.
     fn is_window_full(&self) -> bool {
         let room = self.limits.output_bytes / self.usual_reply.max(1);
-        let window = room.clamp(WINDOW.0, WINDOW.1);
+        let most = if self.shared.is_some() { SHARED_WINDOW } else { WINDOW.1 };
+        let window = room.clamp(WINDOW.0, most);
         self.slots.len() - self.cursor.min(self.slots.len()) >= window
             || self.client_out.len() >= self.limits.output_bytes
     }
