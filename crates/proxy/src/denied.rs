@@ -52,6 +52,8 @@ pub(crate) fn is_denied(name: &str) -> bool {
     match name.split_once('|') {
         Some(("acl", sub)) => !ACL_ALLOWED.contains(&sub),
         Some(("cluster", sub)) => CLUSTER.contains(&sub),
+        // It stops the engine as DEBUG does.
+        Some(("script", sub)) => sub == "debug",
         Some((family, _)) => COMMANDS.contains(&family),
         // A family without a subcommand is an error that the engine words best.
         None => COMMANDS.contains(&name),
@@ -78,7 +80,14 @@ mod tests {
 
     #[test]
     fn roles_files_and_users_are_denied_and_data_is_not() {
-        for name in ["replicaof", "config|set", "acl|setuser", "module|load", "cluster|failover"] {
+        for name in [
+            "replicaof",
+            "config|set",
+            "acl|setuser",
+            "module|load",
+            "cluster|failover",
+            "script|debug",
+        ] {
             assert!(is_denied(name), "{name}");
         }
         for name in ["get", "acl|whoami", "cluster|slots", "client|list", "eval", "cluster", "acl"]

@@ -127,6 +127,8 @@ pub(crate) struct Shard {
     pub(crate) broken: Notify,
     pub(crate) connecting: Arc<Semaphore>,
     pub(crate) trunks: Trunks,
+    /// The engine is one whose errors are single lines whatever a script makes of them.
+    pub(crate) errors_are_lines: Cell<bool>,
     /// What each engine said of itself when it was greeted.
     pub(crate) greetings: RefCell<BTreeMap<NodeId, Value>>,
     known: RefCell<Known>,
@@ -157,6 +159,7 @@ impl Shard {
             broken: Notify::new(),
             connecting: Arc::new(Semaphore::new(CONNECTING)),
             trunks: Trunks::default(),
+            errors_are_lines: Cell::default(),
             greetings: RefCell::default(),
             known: RefCell::default(),
             access: RefCell::default(),

@@ -9,6 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use tanist_core::model::NodeId;
+use tanist_resp::Value;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -65,6 +67,14 @@ pub(crate) async fn open(shard: Rc<Shard>) {
 }
 
 impl Shard {
+    /// An engine has said what it is.
+    pub(crate) fn greeted(&self, node: &NodeId, facts: Value) {
+        let server = facts.pairs().find(|(key, _)| key.as_str() == Some("server"));
+        let is_redis = server.is_some_and(|(_, name)| name.as_str() == Some("redis"));
+        self.errors_are_lines.set(is_redis);
+        self.greetings.borrow_mut().insert(node.clone(), facts);
+    }
+
     /// Ends what waits for trunks to open.
     pub(crate) fn end_trunks(&self) {
         self.trunks.opening.notify_one();

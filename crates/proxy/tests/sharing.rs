@@ -235,6 +235,27 @@ async fn databases_and_versions_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn what_concerns_the_connection_may_stand_in_a_pipeline() {
+    for durability in [Durability::Async, Durability::Sync] {
+        let world = World::new(2, durability).await;
+        let mut client = world.primary().await;
+        let lines = ["SELECT 1", "SET a 1", "GET a", "SELECT 2", "GET a", "HELLO 3", "GET a"];
+        client.send(&lines).await;
+        for expected in ["+OK", "+OK", "$1 1", "+OK", "$-1", "%7", "_"] {
+            let got = client.text().await;
+            assert!(got.starts_with(expected), "{got} and not {expected}");
+        }
+        client.send(&["SET b 1", "RESET", "CLIENT GETNAME", "EXISTS b", "SELECT 2"]).await;
+        client.send(&["SET c 1", "HELLO 2", "SELECT 0", "GET c", "SELECT 2", "GET c"]).await;
+        let expected = ["+OK", "+RESET", "$-1", ":0", "+OK", "+OK", "*14", "+OK", "$-1"];
+        for expected in expected.into_iter().chain(["+OK", "$1 1"]) {
+            let got = client.text().await;
+            assert!(got.starts_with(expected), "{got} and not {expected}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_asks_which_connection_it_is_keeps_it() {
     let world = World::new(1, Durability::Async).await;
     let mut client = world.primary().await;

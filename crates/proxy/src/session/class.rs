@@ -146,6 +146,8 @@ pub(crate) struct Pending {
     pub(crate) class: Class,
     /// The table knows the command.
     pub(crate) known: bool,
+    /// It is no subcommand, or one that may go over a connection of others.
+    pub(crate) family_shares: bool,
     /// It may change keys: refused on replicas, and when too few members are in sync.
     pub(crate) changes_keys: bool,
     /// The engine has the flag `write` for it.
@@ -156,6 +158,8 @@ pub(crate) struct Pending {
     pub(crate) started: Option<Instant>,
     /// The client asked for no reply to it.
     pub(crate) mute: bool,
+    /// Connections that ended with it in flight although the engine was still the right one.
+    pub(crate) losses: u8,
 }
 
 impl Pending {
@@ -171,6 +175,7 @@ impl Pending {
         };
         // Of a container's subcommands, the table knows those that it has.
         let known = entry.is_some_and(|entry| !entry.is_container());
+        let family_shares = entry.is_none_or(|entry| super::shared::family_shares(entry.name()));
         let flagged_write = entry.is_some_and(|entry| entry.flags.contains(Flags::WRITE));
         let changes_keys = match class {
             Class::Script => effect.is_write(),
@@ -182,12 +187,19 @@ impl Pending {
             effect,
             class,
             known,
+            family_shares,
             changes_keys,
             flagged_write,
             parsed: now,
             started: None,
             mute,
+            losses: 0,
         }
+    }
+
+    /// It is an EXEC that the engine refuses for its arguments, but takes for the transaction's end.
+    pub(crate) fn is_bad_exec(&self) -> bool {
+        self.class == Class::Plain && self.request.name().eq_ignore_ascii_case(b"exec")
     }
 
     /// Its size, in bytes.

@@ -44,7 +44,10 @@ struct Fates<'a> {
 }
 
 impl Fates<'_> {
-    fn replay(&mut self, pending: Pending) {
+    fn replay(&mut self, mut pending: Pending) {
+        if self.shard.is_valid(&self.lane) {
+            pending.losses = pending.losses.saturating_add(1);
+        }
         self.items.push_back(Item::Request(pending));
     }
 

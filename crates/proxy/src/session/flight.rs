@@ -22,6 +22,8 @@ pub(crate) struct Answer {
     pub(crate) ends: bool,
     /// The connection ends with it.
     pub(crate) closes: bool,
+    /// It answers nothing: the engine has said it by itself.
+    pub(crate) message: bool,
 }
 
 impl Answer {

@@ -99,7 +99,7 @@ impl Session {
             || self.is_window_full()
             || (self.proof_wanted && !self.forward.multi)
             || self.is_draining();
-        if blocked {
+        if blocked || self.is_answer_open(pending, shard) {
             return Step::Stop(Stop::Busy);
         }
         if let Some(answer) = self.answer_locally(pending, shard, now) {
@@ -121,7 +121,7 @@ impl Session {
         if let Some(step) = self.answer_unconnected(pending, shard) {
             return step;
         }
-        let own = self.wants_own(pending, now);
+        let own = self.wants_own(pending, shard, now);
         let ready = if own {
             self.make_own_ready(shard)
         } else {
@@ -149,6 +149,28 @@ impl Session {
             }
             _ => false,
         }
+    }
+
+    /// Whether something in flight decides who answers this, the proxy or the engine, or whether it has
+    /// to be proven: after a SUBSCRIBE most requests are refused in RESP2, and nothing can be asked.
+    fn is_answer_open(&self, pending: &Pending, shard: &Shard) -> bool {
+        let local = matches!(
+            pending.class,
+            Class::Auth | Class::Hello | Class::WhoAmI | Class::Pause | Class::Unpause
+        );
+        let decides = |slot: &Slot| match slot {
+            Slot::Flight(flight) if !flight.settled => match flight.role {
+                Role::Plain => matches!(
+                    flight.pending.class,
+                    Class::Subscribe(_) | Class::Unsubscribe(_) | Class::Hello
+                ),
+                Role::Exec | Role::Reset => true,
+                _ => false,
+            },
+            _ => false,
+        };
+        let concerned = local || (pending.effect.is_write() && shard.is_sync());
+        concerned && !self.forward.multi && self.slots.iter().any(decides)
     }
 
     /// Whether a batch with a write ends before this request: nothing could be asked of the engine
@@ -272,10 +294,11 @@ impl Session {
             return false;
         }
         let (role, raw) = self.wire_form(&mut pending, shard, now);
-        if pending.effect == Effect::Wait && std::mem::take(&mut self.wrote_shared) {
+        let waits = role == Role::Plain && pending.effect == Effect::Wait;
+        if waits && std::mem::take(&mut self.wrote_shared) {
             // The client's writes went over another connection, and WAIT counts its own. This goes
-            // to all replicas, behind everything that was written before.
-            self.push_own(&[b"PUBLISH", b"__tanist", b""], Expect::Nothing);
+            // to all replicas, behind everything that was written before, and to no pattern.
+            self.push_own(&[b"SPUBLISH", b"__tanist", b""], Expect::Nothing);
         }
         self.link.out.push(raw);
         self.link.expect.push_back(Expect::Slot);
@@ -372,6 +395,11 @@ impl Session {
                 forward.multi = false;
                 forward.watch_lost = false;
                 (Role::Discard, raw)
+            }
+            _ if pending.is_bad_exec() => {
+                forward.multi = false;
+                forward.watch_lost = false;
+                (Role::Exec, raw)
             }
             // An error, which the engine has the words for.
             Class::Multi | Class::Watch => (Role::Plain, raw),

@@ -85,6 +85,7 @@ impl Inbound {
         match pending.class {
             Class::Multi => self.multi = true,
             Class::Exec | Class::Discard => self.multi = false,
+            _ if pending.is_bad_exec() => self.multi = false,
             Class::Reset => {
                 self.multi = false;
                 self.mode = ReplyMode::On;

@@ -50,6 +50,8 @@ pub(crate) use upstream::{Link, Phase};
 const FIRST_GUESS: usize = 4 << 10;
 /// Fewest and most requests in flight for one client.
 const WINDOW: (usize, usize) = (16, 16 << 10);
+/// Most of them on a connection that others share, which is read whether or not the client reads.
+const SHARED_WINDOW: usize = 256;
 /// Replies that may be withheld for one proof, in bytes.
 const MAX_WITHHELD: usize = 64 << 20;
 
@@ -226,8 +228,14 @@ impl Session {
         self.expire(now);
         // Some requests wait until everything before them has left.
         self.release(shard);
-        self.pump(shard, now);
-        self.release(shard);
+        loop {
+            self.pump(shard, now);
+            let released = self.release(shard);
+            // What has just left may be all that the next request has waited for.
+            if !released || self.stop != Stop::Busy {
+                break;
+            }
+        }
         self.finish(shard);
     }
 
@@ -327,7 +335,7 @@ impl Session {
                 self.drop_queued();
             }
             let idle = self.queue.is_empty()
-                && (self.cursor == self.slots.len() || self.is_parked())
+                && (self.slots.is_empty() || self.is_parked())
                 && self.proof.is_none();
             if idle && self.closing == Closing::No {
                 self.closing = Closing::Flushed;
@@ -379,7 +387,8 @@ impl Session {
     /// the replies that it keeps for a client who does not read them.
     fn is_window_full(&self) -> bool {
         let room = self.limits.output_bytes / self.usual_reply.max(1);
-        let window = room.clamp(WINDOW.0, WINDOW.1);
+        let most = if self.shared.is_some() { SHARED_WINDOW } else { WINDOW.1 };
+        let window = room.clamp(WINDOW.0, most);
         self.slots.len() - self.cursor.min(self.slots.len()) >= window
             || self.client_out.len() >= self.limits.output_bytes
     }

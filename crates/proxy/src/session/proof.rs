@@ -15,10 +15,14 @@ use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
 use crate::shard::Shard;
 
 impl Session {
-    /// Whether writes on this upstream have to be proven.
+    /// Whether writes on this upstream have to be proven. While only subscriptions are allowed there are
+    /// none, and the question would be refused.
     pub(super) fn needs_proof(&self, shard: &Shard) -> bool {
         let primary = self.link.lane.as_ref().is_some_and(|lane| lane.primary);
-        primary && shard.is_sync() && shard.with_gate(|gate| !gate.required().is_empty())
+        primary
+            && !self.state.is_limited()
+            && shard.is_sync()
+            && shard.with_gate(|gate| !gate.required().is_empty())
     }
 
     /// Begins the proof that is wanted, as soon as it can be asked for.

@@ -11,7 +11,7 @@ use tanist_resp::{Kind, Reply, Version};
 use tokio::time::Instant;
 
 use super::class::Class;
-use super::flight::{Expect, Flight, Role, Slot};
+use super::flight::{Answer, Expect, Flight, Role, Slot};
 use super::{Closing, Phase, Session, transaction};
 use crate::rewrite;
 use crate::shard::{EndpointKind, Shard};
@@ -31,7 +31,7 @@ impl Session {
     fn take(&mut self, shard: &Shard, reply: Reply, now: Instant) {
         if self.is_message(&reply) {
             if !matches!(self.link.phase, Phase::Draining { .. }) {
-                self.client_out.push(reply.into_raw());
+                self.pass_on(reply.into_raw());
             }
             return;
         }
@@ -82,6 +82,24 @@ impl Session {
         } else if self.link.phase == Phase::Handshake && self.link.expect.is_empty() {
             self.become_ready();
         }
+    }
+
+    /// A message leaves where the engine has put it: whoever is told that a value is void before being
+    /// told the value keeps it for ever.
+    fn pass_on(&mut self, message: Bytes) {
+        // What the proxy answers itself may stand behind the engine's last reply already.
+        let own = |slot: &Slot| matches!(slot, Slot::Answer(answer) if !answer.message);
+        let mut place = self.cursor;
+        while place > 0 && self.slots.get(place - 1).is_some_and(own) {
+            place -= 1;
+        }
+        if place == 0 {
+            return self.client_out.push(message);
+        }
+        self.withheld += message.len();
+        let message = Answer { bytes: message, message: true, ..Answer::default() };
+        self.slots.insert(place, Slot::Answer(message));
+        self.cursor += 1;
     }
 
     /// Whether a frame answers no request.
@@ -212,8 +230,13 @@ impl Session {
                 if is_error {
                     self.transaction.failed = true;
                 } else {
+                    let before = self.transaction.failed;
                     self.transaction.queue(pending, self.limits.transaction_bytes);
-                    self.forward.failed |= self.transaction.failed;
+                    // What is being forwarded may be the next transaction already.
+                    let rest = self.slots.iter().skip(self.cursor);
+                    let begins = |slot: &Slot| matches!(slot, Slot::Flight(flight) if flight.role == Role::Multi);
+                    self.forward.failed |=
+                        self.transaction.failed && !before && !rest.into_iter().any(begins);
                 }
                 raw
             }
@@ -242,7 +265,7 @@ impl Session {
     fn settle_exec(&mut self, shard: &Shard, raw: Bytes) -> (Bytes, usize) {
         let special = self.transaction.end();
         self.state.watching = false;
-        if special.is_empty() || raw.first() != Some(&b'*') {
+        if special.is_empty() || raw.first() != Some(&b'*') || raw.starts_with(b"*-1") {
             return (raw, 0);
         }
         let Some(mut parts) = transaction::elements(&raw) else { return (raw, 0) };
@@ -265,8 +288,9 @@ impl Session {
         (transaction::array(&parts), more)
     }
 
-    /// Lets go of every reply whose turn it is.
-    pub(super) fn release(&mut self, shard: &Shard) {
+    /// Lets go of every reply whose turn it is; whether there was one.
+    pub(super) fn release(&mut self, shard: &Shard) -> bool {
+        let before = self.slots.len();
         let withholding = self.shared.is_some() || self.proof.is_some() || self.proof_wanted;
         while self.closing == Closing::No {
             match self.slots.front() {
@@ -308,6 +332,7 @@ impl Session {
                 }
             }
         }
+        self.slots.len() < before
     }
 }
 

@@ -32,6 +32,11 @@ const LARGE_REPLY: usize = 64 << 10;
 /// A request larger than this, in bytes, goes over a connection of its own for the same reason.
 const LARGE_REQUEST: usize = 64 << 10;
 
+/// Whether subcommands of a container may go over a shared connection.
+pub(super) fn family_shares(name: &str) -> bool {
+    name.split_once('|').is_none_or(|(family, _)| SHARED_FAMILIES.contains(&family))
+}
+
 /// A client's part in a shared connection.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -40,11 +45,28 @@ pub(crate) struct Shared {
     pub(crate) draining: Option<Instant>,
 }
 
+/// A request with which more connections than this have ended has one of its own: it may be what ends
+/// them.
+const MOST_LOSSES: u8 = 1;
+
+/// Families whose subcommands may go over a shared connection: they are about data, or clients ask
+/// them all the time. Others may word an error by what the client wrote, end a script that keeps the
+/// whole connection from being read (`SCRIPT KILL`), or change it (`SCRIPT DEBUG`).
+const SHARED_FAMILIES: &[&str] =
+    &["object", "xinfo", "xgroup", "memory", "pubsub", "command", "cluster"];
+
 impl Pending {
     /// Whether it needs a connection of its own.
-    fn needs_own(&self) -> bool {
+    fn needs_own(&self, shard: &Shard) -> bool {
+        if self.losses > MOST_LOSSES {
+            return true;
+        }
         match self.class {
             Class::SetName | Class::SetInfo | Class::MaintNotifications => false,
+            // Some engines let a script's error end in the middle of its line; what follows would be
+            // taken for the reply to somebody else.
+            Class::Script if !shard.errors_are_lines.get() => true,
+            Class::Plain if !self.family_shares => true,
             Class::Plain
             | Class::Script
             | Class::Info
@@ -78,7 +100,7 @@ impl Session {
     }
 
     /// Whether a request has to go over a connection of the client's own.
-    pub(super) fn wants_own(&mut self, pending: &Pending, now: Instant) -> bool {
+    pub(super) fn wants_own(&mut self, pending: &Pending, shard: &Shard, now: Instant) -> bool {
         if self.limits.lanes == 0 {
             return true;
         }
@@ -88,7 +110,7 @@ impl Session {
             || self.transaction.is_open()
             || !self.state.is_common()
             || self.usual_reply > LARGE_REPLY;
-        if pending.needs_own() || state {
+        if pending.needs_own(shard) || state {
             self.own_until = Some(now + KEEP_OWN);
             return true;
         }

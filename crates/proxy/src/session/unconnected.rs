@@ -58,8 +58,10 @@ fn selects(request: &Request) -> bool {
 impl Session {
     /// The step for a request that needs no engine; `None` if it needs one.
     pub(super) fn answer_unconnected(&mut self, pending: &Pending, shard: &Shard) -> Option<Step> {
-        let concerns =
-            matches!(pending.class, Class::Hello | Class::Select | Class::GetName | Class::Reset);
+        if pending.class == Class::Reset {
+            return Some(self.reset(pending));
+        }
+        let concerns = matches!(pending.class, Class::Hello | Class::Select | Class::GetName);
         let shares = self.limits.lanes > 0
             && self.link.phase == Phase::Down
             && !self.forward.multi
@@ -77,11 +79,6 @@ impl Session {
                 Bytes::from_static(text::OK)
             }
             Class::GetName => self.name(),
-            Class::Reset => {
-                self.state = State::default();
-                self.forward = super::Forward::default();
-                Bytes::from_static(text::RESET)
-            }
             Class::Hello => {
                 let version = greeted(&pending.request)?.unwrap_or(self.state.version);
                 // The engine has to be there, and says what it is.
@@ -95,6 +92,20 @@ impl Session {
             _ => return None,
         };
         Some(Step::Answer(Answer::to(pending, bytes)))
+    }
+
+    /// A client that starts anew does so on a new connection: an engine forgets the lane's user as well,
+    /// and keeps hardly any replies for a connection that is nobody's.
+    fn reset(&mut self, pending: &Pending) -> Step {
+        if !self.slots.is_empty() {
+            return Step::Stop(Stop::Busy);
+        }
+        self.link.clear();
+        self.transaction.end();
+        self.state = State::default();
+        self.forward = super::Forward::default();
+        self.own_until = None;
+        Step::Answer(Answer::to(pending, Bytes::from_static(text::RESET)))
     }
 
     fn name(&self) -> Bytes {

@@ -320,7 +320,7 @@ impl Core {
             Owed::Seat { seat, .. } => self.deliver(seat, reply),
             Owed::Hello if !reply.is_error() => {
                 let facts = reply.value().map_err(|_| Unusable)?;
-                shard.greetings.borrow_mut().insert(key.lane.node.clone(), facts);
+                shard.greeted(&key.lane.node, facts);
                 self.greeted();
             }
             Owed::Handshake if !reply.is_error() => self.greeted(),

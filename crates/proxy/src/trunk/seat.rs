@@ -117,15 +117,17 @@ impl Seat {
         }
     }
 
-    /// What of the requests without a reply the engine can have seen, in order. The trunk is of no
-    /// use to anybody if somebody has to ask this with requests unanswered.
+    /// What of the requests without a reply the engine can have seen, in order; of those whose reply
+    /// nobody has taken it certainly has. The trunk is of no use to anybody if somebody has to ask this
+    /// with requests unanswered.
     pub(crate) fn forfeit(&self) -> Vec<Sent> {
         if self.trunk.core.borrow().places[self.index].owed > 0 {
             self.trunk.end();
         }
         let place = &mut self.trunk.core.borrow_mut().places[self.index];
         place.owed = 0;
-        place.lost.drain(..).collect()
+        let answered = place.inbox.drain(..).map(|_| Sent::Whole);
+        answered.chain(place.lost.drain(..)).collect()
     }
 }
 
@@ -143,5 +145,40 @@ impl Drop for Seat {
         if self.trunk.seats.get() == 0 {
             self.trunk.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tanist_resp::Version;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::shard::EndpointKind;
+    use crate::shard::tests::{route, serving, shard};
+    use crate::trunk::Key;
+
+    #[test]
+    fn a_request_whose_reply_nobody_has_taken_was_executed() {
+        let shard = shard();
+        shard.learn(route(1, 1, serving("n1", &[], None)));
+        let lane = shard.goal(&EndpointKind::Primary, None).unwrap();
+        let key = Key { lane, db: 0, version: Version::Resp2, proving: false };
+        let trunk = Rc::new(Trunk::new(key));
+        trunk.begin(&shard);
+        let says = |text: &str| {
+            trunk.core.borrow_mut().input = BytesMut::from(text);
+            trunk.read(&shard, Instant::now()).unwrap();
+        };
+        says("+OK\r\n*0\r\n");
+        let seat = Seat::take(&trunk);
+        for _ in 0..3 {
+            seat.hand_over(Bytes::from_static(b"*1\r\n$4\r\nINCR\r\n"), true);
+        }
+        let sent = trunk.core.borrow().out.len();
+        trunk.core.borrow_mut().out.consume(sent - 1);
+        says(":1\r\n");
+        assert_eq!(seat.forfeit(), [Sent::Whole, Sent::Whole, Sent::NotWhole]);
     }
 }

@@ -81,6 +81,37 @@ impl Conn {
         String::from_utf8_lossy(&raw).trim_end().replace("\r\n", " ")
     }
 
+    /// Sends pieces, and reads frames at the same time until one is the last.
+    pub async fn exchange(
+        &mut self,
+        pieces: &[&[u8]],
+        mut is_last: impl FnMut(&[u8]) -> bool,
+    ) -> Vec<Bytes> {
+        let (mut reading, mut writing) = self.socket.split();
+        let send = async {
+            for piece in pieces {
+                // Whoever has closed the connection has said why.
+                let _ = writing.write_all(piece).await;
+            }
+        };
+        let (framer, input) = (&mut self.framer, &mut self.input);
+        let receive = async {
+            let mut frames = Vec::new();
+            loop {
+                while let Some(reply) = framer.next(input).unwrap() {
+                    frames.push(reply.into_raw());
+                    if frames.last().is_some_and(|frame| is_last(frame)) {
+                        return frames;
+                    }
+                }
+                if !matches!(reading.read_buf(input).await, Ok(1..)) {
+                    return frames;
+                }
+            }
+        };
+        tokio::join!(send, receive).1
+    }
+
     /// One command and its reply as text.
     pub async fn call(&mut self, line: &str) -> String {
         self.send(&[line]).await;
