@@ -264,3 +264,17 @@ async fn a_huge_transaction_passes_whole() {
     assert!(replies.last().unwrap().starts_with(b"*50000\r\n:1\r\n"));
     assert!(replies.last().unwrap().ends_with(b":50000\r\n"));
 }
+
+#[tokio::test]
+async fn a_script_that_claims_to_be_refused_is_not_repeated_for_ever() {
+    for binary in [Binary::Redis, Binary::Valkey] {
+        let world = World::with(1, Durability::Async, binary, ProxyLimits::default()).await;
+        let (mut liar, mut other) = (world.primary().await, world.primary().await);
+        let script = "redis.call('INCR','runs') return \
+                      redis.error_reply(\"READONLY You can't write against a read only replica.\")";
+        liar.send_raw(&Command::new("EVAL").arg(script).arg("0").encode()).await;
+        assert!(liar.text().await.starts_with("-READONLY"), "its own words, in the end");
+        assert_eq!(other.call("GET runs").await, "$1 3");
+        assert_eq!(liar.call("PING").await, "+PONG");
+    }
+}

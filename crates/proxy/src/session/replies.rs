@@ -16,6 +16,9 @@ use super::{Closing, Phase, Session, transaction};
 use crate::rewrite;
 use crate::shard::{EndpointKind, Shard};
 
+/// How often a script's own word that it was refused is believed.
+const MOST_SCRIPT_REFUSALS: u8 = 2;
+
 impl Session {
     /// Takes in what the upstream has sent.
     pub(super) fn read_replies(&mut self, shard: &Shard, now: Instant) {
@@ -356,11 +359,12 @@ fn is_refused(reply: &Reply, flight: &Flight, kind: &EndpointKind) -> bool {
     match code {
         // CLIENT UNBLOCK is for the client to see.
         "UNBLOCKED" => contains(text, "force unblock"),
-        // A script may make up any error; these are the engine's own, and come before it has
-        // written anything.
+        // A script may make up any error. These are the engine's own and come before it has written
+        // anything; one that an engine repeats although it is still the right one is made up too.
         _ if flight.pending.class == Class::Script => {
-            text.starts_with(b"READONLY You can't write against a read only replica")
-                || contains(text, "is loading the dataset in memory")
+            flight.pending.losses < MOST_SCRIPT_REFUSALS
+                && (text.starts_with(b"READONLY You can't write against a read only replica")
+                    || contains(text, "is loading the dataset in memory"))
         }
         _ => true,
     }
