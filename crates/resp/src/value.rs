@@ -190,6 +190,10 @@ impl Decoder<'_> {
         loop {
             let kind = *self.raw.get(self.pos).ok_or(FrameError::NotOneReply)?;
             let end = scan::crlf(self.raw, self.pos).ok_or(FrameError::NotOneReply)?;
+            if end == self.pos {
+                // A line without a type: its end is where the type should be.
+                return Err(FrameError::UnknownType(kind));
+            }
             let line = self.raw.slice(self.pos + 1..end);
             self.left = self.left.checked_sub(1).ok_or_else(too_many)?;
             self.pos = end + 2;

@@ -129,3 +129,11 @@ fn line_ends_cannot_be_smuggled_into_an_error() {
     encoder.simple(&mut out, "x\ny");
     assert_eq!(out, "-ERR a  +OK b \r\n+x y\r\n");
 }
+
+#[test]
+fn a_line_without_a_type_is_no_reply() {
+    for raw in [&b"\r\n"[..], b"*1\r\n\r\n", b"|1\r\n\r\n+a\r\n+b\r\n"] {
+        let decoded = Value::decode(&Bytes::from_static(raw));
+        assert_eq!(decoded, Err(FrameError::UnknownType(b'\r')), "{}", raw.escape_ascii());
+    }
+}
