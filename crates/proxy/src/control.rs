@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::config::{ProxyConfig, ProxyLimits};
 use crate::endpoint::{Endpoints, Failed, Refusals};
 use crate::shard::{Identity, Shard};
-use crate::{probe, trunks};
+use crate::{bell, probe, trunks};
 
 /// Where a controller talks to proxies.
 const PATH: &str = "/link/v1/proxy";
@@ -154,6 +154,7 @@ impl Control {
                     let shard = Rc::new(Shard::new(key, Rc::clone(identity)));
                     spawn_local(probe::heal(Rc::clone(&shard)));
                     spawn_local(trunks::open(Rc::clone(&shard)));
+                    spawn_local(bell::tend(Rc::clone(&shard)));
                     shard
                 });
                 if shard.learn(*route) {

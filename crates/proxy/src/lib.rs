@@ -10,6 +10,7 @@
 //! Not here: who is primary (`tanist_core::decide`, by way of the controller); engines
 //! (`tanist-agent`).
 
+mod bell;
 mod client;
 mod config;
 mod control;

@@ -9,6 +9,7 @@
 //! Not here: what proves (`tanist_core::gate`); who asks (`crate::session`, `crate::trunk`).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tanist_core::gate::{HOLD_LIMIT, proven};
 use tanist_core::model::Offset;
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 pub(crate) const WAIT_MILLIS: u64 = 100;
 /// How long one sleeps at most that cannot be woken, in milliseconds.
 const BLIND_MILLIS: u64 = 50;
+/// When a proof is slow: most take less than one millisecond.
+const SLOW: Duration = Duration::from_millis(2);
 
 /// The question about one batch.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Proof {
     position: Option<Offset>,
     /// Since when the position is known.
     since: Option<Instant>,
+    /// For how long after that it may go on before the bell is rung (again).
+    patience: Duration,
     /// The attachments and their offsets, as last seen.
     seen: Vec<(String, Offset)>,
     /// The number that the last WAIT was to reach, and what it said.
@@ -38,9 +43,24 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// When it has had its time.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.since.map(|since| since + HOLD_LIMIT)
+    /// Whether it has had its time.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| since + HOLD_LIMIT <= now)
+    }
+
+    /// When somebody has to look at it at the latest.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.patience.min(HOLD_LIMIT))
+    }
+
+    /// Whether the engine has to be made to ask its replicas again (`crate::bell`); less and less
+    /// often.
+    pub(crate) fn is_slow(&mut self, now: Instant) -> bool {
+        let slow = self.since.is_some_and(|since| since + self.patience <= now);
+        if slow {
+            self.patience *= 2;
+        }
+        slow
     }
 
     /// Whether everybody who has to have the batch is known to.
@@ -80,6 +100,7 @@ impl Proof {
             serial,
             position: None,
             since: None,
+            patience: SLOW,
             seen: Vec::new(),
             asked: 0,
             reached: None,
@@ -147,6 +168,7 @@ mod tests {
             serial: 1,
             position: Some(Offset(position)),
             since: None,
+            patience: SLOW,
             seen: seen.iter().map(|(tag, at)| ((*tag).to_owned(), Offset(*at))).collect(),
             asked: 1,
             reached: None,
@@ -173,6 +195,24 @@ mod tests {
         assert_eq!(lying.next_wait(1), (3, 2));
         lying.blind = Some(BLIND_MILLIS);
         assert_eq!(lying.next_wait(1), (3, BLIND_MILLIS));
+    }
+
+    #[test]
+    fn a_slow_proof_rings_less_and_less_often() {
+        let start = Instant::now();
+        let mut proof = proof(10, &[]);
+        assert!(!proof.is_slow(start + HOLD_LIMIT), "its position is not known yet");
+        proof.since = Some(start);
+        let mut rings = Vec::new();
+        for millis in 0..100 {
+            if proof.is_slow(start + Duration::from_millis(millis)) {
+                rings.push(millis);
+            }
+        }
+        assert_eq!(rings, [2, 4, 8, 16, 32, 64]);
+        assert_eq!(proof.due(), Some(start + Duration::from_millis(128)));
+        proof.patience = HOLD_LIMIT * 2;
+        assert_eq!(proof.due(), Some(start + HOLD_LIMIT));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tanist_link::wire::{NodeClients, ProxyShard, lane_label, lane_user};
 use tanist_resp::{Command, Value};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::bell::Bell;
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
 use crate::trunks::Trunks;
@@ -127,6 +128,7 @@ pub(crate) struct Shard {
     pub(crate) broken: Notify,
     pub(crate) connecting: Arc<Semaphore>,
     pub(crate) trunks: Trunks,
+    pub(crate) bell: Bell,
     /// The engine is one whose errors are single lines whatever a script makes of them.
     pub(crate) errors_are_lines: Cell<bool>,
     /// What each engine said of itself when it was greeted.
@@ -159,6 +161,7 @@ impl Shard {
             broken: Notify::new(),
             connecting: Arc::new(Semaphore::new(CONNECTING)),
             trunks: Trunks::default(),
+            bell: Bell::default(),
             errors_are_lines: Cell::default(),
             greetings: RefCell::default(),
             known: RefCell::default(),
@@ -206,6 +209,7 @@ impl Shard {
     pub(crate) fn end(&self) {
         self.gone.set(true);
         self.end_trunks();
+        self.bell.ring();
         self.changed();
     }
 

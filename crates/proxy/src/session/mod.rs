@@ -295,7 +295,7 @@ impl Session {
         [
             held,
             draining,
-            self.proof.as_ref().and_then(Proof::deadline),
+            self.proof.as_ref().and_then(Proof::due),
             paused.map(|pause| pause.until),
             frame,
             own,

@@ -117,7 +117,10 @@ impl Session {
 
     /// Gives up a proof that has had its time.
     pub(super) fn check_proof(&mut self, shard: &Shard, now: Instant) {
-        let late = self.proof.as_ref().and_then(Proof::deadline).is_some_and(|at| at <= now);
+        if self.proof.as_mut().is_some_and(|proof| proof.is_slow(now)) {
+            shard.bell.ring();
+        }
+        let late = self.proof.as_ref().is_some_and(|proof| proof.is_late(now));
         let Some(lane) = self.link.lane.clone().filter(|_| late) else { return };
         for slot in &mut self.slots {
             if let Slot::Flight(flight) = slot

@@ -260,6 +260,9 @@ impl Trunk {
             return;
         }
         core.settle(shard, now);
+        if core.proof.as_mut().is_some_and(|proof| proof.is_slow(now)) {
+            shard.bell.ring();
+        }
         let required = shard.with_gate(|gate| gate.required().len());
         if core.proof.is_none() && core.writes && required > 0 {
             core.own(&Command::new("ROLE"), Owed::Role { proof: core.open, first: true });
@@ -278,7 +281,7 @@ impl Trunk {
 
     /// When [`Self::flush`] has to be called at the latest.
     fn deadline(&self) -> Option<Instant> {
-        self.core.borrow().proof.as_ref().and_then(Proof::deadline)
+        self.core.borrow().proof.as_ref().and_then(Proof::due)
     }
 }
 
@@ -380,7 +383,7 @@ impl Core {
     /// Looks at the proof under the route of this moment.
     fn settle(&mut self, shard: &Shard, now: Instant) {
         let Some(proof) = &self.proof else { return };
-        let late = proof.deadline().is_some_and(|at| at <= now);
+        let late = proof.is_late(now);
         if !late && !shard.with_gate(|gate| proof.holds(gate.required())) {
             return;
         }
