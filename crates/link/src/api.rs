@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
     Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
-    Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
+    Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
@@ -84,6 +84,9 @@ pub struct CreateGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Access,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// What the surface remembers, by its name (see `GroupSpec`).
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -114,6 +117,9 @@ pub struct ModifyGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Option<Access>,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Option<Reads>,
     /// What the surface remembers, by its name; `None` forgets it.
     #[serde(default)]
     pub attributes: BTreeMap<String, Option<String>>,
@@ -121,6 +127,15 @@ pub struct ModifyGroup {
 
 fn yes() -> bool {
     true
+}
+
+/// `GET /v1/groups/{group}/endpoints`: what was measured there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsStatus {
+    /// Every endpoint of the group, with the numbers of all proxies that offer it.
+    pub endpoints: Vec<crate::wire::Meters>,
+    /// Proxies that have not answered: their numbers are missing.
+    pub silent: Vec<ProxyId>,
 }
 
 /// `POST /v1/groups/{group}/failover` and `.../switchover`.
@@ -251,6 +266,9 @@ pub struct GroupStatus {
     pub zones: Vec<Zone>,
     /// Who may connect.
     pub access: Access,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// What the surface remembers, by its name.
     pub attributes: BTreeMap<String, String>,
     /// The primary endpoint.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use tanist_core::model::{
-    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Region, ShardId,
+    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Reads, Region, ShardId,
     SlotRange,
 };
 
@@ -117,6 +117,7 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tanist_core::model::{Access, EngineKind, Limits};
+use tanist_core::model::{Access, EngineKind, Limits, Reads};
 use tanist_link::api::CreateGroup;
 
 use super::rig::{Rig, spec, topology};
@@ -24,6 +24,7 @@ fn named(name: &str) -> CreateGroup {
         memory_bytes: 16 << 20,
         node_zones: Vec::new(),
         access: Access::Everyone,
+        reads: Reads::default(),
         attributes: BTreeMap::new(),
     }
 }

@@ -13,7 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone,
+    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev, ShardId,
+    Zone,
 };
 
 /// Where a shard's requests may go.
@@ -72,6 +73,9 @@ pub struct Route {
     /// Who may connect there.
     #[serde(default)]
     pub access: Access,
+    /// What reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// Where requests may go.
     pub state: RouteState,
     /// Every node.

@@ -79,7 +79,7 @@ async fn talk(State(desk): State<Desk>, body: Body) -> Response<Body> {
                     Ok(Some(FromProxy::EndpointFailed { address, .. })) => {
                         desk.failures.lock().unwrap().push(address);
                     }
-                    Ok(Some(FromProxy::Hello { .. })) => {}
+                    Ok(Some(FromProxy::Hello { .. } | FromProxy::Measured { .. })) => {}
                     Ok(Some(FromProxy::Echo(number))) => drop(desk.echo.send_replace(number)),
                     Ok(None) | Err(_) => return,
                 },
@@ -156,6 +156,7 @@ impl World {
             epoch: Epoch(1),
             durability,
             access: tanist_core::model::Access::Everyone,
+            reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
             state: RouteState::Vacant,
             nodes,
@@ -182,6 +183,7 @@ impl World {
             id: PROXY.into(),
             controller: dir.path().join("controller.sock"),
             secret: secret(),
+            zone: None,
             limits,
         };
         let proxy = std::thread::spawn(move || {

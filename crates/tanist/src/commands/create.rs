@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tanist_core::model::Access;
+use tanist_core::model::{Access, Reads};
 use tanist_link::Client;
 use tanist_link::api::{CreateGroup, GroupStatus};
 
@@ -37,6 +37,7 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         memory_bytes: args.memory.unwrap_or(0),
         node_zones: Vec::new(),
         access: Access::Everyone,
+        reads: Reads { strict: args.strict_reads, ..Reads::default() },
         attributes: BTreeMap::new(),
     };
     let started = Instant::now();
