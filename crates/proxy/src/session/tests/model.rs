@@ -63,6 +63,10 @@ impl Engine {
                 *count += 1;
                 "+QUEUED\r\n".to_owned()
             }
+            ("DISCARD", queued) => {
+                *queued = None;
+                "+OK\r\n".to_owned()
+            }
             ("EXEC", queued) => self::exec(queued, data),
             ("INCR", None) if data.fenced => format!("-{READONLY}\r\n"),
             ("INCR", None) => {
