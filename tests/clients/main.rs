@@ -7,7 +7,7 @@
 
 mod boto3;
 mod crowd;
-mod redis_py;
+mod notices;
 mod sentinel;
 mod terraform;
 

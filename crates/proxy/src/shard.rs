@@ -115,6 +115,8 @@ pub(crate) struct Counters {
     pub(crate) released: Cell<Option<Epoch>>,
     /// How often the primary has begun or ceased to move.
     pub(crate) notices: Cell<u64>,
+    /// The last time that it began to, somebody had asked for it.
+    pub(crate) planned: Cell<bool>,
 }
 
 /// One shard.
@@ -203,6 +205,9 @@ impl Shard {
             known.route = Some(Rc::new(route));
             if known.is_moving() != moving {
                 self.counters.notices.set(self.counters.notices.get() + 1);
+                if !moving {
+                    self.counters.planned.set(known.gate.hold().is_some());
+                }
             }
         }
         let valid = |lane: &Lane| self.is_valid(lane);

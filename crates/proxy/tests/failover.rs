@@ -553,10 +553,10 @@ async fn clients_that_ask_for_notices_hear_of_a_failover() {
     let on = "CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type internal-ip";
     assert_eq!(asks.call(on).await, "+OK");
     world.hold(Some(1));
-    assert_eq!(asks.text().await, ">3 $12 FAILING_OVER :1 :10");
+    assert_eq!(asks.text().await, ">3 $9 MIGRATING :1 :10", "somebody has asked for it");
     asks.send(&["GET a"]).await;
     world.hold(None);
-    assert_eq!(asks.text().await, ">2 $11 FAILED_OVER :2");
+    assert_eq!(asks.text().await, ">2 $8 MIGRATED :2");
     assert_eq!(asks.text().await, "_");
     world.engine("n2").until_offset(world.engine("n1").offset().await).await;
     world.vacate();

@@ -1,10 +1,10 @@
-//! Notices of a failover, for clients that ask for them (`CLIENT MAINT_NOTIFICATIONS`).
+//! Notices of a failover or a planned move, for clients that ask for them (`CLIENT MAINT_NOTIFICATIONS`).
 //!
 //! redis-py, node-redis and go-redis ask every server for them. While a notice says that the primary
 //! is moving, they give a request more time instead of giving up on a connection that is about to be
 //! served again.
 //!
-//! Invariant: a client that heard `FAILING_OVER` hears `FAILED_OVER` before the next one.
+//! Invariant: a client that heard `FAILING_OVER` or `MIGRATING` hears that it is over before the next one.
 //!
 //! Not here: when the primary moves (`crate::shard`).
 
@@ -23,6 +23,8 @@ pub(crate) struct Notices {
     asked: bool,
     /// The notice that it heard last.
     heard: u64,
+    /// It heard the beginning of a planned move.
+    planned: bool,
 }
 
 /// Where a client may be told to go when an endpoint moves; ours do not.
@@ -58,7 +60,7 @@ impl Session {
             return None;
         }
         let asked = asks(&pending.request)?;
-        self.state.notices = Notices { asked, heard: shard.notice() };
+        self.state.notices = Notices { asked, heard: shard.notice(), planned: false };
         Some(text::OK)
     }
 
@@ -72,10 +74,14 @@ impl Session {
         // Notices alternate, so one that was missed was the beginning of what is over.
         notices.heard = notice;
         let seconds = HOLD_LIMIT.as_secs();
-        let push = if moving {
-            format!(">3\r\n$12\r\nFAILING_OVER\r\n:{notice}\r\n:{seconds}\r\n")
-        } else {
-            format!(">2\r\n$11\r\nFAILED_OVER\r\n:{notice}\r\n")
+        if moving {
+            notices.planned = shard.counters.planned.get();
+        }
+        let push = match (moving, notices.planned) {
+            (true, true) => format!(">3\r\n$9\r\nMIGRATING\r\n:{notice}\r\n:{seconds}\r\n"),
+            (true, false) => format!(">3\r\n$12\r\nFAILING_OVER\r\n:{notice}\r\n:{seconds}\r\n"),
+            (false, true) => format!(">2\r\n$8\r\nMIGRATED\r\n:{notice}\r\n"),
+            (false, false) => format!(">2\r\n$11\r\nFAILED_OVER\r\n:{notice}\r\n"),
         };
         self.client_out.push(Bytes::from(push));
     }
