@@ -8,16 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tanist_core::decide::{found, free_endpoints};
 use tanist_core::model::{
-    Durability, GroupEndpoints, GroupName, GroupSpec, Instant, ShardId, ShardTopology, SlotRange,
+    Accounts, Durability, GroupEndpoints, GroupName, GroupSpec, Instant, Login, ShardId, ShardTopology, SlotRange,
     Zone,
 };
-use tanist_link::api::{ApiError, CreateGroup};
+use tanist_link::api::{ApiError, CreateGroup, TokenChange};
 
 use crate::ControllerConfig;
 use crate::archive::Archive;
+use crate::clock::wall_ms;
 use crate::modify::choose_zones;
 use crate::names::READER_SUFFIX;
 use crate::observe::Observer;
+use crate::users;
 
 /// Most replicas that a shard may have, as in ElastiCache.
 pub(crate) const MAX_REPLICAS: u8 = 5;
@@ -125,12 +127,19 @@ fn check(
         endpoints: GroupEndpoints { primary, reader, port: config.port },
         requests: BTreeMap::new(),
         access: asked.access.clone(),
+        login: Login::default(),
+        accounts: Accounts::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: asked.attributes.clone(),
         deleting: false,
     };
     choose_zones(&mut spec, &chosen);
+    if let Some(token) = asked.tokens.last() {
+        users::change_token(&mut spec, &TokenChange::Set(token.clone()), wall_ms())?;
+    }
+    users::attach(archive, &mut spec, &asked.user_groups)?;
+    users::check_login(&spec)?;
     Ok(spec)
 }
 

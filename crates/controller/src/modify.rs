@@ -14,7 +14,8 @@ use crate::ControllerConfig;
 use crate::archive::Archive;
 use crate::create::{MAX_REPLICAS, MIN_MEMORY, zones};
 use crate::observe::Observer;
-use crate::requests;
+use crate::clock::wall_ms;
+use crate::{requests, users};
 
 /// The spec with the change; the same spec if nothing changes.
 pub(crate) fn plan(
@@ -38,6 +39,13 @@ pub(crate) fn plan(
     if let Some(access) = &asked.access {
         spec.access = access.clone();
     }
+    if let Some(change) = &asked.token {
+        users::change_token(&mut spec, change, wall_ms())?;
+    }
+    if let Some(user_groups) = &asked.user_groups {
+        users::attach(archive, &mut spec, user_groups)?;
+    }
+    users::check_login(&spec)?;
     for (surface, value) in &asked.attributes {
         match value {
             Some(value) => spec.attributes.insert(surface.clone(), value.clone()),

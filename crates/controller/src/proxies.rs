@@ -232,6 +232,8 @@ mod tests {
             memory_bytes: 0,
             node_zones: Vec::new(),
             access: Access::default(),
+            tokens: Vec::new(),
+            user_groups: Default::default(),
             attributes: BTreeMap::new(),
         };
         handle.inbox.send(Input::Call(Call::Create { asked, reply })).await.unwrap();

@@ -9,19 +9,24 @@
 
 mod keys;
 mod sentinel;
+mod users;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
     Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
-    Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
+    PasswordHash, Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use sentinel::SentinelEndpoint;
+pub use users::{
+    CreateUser, CreateUserGroup, LoginStatus, ModifyUser, ModifyUserGroup, TokenChange,
+    UserGroupStatus, UserStatus,
+};
 
 /// The largest request, in bytes. Most of it is what a surface remembers of a group; less than the
 /// largest value of a store, where it is kept with the rest of the group.
@@ -84,6 +89,12 @@ pub struct CreateGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Access,
+    /// The SHA-256 of the token of the `default` user: none or one.
+    #[serde(default)]
+    pub tokens: Vec<PasswordHash>,
+    /// The user groups whose users there are: none or one.
+    #[serde(default)]
+    pub user_groups: BTreeSet<String>,
     /// What the surface remembers, by its name (see `GroupSpec`).
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -114,6 +125,12 @@ pub struct ModifyGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Option<Access>,
+    /// A change of the `default` user's tokens.
+    #[serde(default)]
+    pub token: Option<TokenChange>,
+    /// The user groups whose users there are: none or one.
+    #[serde(default)]
+    pub user_groups: Option<BTreeSet<String>>,
     /// What the surface remembers, by its name; `None` forgets it.
     #[serde(default)]
     pub attributes: BTreeMap<String, Option<String>>,
@@ -251,6 +268,9 @@ pub struct GroupStatus {
     pub zones: Vec<Zone>,
     /// Who may connect.
     pub access: Access,
+    /// How clients say who they are.
+    #[serde(default)]
+    pub login: LoginStatus,
     /// What the surface remembers, by its name.
     pub attributes: BTreeMap<String, String>,
     /// The primary endpoint.

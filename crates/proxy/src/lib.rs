@@ -16,6 +16,7 @@ mod config;
 mod control;
 mod denied;
 mod endpoint;
+mod login;
 mod out;
 mod probe;
 mod proof;

@@ -216,6 +216,7 @@ impl Host {
             shard: "0001".into(),
             node: node.into(),
             action,
+            users: Default::default(),
         };
         self.send(ToAgent::Order(Box::new(order))).await;
     }

@@ -92,6 +92,8 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         memory_bytes,
         node_zones: nodes.zones,
         access: Default::default(),
+        tokens: Vec::new(),
+        user_groups: Default::default(),
         attributes: Default::default(),
     };
     Ok(Founding { asked, record })

@@ -55,7 +55,7 @@ fn address(n: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, 80, 0, n as u8), 31_000))
 }
 
-pub(super) fn spec() -> GroupSpec {
+pub(crate) fn spec() -> GroupSpec {
     let nowhere = Ipv4Addr::new(127, 80, 1, 1);
     GroupSpec {
         name: "web".into(),
@@ -71,6 +71,8 @@ pub(super) fn spec() -> GroupSpec {
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        login: Default::default(),
+        accounts: Default::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),
@@ -140,6 +142,7 @@ pub(super) fn well(n: usize) -> NodeReport {
             primary: n == 1,
             seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
             lanes: BTreeSet::new(),
+            users: 0,
         }),
         data: true,
     }

@@ -39,6 +39,7 @@ pub fn route(
         durability: decided.durability,
         endpoints: asked.endpoints,
         access: asked.access.clone(),
+        accounts: asked.accounts.clone(),
         state,
         nodes: nodes(&view),
     }
@@ -61,6 +62,7 @@ fn nodes(view: &View<'_>) -> Vec<NodeRoute> {
             endpoint: member.endpoint,
             tag: member.attach.as_ref().map(Tag::to_string),
             lane: applied.map(|applied| applied.epoch),
+            users: applied.map(|applied| applied.users),
             readable: attached && linked && view.verdict(node) == Verdict::Alive,
         }
     };

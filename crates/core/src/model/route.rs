@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone,
+    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone,
 };
 
 /// Where a shard's requests may go.
@@ -50,6 +50,9 @@ pub struct NodeRoute {
     pub tag: Option<String>,
     /// The epoch whose lane user it has; `None` while it has none.
     pub lane: Option<Epoch>,
+    /// Which lane users it has (`accounts::mark`), if that is known.
+    #[serde(default)]
+    pub users: Option<u64>,
     /// It is a replica that is linked and current enough to be read from.
     pub readable: bool,
 }
@@ -72,6 +75,9 @@ pub struct Route {
     /// Who may connect there.
     #[serde(default)]
     pub access: Access,
+    /// Who clients may be.
+    #[serde(default)]
+    pub accounts: Accounts,
     /// Where requests may go.
     pub state: RouteState,
     /// Every node.

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, GroupName, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone};
+use super::{Access, Accounts, GroupName, Login, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +120,13 @@ pub struct GroupSpec {
     /// Who may connect to them.
     #[serde(default)]
     pub access: Access,
+    /// How clients say who they are.
+    #[serde(default)]
+    pub login: Login,
+    /// Who they may be: what follows from `login` and the users that there are at the moment. It is
+    /// never stored, so that a user that changes is changed everywhere at once.
+    #[serde(skip)]
+    pub accounts: Accounts,
     /// Zones that the owner chose for single nodes.
     #[serde(default)]
     pub zone_of: BTreeMap<NodeId, Zone>,

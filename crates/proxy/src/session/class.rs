@@ -48,6 +48,8 @@ pub(crate) enum Class {
     SetName,
     SetInfo,
     GetName,
+    /// `CLIENT LIST`.
+    ClientList,
     /// `CLIENT ID` and what else says which connection this is.
     Identity,
     MaintNotifications,
@@ -106,6 +108,7 @@ impl Class {
             "client|setname" => Self::SetName,
             "client|setinfo" => Self::SetInfo,
             "client|getname" => Self::GetName,
+            "client|list" => Self::ClientList,
             "client|id" | "client|info" => Self::Identity,
             "client|no-evict" => Self::NoEvict,
             "client|no-touch" => Self::NoTouch,
@@ -158,6 +161,10 @@ pub(crate) struct Pending {
     pub(crate) started: Option<Instant>,
     /// The client asked for no reply to it.
     pub(crate) mute: bool,
+    /// What it will be answered within a transaction, if it says who the client is.
+    pub(crate) login: Option<&'static [u8]>,
+    /// The client has a lane of its own, so that the engine knows who it is.
+    pub(crate) own_lane: bool,
     /// Connections that ended with it in flight although the engine was still the right one.
     pub(crate) losses: u8,
 }
@@ -193,6 +200,8 @@ impl Pending {
             parsed: now,
             started: None,
             mute,
+            login: None,
+            own_lane: false,
             losses: 0,
         }
     }

@@ -15,6 +15,7 @@ mod flight;
 mod forward;
 mod inbound;
 mod local;
+mod login;
 mod notices;
 mod proof;
 mod replies;
@@ -36,6 +37,7 @@ use tanist_core::gate::HOLD_LIMIT;
 use tokio::time::Instant;
 
 use crate::config::ProxyLimits;
+use crate::login::Who;
 use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
@@ -148,6 +150,12 @@ pub(crate) struct Session {
     wrote_shared: bool,
     /// Its number among the proxy's clients.
     id: u64,
+    /// Who the client is.
+    pub(crate) who: Who,
+    /// Since when it is nobody.
+    nobody_since: Option<Instant>,
+    /// Requests were left unread because of that.
+    unread: bool,
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
@@ -196,6 +204,9 @@ impl Session {
             own_until: None,
             wrote_shared: false,
             id,
+            who: Who::Nobody,
+            nobody_since: None,
+            unread: false,
             state: State::default(),
             transaction: Transaction::default(),
             proof: None,
@@ -224,6 +235,7 @@ impl Session {
         self.check_shared(shard, now);
         self.check_link(shard, now);
         self.check_proof(shard, now);
+        self.check_nobody(now);
         self.parse(now);
         self.expire(now);
         // Some requests wait until everything before them has left.
@@ -231,6 +243,11 @@ impl Session {
         loop {
             self.pump(shard, now);
             let released = self.release(shard);
+            if self.unread && self.queue.is_empty() {
+                // Who asks next depends on what was just answered.
+                self.parse(now);
+                continue;
+            }
             // What has just left may be all that the next request has waited for.
             if !released || self.stop != Stop::Busy {
                 break;
@@ -242,6 +259,7 @@ impl Session {
     fn look_at_route(&mut self, shard: &Shard, now: Instant) {
         if self.generation != shard.generation.get() {
             self.generation = shard.generation.get();
+            self.check_who(shard, now);
             self.tell_notices(shard);
             self.follow_route(shard, now);
         }
@@ -299,6 +317,7 @@ impl Session {
             paused.map(|pause| pause.until),
             frame,
             own,
+            self.nobody_until(),
         ]
         .into_iter()
         .flatten()

@@ -215,6 +215,7 @@ fn well(n: usize) -> NodeReport {
         primary: n == 1,
         seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
         lanes: BTreeSet::from(["proxy-1".into()]),
+        users: 0,
     };
     NodeReport {
         rev: Rev(10),

@@ -135,6 +135,7 @@ pub(super) fn report(n: usize) -> NodeReport {
             primary: n == 1,
             seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
             lanes: BTreeSet::from([proxy()]),
+            users: 0,
         }),
         data: true,
     }
