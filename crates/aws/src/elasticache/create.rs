@@ -11,7 +11,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, ids, network, node_types, remembered, spread, tags, windows};
+use super::{durability, engines, ids, login, network, node_types, remembered, spread, tags, windows};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 
@@ -66,6 +66,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
     let security_groups =
         network::security_groups(scene, subnets.vpc, input.texts("SecurityGroupIds"))?;
     let (durability, durability_word) = durability::asked(input)?;
+    let (tokens, user_groups) = login::founding(input)?;
     let record = GroupRecord {
         description,
         durability: durability_word,
@@ -92,8 +93,8 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         memory_bytes,
         node_zones: nodes.zones,
         access: Default::default(),
-        tokens: Vec::new(),
-        user_groups: Default::default(),
+        tokens,
+        user_groups,
         attributes: Default::default(),
     };
     Ok(Founding { asked, record })

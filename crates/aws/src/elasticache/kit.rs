@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use tanist_core::model::{Access, Durability, EngineKind, Epoch, NodeId, RequestId, Rev, ShardId};
-use tanist_link::api::{EndpointStatus, GroupStatus, NodeStatus, ShardStatus};
+use tanist_link::api::{
+    EndpointStatus, GroupStatus, NodeStatus, ShardStatus, UserGroupStatus, UserStatus,
+};
 
 use super::scene::Scene;
 use crate::book::{CacheSubnetGroup, NewSubnet, NewVpc, Pages, Tags, lay_subnet, lay_vpc};
@@ -27,6 +29,8 @@ pub(super) struct Stage {
     pub(super) groups: Vec<Group>,
     pub(super) settings: Settings,
     pub(super) zones: Vec<String>,
+    pub(super) users: Vec<UserStatus>,
+    pub(super) user_groups: Vec<UserGroupStatus>,
 }
 
 impl Stage {
@@ -62,7 +66,8 @@ impl Stage {
                 ("valkey".to_owned(), "8.0.1".to_owned()),
             ],
         };
-        Self { pages, groups: vec![web()], settings, zones }
+        let groups = vec![web()];
+        Self { pages, groups, settings, zones, users: Vec::new(), user_groups: Vec::new() }
     }
 
     pub(super) fn scene(&self) -> Scene<'_> {
@@ -74,6 +79,8 @@ impl Stage {
             now: Timestamp::from_millisecond(NOW_MS).unwrap(),
             pages: &self.pages,
             groups: &self.groups,
+            users: &self.users,
+            user_groups: &self.user_groups,
         }
     }
 
