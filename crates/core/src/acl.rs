@@ -268,10 +268,11 @@ mod tests {
         assert_eq!(error("+@nosuch"), AclError::Category("nosuch".to_owned()));
         assert_eq!(error("~* ~a"), AclError::Useless("~a".to_owned()));
         assert_eq!(error("allchannels &a"), AclError::Useless("&a".to_owned()));
-        for bad in ["(+get", "((+get))", "(+get (+set))"] {
+        for bad in ["(+get", "(+get (+set))", "(+get (~x"] {
             assert_eq!(error(bad), AclError::Parentheses, "{bad}");
         }
         assert_eq!(error("(on)"), AclError::Inside("on".to_owned()));
+        assert_eq!(error("((+get))"), word("(+get)"));
     }
 
     proptest! {

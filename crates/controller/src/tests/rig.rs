@@ -12,7 +12,7 @@ use axum::body::Body;
 use serde::de::DeserializeOwned;
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Access, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints, GroupSpec, Health,
+    Access, Accounts, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints, GroupSpec, Health,
     HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship, Process, ReplicaSeen,
     RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall, Tag,
 };
@@ -194,6 +194,7 @@ pub(super) struct Proxy {
     receiver: Receiver<ToProxy>,
     /// What the latest route said about who may connect.
     pub(super) access: Option<Access>,
+    pub(super) accounts: Option<Accounts>,
 }
 
 impl Proxy {
@@ -206,6 +207,7 @@ impl Proxy {
         let heard = heard.unwrap().unwrap();
         if let ToProxy::Route(route) = &heard {
             self.access = Some(route.access.clone());
+            self.accounts = Some(route.accounts.clone());
         }
         heard
     }
@@ -297,7 +299,7 @@ impl Rig {
         let inbox = self.handle.inbox.clone();
         let response = proxies::converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None };
+        let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
         proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1 });
         while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
         proxy

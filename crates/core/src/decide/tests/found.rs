@@ -63,6 +63,8 @@ impl World {
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
             requests: BTreeMap::new(),
             access: Access::Everyone,
+            login: Default::default(),
+            accounts: Default::default(),
             zone_of: BTreeMap::new(),
             unwanted: BTreeSet::new(),
             attributes: BTreeMap::new(),

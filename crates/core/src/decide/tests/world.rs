@@ -67,6 +67,8 @@ pub(super) fn spec() -> GroupSpec {
         },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        login: Default::default(),
+        accounts: Default::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),
