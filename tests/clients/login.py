@@ -32,8 +32,9 @@ def fails(kind, call, *words):
     try:
         call(*words)
     except kind as error:
-        return str(error)
+        return str(error).lower()
     raise AssertionError(f"{words} was not refused")
+
 
 
 def client(**arguments):

@@ -227,7 +227,9 @@ mod tests {
         assert_eq!(root.last(), Some(&"+cluster|slots"));
         let sets: Vec<&String> = words.iter().filter(|word| word.starts_with('(')).collect();
         assert_eq!(sets.len(), 3);
-        assert!(sets[0].starts_with("(~b +config +@all -replicaof") && sets[0].contains(" -config"));
+        assert!(
+            sets[0].starts_with("(~b +config +@all -replicaof") && sets[0].contains(" -config")
+        );
         // What was asked for itself is fenced like all else, and nothing is given that was not.
         assert!(sets[1].ends_with(" -acl -cluster)"), "{}", sets[1]);
         assert_eq!(sets[2], PROXYS_OWN);

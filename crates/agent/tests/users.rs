@@ -50,7 +50,9 @@ async fn a_users_lane_may_what_its_rules_say_and_never_what_is_fenced(engine: En
     assert_eq!(host.applied("web-001", 2).await.users, mark(&first));
     let mut app = open(&host, 1, "app").await.unwrap();
     assert_eq!(app.call(&["GET", "app:1"]).await, tanist_resp::Value::Null);
-    for refused in [&["SET", "app:1", "x"][..], &["GET", "other"], &["PING"], &["SPUBLISH", "c", ""]] {
+    for refused in
+        [&["SET", "app:1", "x"][..], &["GET", "other"], &["PING"], &["SPUBLISH", "c", ""]]
+    {
         assert_eq!(app.call(refused).await.error_code(), Some("NOPERM"), "{refused:?}");
     }
     // What the proxy asks on its behalf is answered.
@@ -81,7 +83,8 @@ async fn a_users_lane_may_what_its_rules_say_and_never_what_is_fenced(engine: En
     // Its rules change under a living connection, another one goes with its connections.
     let mut all = open(&host, 1, "all").await.unwrap();
     let next = users(&[("app", &["~app:* +@read +set"])]);
-    let admit = Action::Admit { run: run.clone(), replicas: [].into(), lanes: proxies(&["proxy-1"]) };
+    let admit =
+        Action::Admit { run: run.clone(), replicas: [].into(), lanes: proxies(&["proxy-1"]) };
     host.order_with("web-001", 2, 1, admit, next.clone()).await;
     let changed = |report: &NodeReport| {
         report.applied.as_ref().is_some_and(|applied| applied.users == mark(&next)).then_some(())

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tanist_core::decide::{found, free_endpoints};
 use tanist_core::model::{
-    Accounts, Durability, GroupEndpoints, GroupName, GroupSpec, Instant, Login, ShardId, ShardTopology, SlotRange,
-    Zone,
+    Accounts, Durability, GroupEndpoints, GroupName, GroupSpec, Instant, Login, ShardId,
+    ShardTopology, SlotRange, Zone,
 };
 use tanist_link::api::{ApiError, CreateGroup, TokenChange};
 

@@ -12,9 +12,9 @@ use tanist_link::api::{ApiError, ModifyGroup};
 
 use crate::ControllerConfig;
 use crate::archive::Archive;
+use crate::clock::wall_ms;
 use crate::create::{MAX_REPLICAS, MIN_MEMORY, zones};
 use crate::observe::Observer;
-use crate::clock::wall_ms;
 use crate::{requests, users};
 
 /// The spec with the change; the same spec if nothing changes.

@@ -149,10 +149,7 @@ pub(crate) fn modify(archive: &Archive, id: &str, asked: &ModifyUser) -> Result<
     Ok(user)
 }
 
-fn take_attributes(
-    own: &mut BTreeMap<String, String>,
-    asked: &BTreeMap<String, Option<String>>,
-) {
+fn take_attributes(own: &mut BTreeMap<String, String>, asked: &BTreeMap<String, Option<String>>) {
     for (surface, value) in asked {
         match value {
             Some(value) => own.insert(surface.clone(), value.clone()),
@@ -259,7 +256,8 @@ fn check_group(archive: &Archive, group: &UserGroup) -> Result<(), ApiError> {
             return Err(bad(format!("the user {id} is for valkey, the user group for redis")));
         }
         if !names.insert(user.name.clone()) {
-            let message = format!("two users of the user group {} are named {}", group.id, user.name);
+            let message =
+                format!("two users of the user group {} are named {}", group.id, user.name);
             return Err(ApiError::new("T447", message, "leave one of them out"));
         }
     }

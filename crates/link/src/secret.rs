@@ -112,10 +112,7 @@ pub fn hash_of(password: &[u8]) -> PasswordHash {
 }
 
 /// Whether this is one of the passwords; takes the same time whichever it is, and however wrong.
-pub fn is_one_of<'a>(
-    password: &[u8],
-    hashes: impl IntoIterator<Item = &'a PasswordHash>,
-) -> bool {
+pub fn is_one_of<'a>(password: &[u8], hashes: impl IntoIterator<Item = &'a PasswordHash>) -> bool {
     let given = hash_of(password);
     let mut found = subtle::Choice::from(0);
     for hash in hashes {

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    DEFAULT_USER, Epoch, GroupName, HostId, NodeId, NodeReport, Order, ProxyId, RequestId, Rev, Route, ShardId,
-    ShardKey, Tag,
+    DEFAULT_USER, Epoch, GroupName, HostId, NodeId, NodeReport, Order, ProxyId, RequestId, Rev,
+    Route, ShardId, ShardKey, Tag,
 };
 
 use crate::api::Fault;

@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn a_client_is_called_by_its_own_name() {
-        let before = "-NOPERM User lane-7-proxy-1:app has no permissions to run the 'set' command\r\n";
+        let before =
+            "-NOPERM User lane-7-proxy-1:app has no permissions to run the 'set' command\r\n";
         let after = "-NOPERM User app has no permissions to run the 'set' command\r\n";
         assert_eq!(error(before.into()), after);
         let before = "id=3 user=lane-7-proxy-1 lib-name=\nid=4 user=lane-7-proxy-1:b:c \n";

@@ -267,8 +267,7 @@ impl Shard {
 
     /// Whether a client with this address may be connected; the proxy's own connections may.
     pub(crate) fn admits(&self, client: SocketAddr) -> bool {
-        self.access.borrow().admits(client.ip())
-            || self.identity.own.borrow().contains_key(&client)
+        self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains_key(&client)
     }
 
     /// The epoch whose replies may be released.

@@ -26,14 +26,19 @@ pub(crate) const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 pub(crate) const HELLO_NOAUTH: &[u8] = b"-NOAUTH HELLO must be called with the client already \
 authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the \
 client and select the RESP protocol version at the same time\r\n";
+/// The same from Redis 7.0.
+pub(crate) const HELLO_NOAUTH_OLDER: &[u8] = b"-NOAUTH HELLO must be called with the client already \
+authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client \
+and select the RESP protocol version at the same time\r\n";
+pub(crate) const EXECABORT_NOAUTH: &[u8] =
+    b"-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n";
 pub(crate) const NOPROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
 pub(crate) const PROTO_NUMBER: &[u8] =
     b"-ERR Protocol version is not an integer or out of range\r\n";
 pub(crate) const CLIENT_NAME: &[u8] =
     b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
 pub(crate) const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
-pub(crate) const AUTH_ARGUMENTS: &[u8] =
-    b"-ERR wrong number of arguments for 'auth' command\r\n";
+pub(crate) const AUTH_ARGUMENTS: &[u8] = b"-ERR wrong number of arguments for 'auth' command\r\n";
 /// An engine would let the rest of the transaction run as somebody else.
 pub(crate) const AUTH_IN_MULTI: &[u8] =
     b"-ERR AUTH as another user is not possible within MULTI\r\n";
@@ -114,6 +119,8 @@ mod tests {
             WRONGPASS,
             NOAUTH,
             HELLO_NOAUTH,
+            HELLO_NOAUTH_OLDER,
+            EXECABORT_NOAUTH,
             NOPROTO,
             PROTO_NUMBER,
             CLIENT_NAME,

@@ -188,12 +188,7 @@ pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<Child> {
 /// Becomes redis-cli (or valkey-cli); returns only if that fails.
 ///
 /// At an endpoint whose clients have to say who they are it does so by itself, unless `args` do.
-pub(crate) fn become_cli(
-    host: &str,
-    port: u16,
-    house: Option<&House>,
-    args: &[String],
-) -> Failure {
+pub(crate) fn become_cli(host: &str, port: u16, house: Option<&House>, args: &[String]) -> Failure {
     let says = |arg: &String| matches!(arg.as_str(), "-a" | "--pass" | "--user" | "--askpass");
     let house = house.filter(|_| !args.iter().take_while(|arg| arg.starts_with('-')).any(says));
     let mut last = io::Error::from(io::ErrorKind::NotFound);

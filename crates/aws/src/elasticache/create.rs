@@ -11,7 +11,9 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, ids, login, network, node_types, remembered, spread, tags, windows};
+use super::{
+    durability, engines, ids, login, network, node_types, remembered, spread, tags, windows,
+};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 

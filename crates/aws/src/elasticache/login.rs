@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(code(token.list("UserGroupIds", ["t"])), "InvalidParameterCombination");
         let two = Structure::new().list("UserGroupIds", ["a", "b"]);
         assert_eq!(code(two), "InvalidParameterCombination");
-        for bad in ["short", "with spaces in it 123", "an@at-sign-0123456789", "slash/0123456789ab"] {
+        for bad in ["short", "with spaces in it 123", "an@at-sign-0123456789", "slash/0123456789ab"]
+        {
             let input = Structure::new().set("AuthToken", bad);
             assert_eq!(code(input), "InvalidParameterValue", "{bad}");
         }

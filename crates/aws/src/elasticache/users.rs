@@ -95,7 +95,10 @@ enum Asked {
 fn authentication(input: &Structure) -> Result<Asked, Refusal> {
     let plain: Vec<&str> = input.texts("Passwords").collect();
     let none = input.flag("NoPasswordRequired");
-    let mode = input.structures("AuthenticationMode").next().or_else(|| input.structure("AuthenticationMode"));
+    let mode = input
+        .structures("AuthenticationMode")
+        .next()
+        .or_else(|| input.structure("AuthenticationMode"));
     let Some(mode) = mode else {
         return match (none, plain.is_empty()) {
             (Some(true), false) => Err(bad_combination(
@@ -394,7 +397,10 @@ mod tests {
         assert_eq!(code(&asked().set("AuthenticationMode", iam)), combination);
         assert_eq!(code(&asked().set("AuthenticationMode", mode("iam"))), value);
         assert_eq!(code(&asked().set("AuthenticationMode", mode("x"))), value);
-        assert_eq!(code(&asked().set("Engine", "memcached").set("NoPasswordRequired", true)), value);
+        assert_eq!(
+            code(&asked().set("Engine", "memcached").set("NoPasswordRequired", true)),
+            value
+        );
         for bad in ["", "1a", "-a", "a.b", &"a".repeat(41)] {
             let input = asked().set("UserId", bad).set("NoPasswordRequired", true);
             assert_eq!(code(&input), value, "{bad}");

@@ -157,8 +157,7 @@ async fn a_users_change_reaches_every_group_that_knows_it() {
     let mut proxy = rig.proxy("p1", 1).await;
     let asked = ModifyUser { append: Some("+set".to_owned()), ..ModifyUser::default() };
     let id = "app".to_owned();
-    let mut answer =
-        rig.asked(|reply| Call::Users(UsersCall::Modify { id, asked, reply })).await;
+    let mut answer = rig.asked(|reply| Call::Users(UsersCall::Modify { id, asked, reply })).await;
     let (_, number) = told(&mut proxy).await;
     let known = proxy.accounts.clone().unwrap();
     assert_eq!(known.0["app"].rules.0, [["~app:*", "+@read", "+set"].map(str::to_owned)]);

@@ -12,9 +12,10 @@ use axum::body::Body;
 use serde::de::DeserializeOwned;
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Access, Accounts, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints, GroupSpec, Health,
-    HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship, Process, ReplicaSeen,
-    RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall, Tag,
+    Access, Accounts, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints,
+    GroupSpec, Health, HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship,
+    Process, ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall,
+    Tag,
 };
 use tanist_link::api::{ApiError, EventRecord};
 use tanist_link::wire::{FromAgent, FromProxy, HostReport, NodeEntry, ToAgent, ToProxy};
@@ -299,7 +300,8 @@ impl Rig {
         let inbox = self.handle.inbox.clone();
         let response = proxies::converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
+        let mut proxy =
+            Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
         proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1 });
         while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
         proxy

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use super::{View, elect};
 use crate::model::accounts::mark;
 use crate::model::{
-    Action, Applied, Cause, DataOnStart, Fenced, GroupSpec, HostId, Instant, LaneUsers, Limits, Member, NodeId,
-    NodeReport, Observations, Offset, Order, Primaryship, Process, RoleSeen, Run, ShardTopology,
-    Term, Vacancy,
+    Action, Applied, Cause, DataOnStart, Fenced, GroupSpec, HostId, Instant, LaneUsers, Limits,
+    Member, NodeId, NodeReport, Observations, Offset, Order, Primaryship, Process, RoleSeen, Run,
+    ShardTopology, Term, Vacancy,
 };
 
 /// The orders that the shard's topology asks for and that are not yet true, with their hosts.
@@ -98,10 +98,8 @@ fn order(
     node: &NodeId,
     action: Action,
 ) -> Order {
-    let lets_in = matches!(
-        action,
-        Action::Promote { .. } | Action::Admit { .. } | Action::Follow { .. }
-    );
+    let lets_in =
+        matches!(action, Action::Promote { .. } | Action::Admit { .. } | Action::Follow { .. });
     Order {
         term,
         epoch: decided.epoch,

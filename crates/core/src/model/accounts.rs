@@ -89,9 +89,8 @@ pub fn password_fault(text: &str) -> Option<&'static str> {
 pub fn token_fault(text: &str) -> Option<&'static str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!&#$^<>-".contains(&byte);
     password_fault(text).or_else(|| {
-        (!text.bytes().all(allowed)).then_some(
-            "it may have letters, digits and the characters ! & # $ ^ < > - only",
-        )
+        (!text.bytes().all(allowed))
+            .then_some("it may have letters, digits and the characters ! & # $ ^ < > - only")
     })
 }
 
@@ -173,8 +172,7 @@ impl Default for Accounts {
     /// Everybody is `default`, and may do everything.
     fn default() -> Self {
         let rules = Rules::full();
-        let open =
-            Account { enabled: true, no_password: true, passwords: BTreeSet::new(), rules };
+        let open = Account { enabled: true, no_password: true, passwords: BTreeSet::new(), rules };
         Self(BTreeMap::from([(DEFAULT_USER.to_owned(), open)]))
     }
 }
@@ -202,9 +200,10 @@ impl Accounts {
 
     /// The users that need lanes of their own.
     pub fn lanes(&self) -> LaneUsers {
-        let own = self.0.iter().filter(|(name, account)| {
-            account.enabled && Self::has_own_lane(name, account)
-        });
+        let own = self
+            .0
+            .iter()
+            .filter(|(name, account)| account.enabled && Self::has_own_lane(name, account));
         own.map(|(name, account)| (name.clone(), account.rules.clone())).collect()
     }
 }
@@ -312,9 +311,8 @@ mod tests {
 
     #[test]
     fn later_rules_win_and_a_doubtful_category_only_takes_away() {
-        let allowed = |text: &str, command: &str| {
-            allows(&rules(text), command, &["slow"], &["blocking"])
-        };
+        let allowed =
+            |text: &str, command: &str| allows(&rules(text), command, &["slow"], &["blocking"]);
         assert!(allowed("+@all", "wait") && !allowed("+@read", "wait"));
         assert!(allowed("+@slow", "wait") && !allowed("+@all -wait", "wait"));
         assert!(!allowed("+wait +@slow -@all", "wait"));

@@ -24,7 +24,8 @@ mod topology;
 
 pub use access::Access;
 pub use accounts::{
-    Account, Accounts, DEFAULT_USER, LaneUsers, Login, NotAHash, PasswordHash, Rules, User, UserGroup,
+    Account, Accounts, DEFAULT_USER, LaneUsers, Login, NotAHash, PasswordHash, Rules, User,
+    UserGroup,
 };
 pub use event::{Cause, Event, EventKind, Severity};
 pub use ids::{

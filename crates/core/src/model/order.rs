@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EngineKind, Epoch, GroupName, LaneUsers, NodeId, Offset, ProxyId, ReplId, Rev, RunId, ShardId, Tag, Term,
+    EngineKind, Epoch, GroupName, LaneUsers, NodeId, Offset, ProxyId, ReplId, Rev, RunId, ShardId,
+    Tag, Term,
 };
 
 /// What becomes of the data on a node's disk when its process starts.

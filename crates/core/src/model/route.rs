@@ -13,7 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone,
+    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev,
+    ShardId, Zone,
 };
 
 /// Where a shard's requests may go.

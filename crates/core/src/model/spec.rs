@@ -14,7 +14,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Accounts, GroupName, Login, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone};
+use super::{
+    Access, Accounts, GroupName, Login, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone,
+};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -141,11 +141,11 @@ impl Session {
         shard: &Shard,
         now: Instant,
     ) -> Option<Step> {
-        let answer = |text: &'static [u8]| {
-            Some(Step::Answer(Answer::to(pending, Bytes::from_static(text))))
-        };
+        let answer =
+            |text: &'static [u8]| Some(Step::Answer(Answer::to(pending, Bytes::from_static(text))));
         if self.is_barred(pending) {
-            return answer(text::NOAUTH);
+            let exec = pending.class == Class::Exec;
+            return answer(if exec { text::EXECABORT_NOAUTH } else { text::NOAUTH });
         }
         if self.forward.multi || self.forward.doomed || self.state.is_limited() {
             return None;
@@ -176,9 +176,23 @@ impl Session {
                 None => answer(text::WRONGPASS),
                 Some(who) => self.log_in_as(who, shard, now),
             },
-            Hello::Fine(None) if self.is_nobody() => answer(text::HELLO_NOAUTH),
+            Hello::Fine(None) if self.is_nobody() => Some(self.hello_nobody(pending, shard)),
             Hello::Fine(None) => None,
         }
+    }
+
+    /// The answer to a HELLO of somebody who does not say who they are. Engines word it differently, so
+    /// one has to have greeted this proxy.
+    fn hello_nobody(&mut self, pending: &Pending, shard: &Shard) -> Step {
+        if shard.greetings.borrow().is_empty() {
+            if let Some(stop) = self.make_shared_ready(shard, false).stop() {
+                return Step::Stop(stop);
+            }
+            self.shared = None;
+        }
+        let newer = shard.names_users.get();
+        let text = if newer { text::HELLO_NOAUTH } else { text::HELLO_NOAUTH_OLDER };
+        Step::Answer(Answer::to(pending, Bytes::from_static(text)))
     }
 
     /// `None` once the client is who it says.

@@ -48,9 +48,7 @@ pub(crate) fn queued_form(pending: &Pending) -> (Bytes, Option<Bytes>) {
     let raw = pending.request.raw().clone();
     let stand_in = || Command::new("PING").encode();
     match pending.class {
-        Class::WhoAmI if !pending.own_lane => {
-            (Command::new("ECHO").arg("default").encode(), None)
-        }
+        Class::WhoAmI if !pending.own_lane => (Command::new("ECHO").arg("default").encode(), None),
         Class::Auth | Class::Hello => match pending.login {
             Some(answer) => (stand_in(), Some(Bytes::from_static(answer))),
             None if pending.class == Class::Hello => (local::hello(&pending.request), None),

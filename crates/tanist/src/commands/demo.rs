@@ -109,7 +109,8 @@ async fn show(
     let started = std::time::Instant::now();
     let group = create::wait(client, "creating", GROUP, started, &whole, out).await?;
     let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
-    let report = drill::run((client, layout), &group, &faults, args.load, 50, LIMIT_MS, out).await?;
+    let report =
+        drill::run((client, layout), &group, &faults, args.load, 50, LIMIT_MS, out).await?;
     if out.is_json() {
         out.json(&report)?;
     } else {

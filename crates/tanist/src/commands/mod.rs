@@ -97,8 +97,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::History { group } => history::history(&client, &group, output).await,
         Command::Cli { group, reader, args } => {
             let group = group_status(&client, &group).await?;
-            let endpoint =
-                if reader { &group.reader_endpoint } else { &group.primary_endpoint };
+            let endpoint = if reader { &group.reader_endpoint } else { &group.primary_endpoint };
             let house = house::of(&layout, &group.name, &group.login)?;
             Err(spawn::become_cli(&endpoint.host, endpoint.port, house.as_ref(), &args))
         }

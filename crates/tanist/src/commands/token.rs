@@ -50,7 +50,9 @@ pub(crate) async fn token(client: &Client, command: TokenCommand, out: &Output) 
     out.line(match status.login.tokens {
         0 => format!("{group}: no token, everybody is the default user"),
         1 => format!("{group}: one token"),
-        more => format!("{group}: {more} tokens; when every client has the new one: tanist token finish {group}"),
+        more => format!(
+            "{group}: {more} tokens; when every client has the new one: tanist token finish {group}"
+        ),
     });
     Ok(Done::Well)
 }

@@ -72,7 +72,8 @@ pub(crate) async fn drill(
         return Err(Failure::new("T206", message, remedy).exit(5));
     }
     let report =
-        run((client, layout), &group, &faults, args.load, args.connections, args.limit_ms, out).await?;
+        run((client, layout), &group, &faults, args.load, args.connections, args.limit_ms, out)
+            .await?;
     let path = report.save(&layout.reports())?;
     if out.is_json() {
         out.json(&report)?;

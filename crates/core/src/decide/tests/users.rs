@@ -7,7 +7,7 @@
 use super::world::{World, node};
 use super::*;
 use crate::model::accounts::mark;
-use crate::model::{Accounts, Action, PasswordHash, Rules, RouteState};
+use crate::model::{Accounts, Action, PasswordHash, RouteState, Rules};
 
 /// A world in which `app` may read.
 fn with_user() -> World {
