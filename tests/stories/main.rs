@@ -20,6 +20,7 @@ mod doors;
 mod down;
 mod drills;
 mod faults;
+mod linear;
 mod login;
 mod loss;
 mod machine;

@@ -42,6 +42,7 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/groups/{group}/failover", post(failover))
         .route("/v1/groups/{group}/switchover", post(switchover))
         .route("/v1/groups/{group}/history", get(history))
+        .route("/v1/groups/{group}/endpoints", get(endpoints))
         .route("/v1/groups/{group}/nodes/{node}/fault", post(fault))
         .merge(users::routes())
         .route("/v1/events", get(events))
@@ -166,6 +167,11 @@ async fn move_primary(
 async fn history(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let name = group_name(&name)?;
     Ok(ask(&api, |reply| Call::History { name, reply }).await.into_response())
+}
+
+async fn endpoints(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    Ok(ask(&api, |reply| Call::Endpoints { name, reply }).await.into_response())
 }
 
 async fn fault(

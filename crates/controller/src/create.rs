@@ -19,7 +19,7 @@ use crate::clock::wall_ms;
 use crate::modify::choose_zones;
 use crate::names::READER_SUFFIX;
 use crate::observe::Observer;
-use crate::users;
+use crate::{reads, users};
 
 /// Most replicas that a shard may have, as in ElastiCache.
 pub(crate) const MAX_REPLICAS: u8 = 5;
@@ -129,11 +129,13 @@ fn check(
         access: asked.access.clone(),
         login: Login::default(),
         accounts: Accounts::default(),
+        reads: asked.reads,
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: asked.attributes.clone(),
         deleting: false,
     };
+    reads::check(&spec.reads, spec.durability)?;
     choose_zones(&mut spec, &chosen);
     if let Some(token) = asked.tokens.last() {
         users::change_token(&mut spec, &TokenChange::Set(token.clone()), wall_ms())?;

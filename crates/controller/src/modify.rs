@@ -15,7 +15,7 @@ use crate::archive::Archive;
 use crate::clock::wall_ms;
 use crate::create::{MAX_REPLICAS, MIN_MEMORY, zones};
 use crate::observe::Observer;
-use crate::{requests, users};
+use crate::{reads, requests, users};
 
 /// The spec with the change; the same spec if nothing changes.
 pub(crate) fn plan(
@@ -46,6 +46,10 @@ pub(crate) fn plan(
         users::attach(archive, &mut spec, user_groups)?;
     }
     users::check_login(&spec)?;
+    if let Some(reads) = asked.reads {
+        reads::check(&reads, spec.durability)?;
+        spec.reads = reads;
+    }
     for (surface, value) in &asked.attributes {
         match value {
             Some(value) => spec.attributes.insert(surface.clone(), value.clone()),

@@ -83,6 +83,7 @@ impl Controller {
             zones: spec.zones.clone(),
             access: spec.access.clone(),
             login: crate::users::login_status(spec),
+            reads: spec.reads,
             attributes: spec.attributes.clone(),
             primary_endpoint: primary,
             reader_endpoint: reader,

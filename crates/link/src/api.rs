@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
     Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
-    PasswordHash, Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
+    PasswordHash, Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
@@ -95,6 +95,9 @@ pub struct CreateGroup {
     /// The user groups whose users there are: none or one.
     #[serde(default)]
     pub user_groups: BTreeSet<String>,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// What the surface remembers, by its name (see `GroupSpec`).
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -131,6 +134,9 @@ pub struct ModifyGroup {
     /// The user groups whose users there are: none or one.
     #[serde(default)]
     pub user_groups: Option<BTreeSet<String>>,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Option<Reads>,
     /// What the surface remembers, by its name; `None` forgets it.
     #[serde(default)]
     pub attributes: BTreeMap<String, Option<String>>,
@@ -138,6 +144,15 @@ pub struct ModifyGroup {
 
 fn yes() -> bool {
     true
+}
+
+/// `GET /v1/groups/{group}/endpoints`: what was measured there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsStatus {
+    /// Every endpoint of the group, with the numbers of all proxies that offer it.
+    pub endpoints: Vec<crate::wire::Meters>,
+    /// Proxies that have not answered: their numbers are missing.
+    pub silent: Vec<ProxyId>,
 }
 
 /// `POST /v1/groups/{group}/failover` and `.../switchover`.
@@ -271,6 +286,9 @@ pub struct GroupStatus {
     /// How clients say who they are.
     #[serde(default)]
     pub login: LoginStatus,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// What the surface remembers, by its name.
     pub attributes: BTreeMap<String, String>,
     /// The primary endpoint.

@@ -12,11 +12,13 @@
 
 mod bell;
 mod client;
+mod clients;
 mod config;
 mod control;
 mod denied;
 mod endpoint;
 mod login;
+mod meter;
 mod out;
 mod probe;
 mod proof;

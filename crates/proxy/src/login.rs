@@ -125,6 +125,12 @@ impl Shard {
         account.is_some_and(|account| account.rules.allow(command, categories, &["blocking"]))
     }
 
+    /// Whether there is a user of this name.
+    pub(crate) fn has_user(&self, name: &[u8]) -> bool {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        self.users.borrow().accounts.0.contains_key(name)
+    }
+
     /// Whether a node's engine has the lane users that there should be. What is not known (a
     /// controller that has just started) is taken for so.
     pub(crate) fn has_users(&self, lane: &Lane) -> bool {

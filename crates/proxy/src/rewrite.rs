@@ -146,19 +146,17 @@ pub(crate) fn error(raw: Bytes) -> Bytes {
     own_names(&raw)
 }
 
-/// A text in which the engine names users, in any of its wire forms.
-pub(crate) fn users(raw: Bytes) -> Bytes {
-    let kind = match raw.first() {
-        Some(kind @ (b'$' | b'=')) if names_a_lane(&raw) => char::from(*kind),
-        Some(b'+') => return own_names(&raw),
-        _ => return raw,
-    };
+/// The name of a user that an engine answers.
+pub(crate) fn user(raw: Bytes) -> Bytes {
+    if raw.first() != Some(&b'$') || !names_a_lane(&raw) {
+        return raw;
+    }
     let Some(header) = raw.iter().position(|byte| *byte == b'\n').map(|at| at + 1) else {
         return raw;
     };
     let body = own_names(raw.get(header..raw.len().saturating_sub(2)).unwrap_or_default());
     let mut out = BytesMut::with_capacity(body.len() + 16);
-    out.extend_from_slice(format!("{kind}{}\r\n", body.len()).as_bytes());
+    out.extend_from_slice(format!("${}\r\n", body.len()).as_bytes());
     out.extend_from_slice(&body);
     out.extend_from_slice(b"\r\n");
     out.freeze()
@@ -209,6 +207,7 @@ mod tests {
             durability: Durability::Async,
             access: tanist_core::model::Access::Everyone,
             accounts: Default::default(),
+            reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
                 reader: Ipv4Addr::new(127, 9, 9, 201),
@@ -259,12 +258,9 @@ mod tests {
             "-NOPERM User lane-7-proxy-1:app has no permissions to run the 'set' command\r\n";
         let after = "-NOPERM User app has no permissions to run the 'set' command\r\n";
         assert_eq!(error(before.into()), after);
-        let before = "id=3 user=lane-7-proxy-1 lib-name=\nid=4 user=lane-7-proxy-1:b:c \n";
-        let after = "id=3 user=default lib-name=\nid=4 user=b:c \n";
-        assert_eq!(users(bulk(before)), bulk(after));
-        assert_eq!(users(bulk("lane-12-p1:app")), bulk("app"));
+        assert_eq!(user(bulk("lane-12-p1:app")), bulk("app"));
         // What a client has written is its own.
-        assert_eq!(users(bulk("lane-x")), bulk("lane-x"));
+        assert_eq!(user(bulk("lane-x")), bulk("lane-x"));
         assert_eq!(error("+lane-1-p1\r\n".into()), "+lane-1-p1\r\n");
     }
 

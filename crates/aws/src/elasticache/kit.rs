@@ -7,7 +7,9 @@
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
-use tanist_core::model::{Access, Durability, EngineKind, Epoch, NodeId, RequestId, Rev, ShardId};
+use tanist_core::model::{
+    Access, Durability, EngineKind, Epoch, NodeId, Reads, RequestId, Rev, ShardId,
+};
 use tanist_link::api::{
     EndpointStatus, GroupStatus, NodeStatus, ShardStatus, UserGroupStatus, UserStatus,
 };
@@ -126,6 +128,7 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         zones: Vec::new(),
         access: Access::Everyone,
         login: Default::default(),
+        reads: Reads::default(),
         attributes: [].into(),
         primary_endpoint: endpoint(name, 1),
         reader_endpoint: endpoint(&format!("{name}-ro"), 2),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tanist_core::model::{Access, EngineKind, Limits};
+use tanist_core::model::{Access, EngineKind, Limits, Reads};
 use tanist_link::api::CreateGroup;
 
 use super::rig::{Rig, spec, topology};
@@ -26,6 +26,7 @@ fn named(name: &str) -> CreateGroup {
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),
+        reads: Reads::default(),
         attributes: BTreeMap::new(),
     }
 }

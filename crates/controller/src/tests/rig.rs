@@ -14,8 +14,8 @@ use tanist_core::model::stored::Stored;
 use tanist_core::model::{
     Access, Accounts, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints,
     GroupSpec, Health, HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship,
-    Process, ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall,
-    Tag,
+    Process, Reads, ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange,
+    Stall, Tag,
 };
 use tanist_link::api::{ApiError, EventRecord};
 use tanist_link::wire::{FromAgent, FromProxy, HostReport, NodeEntry, ToAgent, ToProxy};
@@ -74,6 +74,7 @@ pub(crate) fn spec() -> GroupSpec {
         access: Access::Everyone,
         login: Default::default(),
         accounts: Default::default(),
+        reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

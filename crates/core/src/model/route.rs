@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev,
+    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev,
     ShardId, Zone,
 };
 
@@ -79,6 +79,9 @@ pub struct Route {
     /// Who clients may be.
     #[serde(default)]
     pub accounts: Accounts,
+    /// What reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// Where requests may go.
     pub state: RouteState,
     /// Every node.

@@ -15,7 +15,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Accounts, GroupName, Login, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone,
+    Access, Accounts, GroupName, Login, NodeId, Reads, Region, RequestId, Rev, ShardId, SlotRange,
+    Zone,
 };
 
 /// Which engine's binary runs the nodes.
@@ -129,6 +130,9 @@ pub struct GroupSpec {
     /// never stored, so that a user that changes is changed everywhere at once.
     #[serde(skip)]
     pub accounts: Accounts,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// Zones that the owner chose for single nodes.
     #[serde(default)]
     pub zone_of: BTreeMap<NodeId, Zone>,

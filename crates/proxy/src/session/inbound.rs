@@ -140,6 +140,7 @@ impl Session {
                     self.inbound.partial = None;
                     let mut pending = Pending::new(request, now, false);
                     let barred = self.is_barred(&pending);
+                    self.card.note(now, pending.name);
                     let answer = if barred { None } else { self.inbound.look(&mut pending) };
                     if let Some(answer) = answer {
                         self.queue.push_back(Item::Answer(answer));

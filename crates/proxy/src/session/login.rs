@@ -19,6 +19,11 @@ use crate::login::Who;
 use crate::shard::Shard;
 use crate::text;
 
+/// The categories of what a client asks about itself.
+const OWN_CLIENT: &[&str] = &["slow", "connection"];
+/// The categories of what it asks about others.
+const ALL_CLIENTS: &[&str] = &["admin", "slow", "dangerous", "connection"];
+
 /// How long a client may be nobody.
 const NOBODY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -115,6 +120,7 @@ impl Session {
         }
         let moves = who.lane_user() != self.who.lane_user();
         self.who = who;
+        self.card.become_user(self.who.name());
         self.nobody_since = None;
         if !moves {
             return;
@@ -228,12 +234,20 @@ impl Session {
         }
     }
 
-    /// The refusal of a command that the client's lane may run for the proxy's sake only.
+    /// The refusal of a command that the proxy answers itself, or that the client's lane may run for the
+    /// proxy's sake only: for all others the engine finds the words.
     pub(super) fn refuse_own(&self, pending: &Pending, shard: &Shard) -> Option<Answer> {
         let name = self.who.lane_user()?;
         let (command, categories): (&str, &[&str]) = match pending.class {
             Class::Role => ("role", &["admin", "fast", "dangerous"]),
             Class::Wait => ("wait", &["slow", "connection"]),
+            Class::ClientId | Class::ClientInfo | Class::ClientGetredir => {
+                (pending.name, OWN_CLIENT)
+            }
+            Class::ClientList | Class::ClientKill | Class::ClientUnblock => {
+                (pending.name, ALL_CLIENTS)
+            }
+            Class::Pause | Class::Unpause => (pending.name, ALL_CLIENTS),
             _ => return None,
         };
         if shard.allows(&self.who, command, categories) {

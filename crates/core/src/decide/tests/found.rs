@@ -65,6 +65,7 @@ impl World {
             access: Access::Everyone,
             login: Default::default(),
             accounts: Default::default(),
+            reads: Reads::default(),
             zone_of: BTreeMap::new(),
             unwanted: BTreeSet::new(),
             attributes: BTreeMap::new(),

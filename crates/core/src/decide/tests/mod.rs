@@ -10,6 +10,7 @@ mod cures;
 mod found;
 mod members;
 mod patience;
+mod readers;
 mod users;
 mod world;
 
