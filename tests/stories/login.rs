@@ -16,7 +16,7 @@ use tanist_link::Secret;
 use tanist_link::api::GroupStatus;
 use tanist_link::wire::{ADMIN_USER, admin_label};
 use tanist_resp::{Command, Connection, Value};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -312,6 +312,46 @@ async fn engine(installation: &Installation, endpoint: &mut Connection) -> (Sock
     ((address, port).into(), password)
 }
 
+/// The user of each of an engine's connections, by its address.
+async fn users_of_connections(admin: &mut Connection) -> BTreeMap<String, String> {
+    let list = text(admin, &["CLIENT", "LIST"]).await;
+    let field = |line: &str, name: &str| {
+        let found = line.split(' ').find_map(|part| part.strip_prefix(name));
+        found.map(str::to_owned).unwrap_or_default()
+    };
+    list.lines().map(|line| (field(line, "addr="), field(line, "user="))).collect()
+}
+
+/// Looks at every request that an engine was asked: its key says whose it is, and it came as that
+/// user. How many of each there were.
+async fn judge(
+    monitored: &mut Lines<BufReader<TcpStream>>,
+    users: &BTreeMap<String, String>,
+) -> BTreeMap<String, u32> {
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    loop {
+        let heard = tokio::time::timeout(LIMIT, monitored.next_line()).await;
+        let line = heard.ok().and_then(Result::ok).flatten();
+        let line = line.unwrap_or_else(|| panic!("the last request is heard"));
+        if line.contains("\"root:last\"") {
+            return seen;
+        }
+        let Some(address) = line.split(['[', ']']).nth(1).and_then(|at| at.split(' ').nth(1))
+        else {
+            continue;
+        };
+        let owner = ["app:", "other:", "root:"].iter().find(|key| line.contains(*key));
+        if let (Some(owner), Some(user)) = (owner, users.get(address)) {
+            let name = owner.trim_end_matches(':');
+            *seen.entry(name.to_owned()).or_default() += 1;
+            match name {
+                "root" => assert!(!user.contains(':'), "{user} asked {line}"),
+                name => assert!(user.ends_with(&format!(":{name}")), "{user} asked {line}"),
+            }
+        }
+    }
+}
+
 fn users_share_no_connection_to_an_engine(engine_name: &str) {
     let installation = web(engine_name, &["--replicas", "1"]);
     with_users(&installation, engine_name, "on ~app:* +@all");
@@ -354,37 +394,10 @@ fn users_share_no_connection_to_an_engine(engine_name: &str) {
                 }
             }
         }
-        let list = text(&mut admin, &["CLIENT", "LIST"]).await;
-        let field = |line: &str, name: &str| {
-            let found = line.split(' ').find_map(|part| part.strip_prefix(name));
-            found.map(str::to_owned).unwrap_or_default()
-        };
-        let users: BTreeMap<String, String> =
-            list.lines().map(|line| (field(line, "addr="), field(line, "user="))).collect();
-        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        let users = users_of_connections(&mut admin).await;
         // The last request of all: everything before it has been heard then.
         assert!(call(&mut root, &["SET", "root:last", "v"]).await.is_ok());
-        loop {
-            let heard = tokio::time::timeout(LIMIT, monitored.next_line()).await;
-            let line = heard.ok().and_then(Result::ok).flatten();
-            let line = line.unwrap_or_else(|| panic!("the last request is heard"));
-            if line.contains("\"root:last\"") {
-                break;
-            }
-            let Some(address) = line.split(['[', ']']).nth(1).and_then(|at| at.split(' ').nth(1))
-            else {
-                continue;
-            };
-            let owner = ["app:", "other:", "root:"].iter().find(|key| line.contains(*key));
-            if let (Some(owner), Some(user)) = (owner, users.get(address)) {
-                let name = owner.trim_end_matches(':');
-                *seen.entry(name.to_owned()).or_default() += 1;
-                match name {
-                    "root" => assert!(!user.contains(':'), "{user} asked {line}"),
-                    name => assert!(user.ends_with(&format!(":{name}")), "{user} asked {line}"),
-                }
-            }
-        }
+        let seen = judge(&mut monitored, &users).await;
         assert!(seen.len() == 3 && seen.values().all(|count| *count >= 60), "{seen:?}");
         // And each is told its own name alone.
         let (_, app) = &mut clients[0];

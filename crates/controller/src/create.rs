@@ -65,12 +65,8 @@ pub(crate) fn plan(
     Ok((spec, shards))
 }
 
-fn check(
-    asked: &CreateGroup,
-    config: &ControllerConfig,
-    archive: &Archive,
-    observer: &Observer,
-) -> Result<GroupSpec, ApiError> {
+/// The group's name, if it can be another group's.
+fn free_name(asked: &CreateGroup, archive: &Archive) -> Result<GroupName, ApiError> {
     let name = GroupName::parse(&asked.name)
         .map_err(|err| ApiError::new("T401", err.to_string(), "choose another name"))?;
     if archive.specs.contains_key(&name) {
@@ -85,6 +81,16 @@ fn check(
         let message = format!("there are {MAX_GROUPS} groups already");
         return Err(ApiError::new("T403", message, "delete a group that is not needed"));
     }
+    Ok(name)
+}
+
+fn check(
+    asked: &CreateGroup,
+    config: &ControllerConfig,
+    archive: &Archive,
+    observer: &Observer,
+) -> Result<GroupSpec, ApiError> {
+    let name = free_name(asked, archive)?;
     if asked.replicas > MAX_REPLICAS {
         let message = format!("{} replicas are too many: at most {MAX_REPLICAS}", asked.replicas);
         return Err(ApiError::new("T404", message, "lower --replicas"));

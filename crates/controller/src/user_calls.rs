@@ -60,7 +60,10 @@ impl Controller {
             UsersCall::Delete { id, reply } => {
                 let status = match users::deletable(&self.archive, &id) {
                     Ok(status) => status,
-                    Err(err) => return Ok(drop(reply.send(Err(err)))),
+                    Err(err) => {
+                        let _ = reply.send(Err(err));
+                        return Ok(());
+                    }
                 };
                 let record = self.user_note("UserDeleted", &id);
                 let written = self.archive.forget_user(&id, std::slice::from_ref(&record)).await;
@@ -78,7 +81,10 @@ impl Controller {
             UsersCall::DeleteGroup { id, reply } => {
                 let status = match users::deletable_group(&self.archive, &id) {
                     Ok(status) => status,
-                    Err(err) => return Ok(drop(reply.send(Err(err)))),
+                    Err(err) => {
+                        let _ = reply.send(Err(err));
+                        return Ok(());
+                    }
                 };
                 let record = self.user_note("UserGroupDeleted", &id);
                 let events = std::slice::from_ref(&record);
@@ -99,7 +105,10 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let user = match planned {
             Ok(user) => user,
-            Err(err) => return Ok(drop(reply.send(Err(err)))),
+            Err(err) => {
+                let _ = reply.send(Err(err));
+                return Ok(());
+            }
         };
         let record = self.user_note(name, &user.id);
         let events = std::slice::from_ref(&record);
@@ -117,7 +126,10 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let group = match planned {
             Ok(group) => group,
-            Err(err) => return Ok(drop(reply.send(Err(err)))),
+            Err(err) => {
+                let _ = reply.send(Err(err));
+                return Ok(());
+            }
         };
         let record = self.user_note(name, &group.id);
         let events = std::slice::from_ref(&record);

@@ -17,9 +17,10 @@ use tanist_link::wire::{
     HOUSE_USER, house_label, lane_label, lane_user, own_lane_label, own_lane_user,
 };
 use tanist_link::{hash_of, is_one_of};
-use tanist_resp::Command;
+use tanist_resp::{Command, Version};
 
-use crate::shard::{Lane, Shard};
+use crate::shard::{EndpointKind, Lane, Shard};
+use crate::trunk::Key;
 
 /// Who a client is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,6 +124,19 @@ impl Shard {
         let account = users.accounts.0.get(&**name);
         // Of later engines WAIT is in one more category.
         account.is_some_and(|account| account.rules.allow(command, categories, &["blocking"]))
+    }
+
+    /// Lets the primary's engine say what it is: what clients are refused before they have reached one is
+    /// worded as by it.
+    pub(crate) fn greet(&self) {
+        let ordinary = *self.users.borrow().accounts == Accounts::default();
+        if ordinary || !self.greetings.borrow().is_empty() {
+            return;
+        }
+        if let Some(lane) = self.goal(&EndpointKind::Primary, None) {
+            let (user, version) = (None, Version::Resp2);
+            self.trunks.pick(Key { lane, user, db: 0, version, proving: false }, 1);
+        }
     }
 
     /// Whether there is a user of this name.

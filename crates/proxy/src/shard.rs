@@ -218,6 +218,7 @@ impl Shard {
         }
         let valid = |lane: &Lane| self.is_valid(lane);
         self.down.borrow_mut().retain(|lane, _| valid(lane));
+        self.greet();
         self.changed();
         true
     }

@@ -32,13 +32,7 @@ pub(super) struct Founding {
 /// `CreateReplicationGroup`.
 pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, Refusal> {
     let name = ids::replication_group(input.text("ReplicationGroupId").unwrap_or(""))?;
-    let description = named(input, "ReplicationGroupDescription");
-    let description = description.map(remembered::description).transpose()?;
-    if description.is_none() {
-        let message =
-            "The parameter ReplicationGroupDescription must be provided and must not be blank.";
-        return Err(bad_value(message));
-    }
+    let description = Some(described(input)?);
     check_free(scene, &name)?;
     refuse_unbuilt(scene, input)?;
     from_cluster(scene, input)?;
@@ -101,6 +95,13 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         attributes: Default::default(),
     };
     Ok(Founding { asked, record })
+}
+
+fn described(input: &Structure) -> Result<String, Refusal> {
+    let message =
+        "The parameter ReplicationGroupDescription must be provided and must not be blank.";
+    let text = named(input, "ReplicationGroupDescription").ok_or_else(|| bad_value(message))?;
+    remembered::description(text)
 }
 
 fn check_free(scene: Scene<'_>, name: &str) -> Result<(), Refusal> {

@@ -69,7 +69,7 @@ fn nodes(view: &View<'_>) -> Vec<NodeRoute> {
             readable: attached
                 && linked
                 && view.verdict(node) == Verdict::Alive
-                && lag(&view, member) <= view.asked.reads.max_lag(),
+                && lag(view, member) <= view.asked.reads.max_lag(),
         }
     };
     view.decided.members.iter().filter(|(_, member)| !member.leaving).map(of).collect()

@@ -433,12 +433,17 @@ impl Session {
             Class::Multi | Class::Watch => (Role::Plain, raw),
             _ => {
                 forward.changes_keys |= pending.changes_keys;
-                pending.own_lane = self.who.lane_user().is_some();
-                pending.login = self.log_in_queued(pending, shard);
-                pending.instead = self.answer_queued(pending, shard, now);
+                self.prepare_queued(pending, shard, now);
                 (Role::Queued, transaction::queued_form(pending).0)
             }
         }
+    }
+
+    /// Finds out what is to be answered here when the transaction is executed.
+    fn prepare_queued(&mut self, pending: &mut Pending, shard: &Shard, now: Instant) {
+        pending.own_lane = self.who.lane_user().is_some();
+        pending.login = self.log_in_queued(pending, shard);
+        pending.instead = self.answer_queued(pending, shard, now);
     }
 
     /// Answers what has been held for too long.

@@ -61,15 +61,7 @@ impl World {
             min_in_sync: 0,
             memory_bytes: 1,
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
-            requests: BTreeMap::new(),
-            access: Access::Everyone,
-            login: Default::default(),
-            accounts: Default::default(),
-            reads: Reads::default(),
-            zone_of: BTreeMap::new(),
-            unwanted: BTreeSet::new(),
-            attributes: BTreeMap::new(),
-            deleting: false,
+            ..super::world::spec()
         };
         let member = |n: usize| Member {
             host: host(n),
