@@ -29,6 +29,7 @@ crate::on_both_engines!(
     users_share_no_connection_to_an_engine,
     a_user_that_changes_or_goes_does_so_for_living_connections,
     what_cannot_be_is_refused_and_nothing_else_stops,
+    users_outlive_every_part_of_tanist,
 );
 
 const ONE: &str = "the-first-token-0123456789";
@@ -508,5 +509,48 @@ fn what_cannot_be_is_refused_and_nothing_else_stops(engine: &str) {
     runtime().block_on(async {
         let mut app = log_in(to, &["app", PASSWORD]).await;
         assert!(call(&mut app, &["GET", "app:1"]).await.as_error().is_none());
+    });
+}
+
+fn users_outlive_every_part_of_tanist(engine: &str) {
+    let mut installation = web(engine, &["--replicas", "1"]);
+    with_users(&installation, engine, "on ~app:* +@read +set");
+    let to = primary(&installation.group("web"));
+    runtime().block_on(async {
+        let mut app = log_in(to, &["app", PASSWORD]).await;
+        assert!(call(&mut app, &["SET", "app:1", "x"]).await.is_ok());
+        installation.kill_dev();
+        assert_eq!(text(&mut app, &["GET", "app:1"]).await, "x");
+        log_in(to, &["app", PASSWORD]).await;
+        installation.dev();
+        installation.available("web");
+        assert_eq!(text(&mut app, &["GET", "app:1"]).await, "x", "{engine}: it is still itself");
+        assert!(error(&mut app, &["GET", "other"]).await.starts_with("NOPERM"));
+        // What is changed now is changed for connections of before, too.
+        installation.tanist(&["user", "modify", "app", "--append", "-set"]).ok();
+        assert!(error(&mut app, &["SET", "app:1", "y"]).await.starts_with("NOPERM"));
+        kill(installation.role("proxy"));
+        let auth = Command::new("AUTH").arg("app").arg(PASSWORD);
+        let mut again = loop {
+            // waits: the next proxy's endpoint offers no event for beginning to listen.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if let Ok(mut connection) = Connection::connect(to, LIMIT).await
+                && connection.call(&auth, LIMIT).await.is_ok_and(|answer| answer.is_ok())
+            {
+                break connection;
+            }
+        };
+        assert_eq!(text(&mut again, &["GET", "app:1"]).await, "x");
+        let mut stranger = connect(to).await;
+        assert!(error(&mut stranger, &["GET", "app:1"]).await.starts_with("NOAUTH"));
+    });
+    assert_eq!(installation.tanist(&["down"]).code, 0);
+    installation.dev_ended();
+    installation.dev();
+    installation.available("web");
+    runtime().block_on(async {
+        let mut app = log_in(to, &["app", PASSWORD]).await;
+        assert_eq!(text(&mut app, &["GET", "app:1"]).await, "x", "{engine}: after an orderly end");
+        assert!(error(&mut app, &["SET", "app:1", "y"]).await.starts_with("NOPERM"));
     });
 }

@@ -69,7 +69,6 @@ async fn a_users_lane_may_what_its_rules_say_and_never_what_is_fenced(engine: En
             &["ACL", "LIST"],
             &["CLIENT", "PAUSE", "1"],
             &["MODULE", "LIST"],
-            &["DEBUG", "SLEEP", "0"],
             &["PSYNC", "?", "-1"],
             &["CLUSTER", "RESET"],
             &["SAVE"],

@@ -147,6 +147,9 @@ impl Session {
         shard: &Shard,
         now: Instant,
     ) -> Option<Step> {
+        if !self.is_nobody() && !matches!(pending.class, Class::Auth | Class::Hello) {
+            return None;
+        }
         let answer =
             |text: &'static [u8]| Some(Step::Answer(Answer::to(pending, Bytes::from_static(text))));
         if self.is_barred(pending) {
