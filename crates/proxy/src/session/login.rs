@@ -135,8 +135,11 @@ impl Session {
     }
 
     /// The client forgets who it is, as RESET says.
-    pub(super) fn forget_who(&mut self, shard: &Shard) {
+    pub(super) fn forget_who(&mut self, shard: &Shard, now: Instant) {
         self.turn_into(shard.stranger(), shard);
+        if self.is_nobody() {
+            self.nobody_since.get_or_insert(now);
+        }
     }
 
     /// What to do about a request by which the client says who it is, or which it may not ask as

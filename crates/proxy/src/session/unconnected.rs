@@ -106,7 +106,7 @@ impl Session {
         self.state = State::default();
         self.forward = super::Forward::default();
         self.own_until = None;
-        self.forget_who(shard);
+        self.forget_who(shard, pending.parsed);
         Step::Answer(Answer::to(pending, Bytes::from_static(text::RESET)))
     }
 

@@ -103,7 +103,7 @@ fn a_user_takes_its_own_lane_and_another_one_when_it_becomes_another() {
     rig.write(usize::MAX);
     let sent = rig.engine_got();
     assert!(sent[0].starts_with("AUTH lane-1-p1:app "), "{sent:?}");
-    rig.reply("+OK\r\n");
+    rig.reply(&"+OK\r\n".repeat(sent.len()));
     assert_eq!(rig.engine_got(), ["GET app:1"]);
     // It becomes somebody else only when it has been answered.
     rig.ask(&["AUTH a-token-0123456789", "GET b"]);
