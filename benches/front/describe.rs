@@ -98,6 +98,8 @@ async fn create_one(client: Client, turns: Arc<Semaphore>, name: String) {
         memory_bytes: MEMORY,
         node_zones: Vec::new(),
         access: Access::Everyone,
+        tokens: Vec::new(),
+        user_groups: Default::default(),
         reads: Reads::default(),
         attributes: BTreeMap::new(),
     };

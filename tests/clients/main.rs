@@ -7,6 +7,7 @@
 
 mod boto3;
 mod crowd;
+mod login;
 mod notices;
 mod sentinel;
 mod terraform;

@@ -21,6 +21,7 @@ mod down;
 mod drills;
 mod faults;
 mod linear;
+mod login;
 mod loss;
 mod machine;
 mod persistence;

@@ -402,6 +402,7 @@ mod tests {
             primary: true,
             seqs: BTreeSet::new(),
             lanes: BTreeSet::new(),
+            users: 0,
         };
         board.change(&node(1), |report| report.applied = Some(applied));
     }

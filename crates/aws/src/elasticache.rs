@@ -21,6 +21,7 @@ mod failover;
 mod ids;
 #[cfg(test)]
 mod kit;
+mod login;
 mod modify;
 mod network;
 mod node_types;
@@ -37,6 +38,7 @@ mod subnet_groups;
 mod tagging;
 mod tags;
 mod unbuilt;
+mod users;
 mod windows;
 mod words;
 
@@ -53,10 +55,14 @@ pub(crate) const OPERATIONS: &[&str] = &[
     "AddTagsToResource",
     "CreateCacheSubnetGroup",
     "CreateReplicationGroup",
+    "CreateUser",
+    "CreateUserGroup",
     "DecreaseReplicaCount",
     "DeleteCacheCluster",
     "DeleteCacheSubnetGroup",
     "DeleteReplicationGroup",
+    "DeleteUser",
+    "DeleteUserGroup",
     "DescribeCacheClusters",
     "DescribeCacheEngineVersions",
     "DescribeCacheParameterGroups",
@@ -72,6 +78,8 @@ pub(crate) const OPERATIONS: &[&str] = &[
     "ListTagsForResource",
     "ModifyCacheSubnetGroup",
     "ModifyReplicationGroup",
+    "ModifyUser",
+    "ModifyUserGroup",
     "RemoveTagsFromResource",
     "TestFailover",
 ];
@@ -91,8 +99,8 @@ fn reading(operation: &str) -> Option<Reading> {
         "DescribeGlobalReplicationGroups" => describe::global_groups,
         "DescribeReplicationGroups" => describe::replication_groups,
         "DescribeSnapshots" => describe::snapshots,
-        "DescribeUserGroups" => describe::user_groups,
-        "DescribeUsers" => describe::users,
+        "DescribeUserGroups" => users::describe_groups,
+        "DescribeUsers" => users::describe,
         "ListAllowedNodeTypeModifications" => catalog::node_types,
         "ListTagsForResource" => list_tags,
         _ => return None,
@@ -144,6 +152,7 @@ pub(crate) async fn answer(context: &Context, ask: &Ask) -> Answer {
         "DeleteCacheCluster" => carry::delete_cluster(context, ask).await,
         "TestFailover" => carry::failover(context, ask).await,
         "AddTagsToResource" | "RemoveTagsFromResource" => carry::tag(context, ask).await,
+        name if name.contains("User") => users::carry(context, ask).await,
         _ => Err(ask.unknown()),
     }
 }
@@ -172,12 +181,18 @@ mod tests {
         let carried = [
             "AddTagsToResource",
             "CreateReplicationGroup",
+            "CreateUser",
+            "CreateUserGroup",
             "DecreaseReplicaCount",
             "DeleteCacheCluster",
             "DeleteReplicationGroup",
+            "DeleteUser",
+            "DeleteUserGroup",
             "DescribeEvents",
             "IncreaseReplicaCount",
             "ModifyReplicationGroup",
+            "ModifyUser",
+            "ModifyUserGroup",
             "RemoveTagsFromResource",
             "TestFailover",
         ];

@@ -198,6 +198,8 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
         },
         requests,
         access: Access::Everyone,
+        login: Default::default(),
+        accounts: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
@@ -383,6 +385,7 @@ fn applied(node: u8, own: u8, done: &Done) -> Applied {
         primary: done.primary,
         seqs: (0..32).filter(|seq| done.seqs & (1 << seq) != 0).collect(),
         lanes: (0..PROXIES as u8).filter(|p| done.lanes & (1 << p) != 0).map(proxy_id).collect(),
+        users: 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The controller's memory: specs, topologies, events and failovers, in the store.
+//! The controller's memory: specs, topologies, users, events and failovers, in the store.
 //!
 //! Everything is read once at the start; from then on this controller is the only writer, and every
 //! write says so: it compares the term key and the document's own revision.
@@ -8,6 +8,8 @@
 //!
 //! Not here: when to write (`super::reconciler`).
 
+mod users;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
     Epoch, Event, GroupName, GroupSpec, NodeId, RequestId, Rev, Severity, ShardId, ShardKey,
-    ShardTopology, Term,
+    ShardTopology, Term, User, UserGroup,
 };
 use tanist_link::api::{EventRecord, FailoverRecord};
 use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
@@ -57,6 +59,8 @@ pub(crate) struct Archive {
     next_event: u64,
     pub(crate) specs: BTreeMap<GroupName, Held<GroupSpec>>,
     pub(crate) topologies: BTreeMap<ShardKey, Held<ShardTopology>>,
+    pub(crate) users: BTreeMap<String, Held<User>>,
+    pub(crate) user_groups: BTreeMap<String, Held<UserGroup>>,
 }
 
 impl Archive {
@@ -82,6 +86,8 @@ impl Archive {
             next_event: 1,
             specs: BTreeMap::new(),
             topologies: BTreeMap::new(),
+            users: BTreeMap::new(),
+            user_groups: BTreeMap::new(),
         };
         archive.reload().await?;
         Ok(archive)
@@ -102,10 +108,15 @@ impl Archive {
         all.take_while(move |shard| shard.group == *group)
     }
 
-    /// Reads every spec and topology again.
+    /// Reads every user, spec and topology again.
     pub(crate) async fn reload(&mut self) -> Result<(), ControllerError> {
+        let users: Vec<Held<User>> = self.read_all(keys::USERS).await?;
+        self.users = users.into_iter().map(|held| (held.body.id.clone(), held)).collect();
+        let groups: Vec<Held<UserGroup>> = self.read_all(keys::USER_GROUPS).await?;
+        self.user_groups = groups.into_iter().map(|held| (held.body.id.clone(), held)).collect();
         let specs: Vec<Held<GroupSpec>> = self.read_all(keys::SPECS).await?;
         self.specs = specs.into_iter().map(|held| (held.body.name.clone(), held)).collect();
+        self.settle_accounts();
         let shards: Vec<Held<ShardTopology>> = self.read_all(keys::TOPOLOGIES).await?;
         self.topologies = shards.into_iter().map(|held| (held.body.key(), held)).collect();
         let events = self.range(keys::EVENTS).await?;
@@ -132,13 +143,14 @@ impl Archive {
     /// Writes a spec, and the topologies of a group that is new.
     pub(crate) async fn write_spec(
         &mut self,
-        spec: GroupSpec,
+        mut spec: GroupSpec,
         mut new_shards: Vec<ShardTopology>,
         events: &[EventRecord],
     ) -> Result<(), ControllerError> {
         for shard in &mut new_shards {
             self.go_on(shard).await?;
         }
+        spec.accounts = self.accounts_of(&spec.login);
         let key = keys::spec(&spec.name);
         let before = self.specs.get(&spec.name).map_or(Revision::ABSENT, |held| held.revision);
         let mut txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);

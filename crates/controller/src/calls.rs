@@ -18,6 +18,7 @@ use tanist_link::api::{
 use tanist_link::wire::{ToAgent, ToProxy};
 
 use crate::clock::boot_time;
+use crate::confirm::Ready;
 use crate::error::ControllerError;
 use crate::observe::Touched;
 use crate::reconciler::{Call, Controller, Reply, Stopping};
@@ -46,11 +47,12 @@ impl Controller {
             }
             Call::Modify { name, asked, reply } => {
                 // Whoever asks relies on it from the answer on.
-                let protects = asked.access.is_some() || asked.reads.is_some();
+                let logs_in = asked.token.is_some() || asked.user_groups.is_some();
+                let protects = asked.access.is_some() || asked.reads.is_some() || logs_in;
                 match self.modify(&name, &asked, touched).await? {
                     Ok(status) if protects => {
                         let proxies = self.proxies_of(&name);
-                        self.confirmations.keep(proxies, status, reply);
+                        self.confirmations.keep(proxies, Ready::Group(Box::new(status), reply));
                     }
                     answer => drop(reply.send(answer)),
                 }
@@ -74,6 +76,7 @@ impl Controller {
             Call::Events { after, reply } => {
                 let _ = reply.send(self.archive.events(after).await.map_err(internal));
             }
+            Call::Users(call) => self.answer_about_users(call, touched).await?,
             Call::Down(reply) => self.stop_all(reply),
         }
         Ok(())
@@ -107,7 +110,7 @@ impl Controller {
 
     /// The proxies that may be serving a group's clients: those that have ever talked to this
     /// controller, and those that have lanes to the group's engines from an earlier one.
-    fn proxies_of(&self, name: &GroupName) -> BTreeSet<ProxyId> {
+    pub(crate) fn proxies_of(&self, name: &GroupName) -> BTreeSet<ProxyId> {
         let lanes = self.archive.shards_of(name).flat_map(|shard| shard.lanes.iter());
         self.proxies.keys().chain(lanes).cloned().collect()
     }
@@ -354,7 +357,7 @@ impl Controller {
         self.stopping = Some(Stopping { reply, waiting, until });
     }
 
-    fn keys_of(&self, name: &GroupName) -> Vec<ShardKey> {
+    pub(crate) fn keys_of(&self, name: &GroupName) -> Vec<ShardKey> {
         self.archive.topologies.keys().filter(|key| key.group == *name).cloned().collect()
     }
 
@@ -385,7 +388,7 @@ fn internal(err: ControllerError) -> ApiError {
     internal_ref(&err)
 }
 
-fn internal_ref(err: &ControllerError) -> ApiError {
+pub(crate) fn internal_ref(err: &ControllerError) -> ApiError {
     let mut message = err.to_string();
     let mut source = std::error::Error::source(err);
     while let Some(cause) = source {

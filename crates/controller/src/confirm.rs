@@ -1,7 +1,7 @@
 //! Answers that wait until the proxies obey what was changed.
 //!
-//! A rule about who may connect holds when its author is answered: whoever hears that a network was
-//! shut out and dials in from there must not get through. Routes go to proxies in order, so a number
+//! A rule about who may connect, or who somebody is, holds when its author is answered: whoever hears
+//! that a network was shut out and dials in from there must not get through. Routes go to proxies in order, so a number
 //! that follows them and comes back says that everything before it is obeyed.
 //!
 //! Invariant: no answer waits longer than [`PATIENCE`], and one that was not confirmed says so.
@@ -12,12 +12,42 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tanist_core::model::{Instant, ProxyId};
-use tanist_link::api::{ApiError, GroupStatus};
+use tanist_link::api::{ApiError, GroupStatus, UserGroupStatus, UserStatus};
 
 use crate::reconciler::Reply;
 
 /// How long proxies may take to confirm.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An answer, and where it goes.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    Group(Box<GroupStatus>, Reply<GroupStatus>),
+    User(Box<UserStatus>, Reply<UserStatus>),
+    UserGroup(Box<UserGroupStatus>, Reply<UserGroupStatus>),
+}
+
+impl Ready {
+    fn name(&self) -> &str {
+        match self {
+            Self::Group(status, _) => status.name.as_str(),
+            Self::User(status, _) => &status.id,
+            Self::UserGroup(status, _) => &status.id,
+        }
+    }
+
+    /// Gives the answer, or says what is wrong with it. A caller that has gone away needs none.
+    pub(crate) fn give(self, wrong: Option<ApiError>) {
+        fn send<T>(status: T, reply: Reply<T>, wrong: Option<ApiError>) {
+            let _ = reply.send(wrong.map_or(Ok(status), Err));
+        }
+        match self {
+            Self::Group(status, reply) => send(*status, reply, wrong),
+            Self::User(status, reply) => send(*status, reply, wrong),
+            Self::UserGroup(status, reply) => send(*status, reply, wrong),
+        }
+    }
+}
 
 /// An answer that is ready.
 #[derive(Debug)]
@@ -25,8 +55,7 @@ struct Waiting {
     number: u64,
     proxies: BTreeSet<ProxyId>,
     until: Instant,
-    status: Box<GroupStatus>,
-    reply: Reply<GroupStatus>,
+    ready: Ready,
 }
 
 impl Waiting {
@@ -36,18 +65,15 @@ impl Waiting {
 
     fn answer(self) {
         let silent: Vec<&str> = self.proxies.iter().map(ProxyId::as_str).collect();
-        let answer = if silent.is_empty() {
-            Ok(*self.status)
-        } else {
+        let wrong = (!silent.is_empty()).then(|| {
             let message = format!(
                 "{} is changed, but these proxies have not confirmed it: {}",
-                self.status.name,
+                self.ready.name(),
                 silent.join(", ")
             );
-            Err(ApiError::new("T504", message, "they obey it once they answer: tanist doctor"))
-        };
-        // A caller that has gone away needs no answer.
-        let _ = self.reply.send(answer);
+            ApiError::new("T504", message, "they obey it once they answer: tanist doctor")
+        });
+        self.ready.give(wrong);
     }
 }
 
@@ -55,8 +81,7 @@ impl Waiting {
 #[derive(Debug)]
 struct Fresh {
     proxies: BTreeSet<ProxyId>,
-    status: Box<GroupStatus>,
-    reply: Reply<GroupStatus>,
+    ready: Ready,
 }
 
 /// Answers to changes that proxies have to obey first.
@@ -71,13 +96,8 @@ pub(crate) struct Confirmations {
 impl Confirmations {
     /// Keeps an answer until these proxies obey the change. One that is not connected may still work
     /// by what it was told last; it is asked when it comes back.
-    pub(crate) fn keep(
-        &mut self,
-        proxies: BTreeSet<ProxyId>,
-        status: GroupStatus,
-        reply: Reply<GroupStatus>,
-    ) {
-        self.fresh.push(Fresh { proxies, status: Box::new(status), reply });
+    pub(crate) fn keep(&mut self, proxies: BTreeSet<ProxyId>, ready: Ready) {
+        self.fresh.push(Fresh { proxies, ready });
     }
 
     /// Everything is published: the number that is to be sent to all proxies, if anybody waits.
@@ -86,9 +106,9 @@ impl Confirmations {
             return None;
         }
         self.last += 1;
-        for Fresh { proxies, status, reply } in self.fresh.drain(..) {
+        for Fresh { proxies, ready } in self.fresh.drain(..) {
             let (number, until) = (self.last, now + PATIENCE);
-            self.waiting.push(Waiting { number, proxies, until, status, reply });
+            self.waiting.push(Waiting { number, proxies, until, ready });
         }
         Some(self.last)
     }

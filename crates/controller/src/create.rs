@@ -8,17 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tanist_core::decide::{found, free_endpoints};
 use tanist_core::model::{
-    Durability, GroupEndpoints, GroupName, GroupSpec, Instant, ShardId, ShardTopology, SlotRange,
-    Zone,
+    Accounts, Durability, GroupEndpoints, GroupName, GroupSpec, Instant, Login, ShardId,
+    ShardTopology, SlotRange, Zone,
 };
-use tanist_link::api::{ApiError, CreateGroup};
+use tanist_link::api::{ApiError, CreateGroup, TokenChange};
 
 use crate::ControllerConfig;
 use crate::archive::Archive;
+use crate::clock::wall_ms;
 use crate::modify::choose_zones;
 use crate::names::READER_SUFFIX;
 use crate::observe::Observer;
-use crate::reads;
+use crate::{reads, users};
 
 /// Most replicas that a shard may have, as in ElastiCache.
 pub(crate) const MAX_REPLICAS: u8 = 5;
@@ -64,12 +65,8 @@ pub(crate) fn plan(
     Ok((spec, shards))
 }
 
-fn check(
-    asked: &CreateGroup,
-    config: &ControllerConfig,
-    archive: &Archive,
-    observer: &Observer,
-) -> Result<GroupSpec, ApiError> {
+/// The group's name, if it can be another group's.
+fn free_name(asked: &CreateGroup, archive: &Archive) -> Result<GroupName, ApiError> {
     let name = GroupName::parse(&asked.name)
         .map_err(|err| ApiError::new("T401", err.to_string(), "choose another name"))?;
     if archive.specs.contains_key(&name) {
@@ -84,6 +81,16 @@ fn check(
         let message = format!("there are {MAX_GROUPS} groups already");
         return Err(ApiError::new("T403", message, "delete a group that is not needed"));
     }
+    Ok(name)
+}
+
+fn check(
+    asked: &CreateGroup,
+    config: &ControllerConfig,
+    archive: &Archive,
+    observer: &Observer,
+) -> Result<GroupSpec, ApiError> {
+    let name = free_name(asked, archive)?;
     if asked.replicas > MAX_REPLICAS {
         let message = format!("{} replicas are too many: at most {MAX_REPLICAS}", asked.replicas);
         return Err(ApiError::new("T404", message, "lower --replicas"));
@@ -126,6 +133,8 @@ fn check(
         endpoints: GroupEndpoints { primary, reader, port: config.port },
         requests: BTreeMap::new(),
         access: asked.access.clone(),
+        login: Login::default(),
+        accounts: Accounts::default(),
         reads: asked.reads,
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
@@ -134,6 +143,11 @@ fn check(
     };
     reads::check(&spec.reads, spec.durability)?;
     choose_zones(&mut spec, &chosen);
+    if let Some(token) = asked.tokens.last() {
+        users::change_token(&mut spec, &TokenChange::Set(token.clone()), wall_ms())?;
+    }
+    users::attach(archive, &mut spec, &asked.user_groups)?;
+    users::check_login(&spec)?;
     Ok(spec)
 }
 

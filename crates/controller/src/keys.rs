@@ -20,6 +20,19 @@ pub(crate) const FAILOVERS: &str = "failover/";
 /// Prefix of what is remembered of shards that are gone.
 pub(crate) const RETIRED: &str = "retired/";
 
+/// Prefix of every user.
+pub(crate) const USERS: &str = "user/";
+/// Prefix of every user group.
+pub(crate) const USER_GROUPS: &str = "user-group/";
+
+pub(crate) fn user(id: &str) -> String {
+    format!("{USERS}{id}")
+}
+
+pub(crate) fn user_group(id: &str) -> String {
+    format!("{USER_GROUPS}{id}")
+}
+
 pub(crate) fn retired(key: &ShardKey) -> String {
     format!("{RETIRED}{key}")
 }

@@ -27,6 +27,8 @@ mod requests;
 mod stale;
 mod status;
 mod timeline;
+mod user_calls;
+mod users;
 mod vitals;
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use tanist_link::api::{ApiError, ModifyGroup};
 
 use crate::ControllerConfig;
 use crate::archive::Archive;
+use crate::clock::wall_ms;
 use crate::create::{MAX_REPLICAS, MIN_MEMORY, zones};
 use crate::observe::Observer;
-use crate::{reads, requests};
+use crate::{reads, requests, users};
 
 /// The spec with the change; the same spec if nothing changes.
 pub(crate) fn plan(
@@ -38,6 +39,13 @@ pub(crate) fn plan(
     if let Some(access) = &asked.access {
         spec.access = access.clone();
     }
+    if let Some(change) = &asked.token {
+        users::change_token(&mut spec, change, wall_ms())?;
+    }
+    if let Some(user_groups) = &asked.user_groups {
+        users::attach(archive, &mut spec, user_groups)?;
+    }
+    users::check_login(&spec)?;
     if let Some(reads) = asked.reads {
         reads::check(&reads, spec.durability)?;
         spec.reads = reads;

@@ -236,6 +236,8 @@ mod tests {
             memory_bytes: 0,
             node_zones: Vec::new(),
             access: Access::default(),
+            tokens: Vec::new(),
+            user_groups: Default::default(),
             reads: Reads::default(),
             attributes: BTreeMap::new(),
         };

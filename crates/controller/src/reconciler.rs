@@ -38,6 +38,7 @@ use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
 use crate::requests::{Ages, Cures};
 use crate::timeline::Timelines;
+use crate::user_calls::UsersCall;
 use crate::vitals::Recorder;
 use crate::{ControllerConfig, Parts};
 
@@ -68,6 +69,7 @@ pub(crate) enum Call {
     History { name: GroupName, reply: Reply<Vec<FailoverRecord>> },
     Fault { name: GroupName, node: NodeId, fault: Fault, reply: Reply<()> },
     Events { after: u64, reply: Reply<Vec<EventRecord>> },
+    Users(UsersCall),
     Down(Reply<()>),
 }
 

@@ -82,6 +82,7 @@ impl Controller {
             automatic_failover: spec.automatic_failover,
             zones: spec.zones.clone(),
             access: spec.access.clone(),
+            login: crate::users::login_status(spec),
             reads: spec.reads,
             attributes: spec.attributes.clone(),
             primary_endpoint: primary,

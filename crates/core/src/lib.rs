@@ -10,6 +10,7 @@
 //! Not here: RESP bytes (`tanist-resp`), persistence (`tanist-store`), processes (`tanist-agent`),
 //! sockets (`tanist-proxy`), the loop that calls [`decide::decide`] (`tanist-controller`).
 
+pub mod acl;
 pub mod model;
 
 pub mod decide;

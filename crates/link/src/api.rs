@@ -9,19 +9,24 @@
 
 mod keys;
 mod sentinel;
+mod users;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
     Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
-    Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId, Wait, Zone,
+    PasswordHash, Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId, Wait, Zone,
 };
 
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use sentinel::SentinelEndpoint;
+pub use users::{
+    CreateUser, CreateUserGroup, LoginStatus, ModifyUser, ModifyUserGroup, TokenChange,
+    UserGroupStatus, UserStatus,
+};
 
 /// The largest request, in bytes. Most of it is what a surface remembers of a group; less than the
 /// largest value of a store, where it is kept with the rest of the group.
@@ -84,6 +89,12 @@ pub struct CreateGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Access,
+    /// The SHA-256 of the token of the `default` user: none or one.
+    #[serde(default)]
+    pub tokens: Vec<PasswordHash>,
+    /// The user groups whose users there are: none or one.
+    #[serde(default)]
+    pub user_groups: BTreeSet<String>,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Reads,
@@ -117,6 +128,12 @@ pub struct ModifyGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Option<Access>,
+    /// A change of the `default` user's tokens.
+    #[serde(default)]
+    pub token: Option<TokenChange>,
+    /// The user groups whose users there are: none or one.
+    #[serde(default)]
+    pub user_groups: Option<BTreeSet<String>>,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Option<Reads>,
@@ -266,6 +283,9 @@ pub struct GroupStatus {
     pub zones: Vec<Zone>,
     /// Who may connect.
     pub access: Access,
+    /// How clients say who they are.
+    #[serde(default)]
+    pub login: LoginStatus,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Reads,

@@ -21,5 +21,5 @@ mod server;
 pub use client::Client;
 pub use duplex::{Duplex, Receiver, Sender, accept};
 pub use error::LinkError;
-pub use secret::{Secret, SecretError};
+pub use secret::{Secret, SecretError, hash_of, is_one_of};
 pub use server::{Listener, serve};

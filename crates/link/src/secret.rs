@@ -6,7 +6,9 @@
 //!
 //! Invariant: neither the secret nor a derived password appears in `Debug` output.
 //!
-//! Not here: passwords of clients.
+//! Clients' passwords are nobody's to derive: of them there is a hash, and the comparison with it.
+//!
+//! Not here: who has which password (`tanist_core::model::Accounts`).
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tanist_core::model::PasswordHash;
 
 /// Bytes of the secret.
 const LENGTH: usize = 32;
@@ -102,6 +106,21 @@ impl Secret {
     }
 }
 
+/// The SHA-256 of a client's password.
+pub fn hash_of(password: &[u8]) -> PasswordHash {
+    PasswordHash::from_digest(Sha256::digest(password).into())
+}
+
+/// Whether this is one of the passwords; takes the same time whichever it is, and however wrong.
+pub fn is_one_of<'a>(password: &[u8], hashes: impl IntoIterator<Item = &'a PasswordHash>) -> bool {
+    let given = hash_of(password);
+    let mut found = subtle::Choice::from(0);
+    for hash in hashes {
+        found |= hash.as_str().as_bytes().ct_eq(given.as_str().as_bytes());
+    }
+    found.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +143,17 @@ mod tests {
         std::fs::write(&path, b"short").unwrap();
         assert!(matches!(Secret::load_or_create(&path), Err(SecretError::Damaged { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn a_password_is_found_among_hashes_as_the_engine_would() {
+        // echo -n secret | sha256sum
+        let known = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        assert_eq!(hash_of(b"secret").as_str(), known);
+        let hashes = [hash_of(b"other"), hash_of(b"secret")];
+        assert!(is_one_of(b"secret", &hashes) && is_one_of(b"other", &hashes));
+        assert!(!is_one_of(b"", &hashes) && !is_one_of(b"secret ", &hashes));
+        assert!(!is_one_of(b"secret", &[]));
     }
 
     #[test]

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    Epoch, GroupName, HostId, NodeId, NodeReport, Order, ProxyId, RequestId, Rev, Route, ShardId,
-    ShardKey, Tag,
+    DEFAULT_USER, Epoch, GroupName, HostId, NodeId, NodeReport, Order, ProxyId, RequestId, Rev,
+    Route, ShardId, ShardKey, Tag,
 };
 
 use crate::api::Fault;
@@ -43,6 +43,41 @@ pub fn lane_user(epoch: Epoch, proxy: &ProxyId) -> String {
 /// The label of that user's password.
 pub fn lane_label(group: &GroupName, shard: &ShardId, epoch: Epoch, proxy: &ProxyId) -> String {
     format!("lane/{group}/{shard}/{epoch}/{proxy}")
+}
+
+/// The user by which a proxy uses an engine during an epoch on behalf of a client's user.
+pub fn own_lane_user(epoch: Epoch, proxy: &ProxyId, user: &str) -> String {
+    format!("{}:{user}", lane_user(epoch, proxy))
+}
+
+/// The label of that user's password.
+pub fn own_lane_label(
+    group: &GroupName,
+    shard: &ShardId,
+    epoch: Epoch,
+    proxy: &ProxyId,
+    user: &str,
+) -> String {
+    format!("{}/{user}", lane_label(group, shard, epoch, proxy))
+}
+
+/// The client's user on whose behalf a lane's user is there; `None` if the name is no lane's.
+pub fn lane_owner(name: &str) -> Option<&str> {
+    let (epoch, rest) = name.strip_prefix("lane-")?.split_once('-')?;
+    if epoch.is_empty() || !epoch.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // No proxy's name has a colon.
+    Some(rest.split_once(':').map_or(DEFAULT_USER, |(_, user)| user))
+}
+
+/// The user by which the installation's own programs are a group's `default` user, whatever its
+/// tokens and users are. Nobody else can know its password.
+pub const HOUSE_USER: &str = "tanist-house";
+
+/// The label of that user's password.
+pub fn house_label(group: &GroupName) -> String {
+    format!("house/{group}")
 }
 
 /// The user by which an attachment authenticates at the primary: its wire form.

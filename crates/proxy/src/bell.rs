@@ -64,7 +64,7 @@ pub(crate) async fn tend(shard: Rc<Shard>) {
 
 async fn connect(shard: &Shard, lane: &Lane) -> Option<Connection> {
     let mut engine = Connection::connect(lane.address, LIMIT).await.ok()?;
-    engine.call(&shard.credentials(lane), LIMIT).await.ok()?.is_ok().then_some(engine)
+    engine.call(&shard.credentials(lane, None), LIMIT).await.ok()?.is_ok().then_some(engine)
 }
 
 /// Something for the replicas to hear. Behind a read it makes a proof mean that they still followed

@@ -26,6 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::clients::Card;
+use crate::login::Who;
 use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session};
 use crate::shard::{Identity, Shard};
@@ -78,7 +79,10 @@ pub(crate) async fn serve(
     let card = Rc::new(Card::new(id, from, Instant::now()));
     endpoint.clients.enter(&card);
     let limits = shard.identity.limits.clone();
-    let session = Session::new(Rc::clone(&endpoint), limits, Rc::clone(&card));
+    let mut session = Session::new(Rc::clone(&endpoint), limits, Rc::clone(&card));
+    if let Some(who) = shard.identity.own.borrow().get(&from) {
+        session.turn_into(who.clone(), &shard);
+    }
     let count = &shard.counters.clients;
     count.set(count.get() + 1);
     let place = shard.enroll();
@@ -188,8 +192,9 @@ impl Client {
             let route = self.shard.route();
             let primary = route.map(|route| (route.endpoints.primary, route.endpoints.port));
             let identity = Rc::clone(&self.shard.identity);
+            let who = self.session.who.clone();
             self.aside =
-                Some(Box::pin(async move { ask_primary(&identity, primary?, request).await }));
+                Some(Box::pin(async move { ask_primary(&identity, who, primary?, request).await }));
         }
         begun
     }
@@ -395,10 +400,11 @@ pub(crate) fn poll_write(
 /// Sends a request to the primary's own endpoint, where every rule for the primary holds.
 async fn ask_primary(
     identity: &Rc<Identity>,
+    who: Who,
     address: (Ipv4Addr, u16),
     request: Bytes,
 ) -> Option<Bytes> {
-    let (mut socket, _own) = dial_endpoint(identity, address.into()).await.ok()?;
+    let (mut socket, _own) = dial_endpoint(identity, who, address.into()).await.ok()?;
     socket.set_nodelay(true).ok()?;
     socket.write_all(&request).await.ok()?;
     let mut framer = ReplyFramer::default();
@@ -425,15 +431,16 @@ impl Drop for OwnAddress {
     }
 }
 
-/// Dials an own endpoint on behalf of a client that was admitted, whoever else is. The source is the
+/// Dials an own endpoint on behalf of a client that was admitted, whoever else is, and as its user. The source is the
 /// endpoint's own address: this host has it, and it is known before the endpoint sees it.
 async fn dial_endpoint(
     identity: &Rc<Identity>,
+    who: Who,
     endpoint: SocketAddr,
 ) -> io::Result<(TcpStream, OwnAddress)> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(endpoint.ip(), 0))?;
     let own = OwnAddress { identity: Rc::clone(identity), address: socket.local_addr()? };
-    identity.own.borrow_mut().insert(own.address);
+    identity.own.borrow_mut().insert(own.address, who);
     Ok((socket.connect(endpoint).await?, own))
 }

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use bytes::Bytes;
+use tanist_core::model::DEFAULT_USER;
 use tokio::time::Instant;
 
 /// What a client's connection has become.
@@ -50,6 +51,8 @@ pub(crate) struct Card {
     pub(crate) blocked: Cell<bool>,
     /// The engine's number for the connection that is the client's alone.
     pub(crate) engine_id: Cell<Option<i64>>,
+    /// Who it is.
+    user: RefCell<Rc<str>>,
     /// It is to leave, when everything that it is owed has been sent.
     pub(crate) killed: Cell<bool>,
     facts: RefCell<Option<Box<Facts>>>,
@@ -66,6 +69,7 @@ impl Card {
             last: Cell::new((now, "NULL")),
             blocked: Cell::new(false),
             engine_id: Cell::new(None),
+            user: RefCell::new(Rc::from(DEFAULT_USER)),
             killed: Cell::new(false),
             facts: RefCell::new(None),
             waker: RefCell::new(None),
@@ -75,6 +79,18 @@ impl Card {
     /// A request was read.
     pub(crate) fn note(&self, now: Instant, command: &'static str) {
         self.last.set((now, command));
+    }
+
+    /// It is this user now.
+    pub(crate) fn become_user(&self, name: &str) {
+        if &**self.user.borrow() != name {
+            self.user.replace(Rc::from(name));
+        }
+    }
+
+    /// Who it is.
+    pub(crate) fn user(&self) -> Rc<str> {
+        Rc::clone(&self.user.borrow())
     }
 
     /// Its connection is something else now.
@@ -111,13 +127,14 @@ impl Card {
     }
 
     /// Its line in `CLIENT LIST`: the fields of Redis 7.2, of which the proxy has no memory to report.
-    pub(crate) fn line(&self, endpoint: SocketAddr, user: &str, now: Instant) -> String {
+    pub(crate) fn line(&self, endpoint: SocketAddr, now: Instant) -> String {
         let plain = Facts::default();
         let facts = self.facts.borrow();
         let facts = facts.as_deref().unwrap_or(&plain);
         let (last, command) = self.last.get();
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let [sub, psub, ssub] = facts.channels;
+        let user = self.user();
         format!(
             "id={} addr={} laddr={endpoint} fd=0 name={} age={} idle={} flags={} db={} sub={sub} \
              psub={psub} ssub={ssub} multi={} watch={} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 \
@@ -201,7 +218,7 @@ mod tests {
             let fields = line.split(' ').map(|field| field.split('=').next().unwrap().to_owned());
             fields.collect::<Vec<_>>().join(" ")
         };
-        let line = card.line(endpoint, "default", now + Duration::from_secs(3));
+        let line = card.line(endpoint, now + Duration::from_secs(3));
         assert_eq!(
             names(&line),
             "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free \
@@ -218,7 +235,7 @@ mod tests {
             queued: Some(2),
             ..Facts::default()
         });
-        let line = card.line(endpoint, "default", now + Duration::from_secs(3));
+        let line = card.line(endpoint, now + Duration::from_secs(3));
         assert!(line.contains(" name=app age=3 idle=1 flags=Px db=0 sub=1 "), "{line}");
         assert!(line.contains(" multi=2 ") && line.contains(" cmd=get "), "{line}");
     }

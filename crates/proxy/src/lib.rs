@@ -17,6 +17,7 @@ mod config;
 mod control;
 mod denied;
 mod endpoint;
+mod login;
 mod meter;
 mod out;
 mod probe;

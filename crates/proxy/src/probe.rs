@@ -48,7 +48,7 @@ async fn probe(shard: Rc<Shard>, lane: Lane) {
 /// Whether the engine lets us in, has its data and the right role.
 async fn works(shard: &Shard, lane: &Lane) -> Option<()> {
     let mut engine = Connection::connect(lane.address, LIMIT).await.ok()?;
-    let questions = [shard.credentials(lane), Command::new("PING"), Command::new("ROLE")];
+    let questions = [shard.credentials(lane, None), Command::new("PING"), Command::new("ROLE")];
     let answers = engine.pipeline(&questions, LIMIT).await.ok()?;
     if answers.iter().any(|answer| matches!(answer, Value::Error(_))) {
         return None;

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::model::Route;
+use tanist_link::wire::lane_owner;
 use tanist_resp::{Encoder, Value, Version};
 
 /// The endpoint of whatever an engine calls `host` and `port`.
@@ -129,6 +130,56 @@ fn rename(host: &mut Value, port: &mut Value, route: &Route) {
     };
 }
 
+/// What every lane's user begins with.
+const LANE: &[u8] = b"lane-";
+
+/// Whether a lane's user may be named.
+pub(crate) fn names_a_lane(raw: &[u8]) -> bool {
+    contains(raw, LANE)
+}
+
+/// An error in which the engine names a user: the client knows itself by another name.
+pub(crate) fn error(raw: Bytes) -> Bytes {
+    if raw.first() != Some(&b'-') || !names_a_lane(&raw) {
+        return raw;
+    }
+    own_names(&raw)
+}
+
+/// The name of a user that an engine answers.
+pub(crate) fn user(raw: Bytes) -> Bytes {
+    if raw.first() != Some(&b'$') || !names_a_lane(&raw) {
+        return raw;
+    }
+    let Some(header) = raw.iter().position(|byte| *byte == b'\n').map(|at| at + 1) else {
+        return raw;
+    };
+    let body = own_names(raw.get(header..raw.len().saturating_sub(2)).unwrap_or_default());
+    let mut out = BytesMut::with_capacity(body.len() + 16);
+    out.extend_from_slice(format!("${}\r\n", body.len()).as_bytes());
+    out.extend_from_slice(&body);
+    out.extend_from_slice(b"\r\n");
+    out.freeze()
+}
+
+/// Puts in place of every word that is a lane's user the client's user that it stands for.
+fn own_names(text: &[u8]) -> Bytes {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'\'' | b'"' | b',');
+    let mut out = BytesMut::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.windows(LANE.len()).position(|part| part == LANE) {
+        let (before, from) = rest.split_at(at);
+        let end = from.iter().position(ends).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        let owner = std::str::from_utf8(word).ok().and_then(lane_owner);
+        out.extend_from_slice(before);
+        out.extend_from_slice(owner.map_or(word, str::as_bytes));
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.freeze()
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -145,6 +196,7 @@ mod tests {
             endpoint: Ipv4Addr::new(127, 9, 9, last),
             tag: tag.map(str::to_owned),
             lane: Some(Epoch(1)),
+            users: Some(0),
             readable: true,
         };
         Route {
@@ -154,6 +206,7 @@ mod tests {
             epoch: Epoch(1),
             durability: Durability::Async,
             access: tanist_core::model::Access::Everyone,
+            accounts: Default::default(),
             reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
@@ -197,6 +250,18 @@ mod tests {
         let before = "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:7001\r\nx:1\r\n";
         let after = "role:slave\r\nmaster_host:127.9.9.1\r\nmaster_port:6379\r\nx:1\r\n";
         assert_eq!(info(&bulk(before), &route()), bulk(after));
+    }
+
+    #[test]
+    fn a_client_is_called_by_its_own_name() {
+        let before =
+            "-NOPERM User lane-7-proxy-1:app has no permissions to run the 'set' command\r\n";
+        let after = "-NOPERM User app has no permissions to run the 'set' command\r\n";
+        assert_eq!(error(before.into()), after);
+        assert_eq!(user(bulk("lane-12-p1:app")), bulk("app"));
+        // What a client has written is its own.
+        assert_eq!(user(bulk("lane-x")), bulk("lane-x"));
+        assert_eq!(error("+lane-1-p1\r\n".into()), "+lane-1-p1\r\n");
     }
 
     #[test]

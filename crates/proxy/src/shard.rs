@@ -10,7 +10,7 @@
 //! (`tanist_core::gate`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,13 +24,14 @@ use tanist_core::model::{
     RouteState, ShardKey, Zone,
 };
 use tanist_link::Secret;
-use tanist_link::wire::{NodeClients, ProxyShard, lane_label, lane_user};
-use tanist_resp::{Command, Value};
+use tanist_link::wire::{NodeClients, ProxyShard};
+use tanist_resp::Value;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::bell::Bell;
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
+use crate::login::{self, Who};
 use crate::trunks::Trunks;
 
 /// Connections to engines of one shard that are being opened at the same time: an engine that has
@@ -53,8 +54,9 @@ pub(crate) struct Identity {
     pub(crate) refusals: Refusals,
     /// Clients that may not connect.
     pub(crate) strangers: Refusals,
-    /// Where the proxy itself dials from when it asks an endpoint on behalf of an admitted client.
-    pub(crate) own: RefCell<BTreeSet<SocketAddr>>,
+    /// Where the proxy itself dials from when it asks an endpoint on behalf of an admitted client, and
+    /// who that client is.
+    pub(crate) own: RefCell<BTreeMap<SocketAddr, Who>>,
     /// Something that the controller wants to know at once has changed.
     pub(crate) news: Notify,
 }
@@ -136,10 +138,13 @@ pub(crate) struct Shard {
     pub(crate) bell: Bell,
     /// The engine is one whose errors are single lines whatever a script makes of them.
     pub(crate) errors_are_lines: Cell<bool>,
+    /// The engine's refusals name the user.
+    pub(crate) names_users: Cell<bool>,
     /// What each engine said of itself when it was greeted.
     pub(crate) greetings: RefCell<BTreeMap<NodeId, Value>>,
     known: RefCell<Known>,
     access: RefCell<Access>,
+    pub(crate) users: RefCell<login::Known>,
     reads: Cell<Reads>,
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     /// Lanes that do not answer; somebody probes each.
@@ -169,9 +174,11 @@ impl Shard {
             trunks: Trunks::default(),
             bell: Bell::default(),
             errors_are_lines: Cell::default(),
+            names_users: Cell::default(),
             greetings: RefCell::default(),
             known: RefCell::default(),
             access: RefCell::default(),
+            users: RefCell::default(),
             reads: Cell::default(),
             loads: Rc::default(),
             down: RefCell::default(),
@@ -183,7 +190,11 @@ impl Shard {
     /// Takes in a route; whether it changed anything.
     pub(crate) fn learn(&self, route: Route) -> bool {
         // No decisions about the shard: what was asked last holds, whatever the gate knows.
-        let access_changed = self.access.replace(route.access.clone()) != route.access;
+        let mut access_changed = self.access.replace(route.access.clone()) != route.access;
+        if *self.users.borrow().accounts != route.accounts {
+            self.users.replace(login::Known::new(&route.accounts));
+            access_changed = true;
+        }
         let asked_anew = self.reads.replace(route.reads) != route.reads || access_changed;
         {
             let mut known = self.known.borrow_mut();
@@ -212,6 +223,7 @@ impl Shard {
         }
         let valid = |lane: &Lane| self.is_valid(lane);
         self.down.borrow_mut().retain(|lane, _| valid(lane));
+        self.greet();
         self.changed();
         true
     }
@@ -267,7 +279,7 @@ impl Shard {
 
     /// Whether a client with this address may be connected; the proxy's own connections may.
     pub(crate) fn admits(&self, client: SocketAddr) -> bool {
-        self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains(&client)
+        self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains_key(&client)
     }
 
     /// The epoch whose replies may be released.
@@ -393,13 +405,6 @@ impl Shard {
             load.ever += 1;
         }
         LaneUse { loads: Rc::clone(&self.loads), node: lane.node.clone() }
-    }
-
-    /// The request that authenticates on a lane.
-    pub(crate) fn credentials(&self, lane: &Lane) -> Command {
-        let Identity { proxy, secret, .. } = &*self.identity;
-        let label = lane_label(&self.key.group, &self.key.shard, lane.epoch, proxy);
-        Command::new("AUTH").arg(lane_user(lane.epoch, proxy)).arg(secret.password(&label))
     }
 
     /// Whether a lane is known not to work.

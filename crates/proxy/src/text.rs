@@ -25,6 +25,26 @@ pub(crate) const NO_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any 
 configured for the default user. Are you sure your configuration is correct?\r\n";
 pub(crate) const WRONGPASS: &[u8] =
     b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+pub(crate) const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+pub(crate) const HELLO_NOAUTH: &[u8] = b"-NOAUTH HELLO must be called with the client already \
+authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the \
+client and select the RESP protocol version at the same time\r\n";
+/// The same from Redis 7.0.
+pub(crate) const HELLO_NOAUTH_OLDER: &[u8] = b"-NOAUTH HELLO must be called with the client already \
+authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client \
+and select the RESP protocol version at the same time\r\n";
+pub(crate) const EXECABORT_NOAUTH: &[u8] =
+    b"-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n";
+pub(crate) const NOPROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
+pub(crate) const PROTO_NUMBER: &[u8] =
+    b"-ERR Protocol version is not an integer or out of range\r\n";
+pub(crate) const CLIENT_NAME: &[u8] =
+    b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+pub(crate) const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
+pub(crate) const AUTH_ARGUMENTS: &[u8] = b"-ERR wrong number of arguments for 'auth' command\r\n";
+/// An engine would let the rest of the transaction run as somebody else.
+pub(crate) const AUTH_IN_MULTI: &[u8] =
+    b"-ERR AUTH as another user is not possible within MULTI\r\n";
 pub(crate) const READONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
 pub(crate) const NOREPLICAS: &[u8] = b"-NOREPLICAS Not enough good replicas to write.\r\n";
 pub(crate) const EXECABORT: &[u8] =
@@ -55,6 +75,24 @@ pub(crate) fn error(words: &str) -> Bytes {
 /// The refusal of a command by permission.
 pub(crate) fn noperm(command: &str) -> Bytes {
     format!("-NOPERM this user has no permissions to run the '{command}' command\r\n").into()
+}
+
+/// The refusal of a command by permission, as the engine words it for a user.
+pub(crate) fn noperm_of(command: &str, user: &str, names_users: bool) -> Bytes {
+    if !names_users {
+        return noperm(command);
+    }
+    format!("-NOPERM User {user} has no permissions to run the '{command}' command\r\n").into()
+}
+
+/// An option of HELLO that there is not.
+pub(crate) fn hello_option(option: &[u8]) -> Bytes {
+    let shown = option.iter().take(128).map(|byte| match byte {
+        b'\r' | b'\n' => b' ',
+        byte => *byte,
+    });
+    let (before, after) = (b"-ERR Syntax error in HELLO option '".iter(), b"'\r\n".iter());
+    before.copied().chain(shown).chain(after.copied()).collect()
 }
 
 /// The outcome of a write is not known; `to` is the epoch after, if it is known.
@@ -88,6 +126,16 @@ mod tests {
             UNPROVEN_READ,
             NO_PASSWORD,
             WRONGPASS,
+            NOAUTH,
+            HELLO_NOAUTH,
+            HELLO_NOAUTH_OLDER,
+            EXECABORT_NOAUTH,
+            NOPROTO,
+            PROTO_NUMBER,
+            CLIENT_NAME,
+            SYNTAX,
+            AUTH_ARGUMENTS,
+            AUTH_IN_MULTI,
             READONLY,
             NOREPLICAS,
             EXECABORT,

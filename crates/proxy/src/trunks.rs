@@ -79,6 +79,10 @@ impl Shard {
         let server = facts.pairs().find(|(key, _)| key.as_str() == Some("server"));
         let is_redis = server.is_some_and(|(_, name)| name.as_str() == Some("redis"));
         self.errors_are_lines.set(is_redis);
+        let version = facts.pairs().find(|(key, _)| key.as_str() == Some("version"));
+        let version = version.and_then(|(_, value)| value.as_str().map(str::to_owned));
+        let before = version.is_some_and(|version| version.starts_with("7.0."));
+        self.names_users.set(!(is_redis && before));
         self.greetings.borrow_mut().insert(node.clone(), facts);
     }
 

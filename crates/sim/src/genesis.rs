@@ -117,6 +117,8 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        login: Default::default(),
+        accounts: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),

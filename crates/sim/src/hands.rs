@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use tanist_core::lag::LagMeter;
+use tanist_core::model::accounts::mark;
 use tanist_core::model::{
     Action, Applied, DataOnStart, Epoch, FenceAnswer, Fenced, Offset, Order, Origin, ProxyId, Rev,
     RunId, Tag,
@@ -285,6 +286,7 @@ impl World {
             primary: true,
             seqs,
             lanes: lanes.clone(),
+            users: mark(&order.users),
         };
         self.apply(host, node, applied);
     }
@@ -338,6 +340,7 @@ impl World {
             primary: false,
             seqs,
             lanes: lanes.clone(),
+            users: mark(&order.users),
         };
         self.apply(host, node, applied);
     }

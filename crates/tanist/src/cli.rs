@@ -4,10 +4,14 @@
 //!
 //! Not here: what the commands do (`super::commands`).
 
+mod login;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanist_core::model::{Durability, EngineKind, ReaderFallback};
+
+pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
 
 /// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
 const LOAD: std::ops::RangeInclusive<i64> = 1..=1_000_000;
@@ -111,6 +115,24 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// The token by which clients of a group are its default user.
+    Token {
+        /// What to do.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Users that clients can be.
+    User {
+        /// What to do.
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Sets of users, which a group's clients can be.
+    UserGroup {
+        /// What to do.
+        #[command(subcommand)]
+        command: UserGroupCommand,
     },
     /// Check this host and the installation for what often goes wrong.
     Doctor,

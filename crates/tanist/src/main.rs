@@ -12,6 +12,7 @@ mod commands;
 mod dev;
 mod drill;
 mod failure;
+mod house;
 mod layout;
 mod output;
 mod roles;

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::failure::Failure;
+use crate::house::House;
 use crate::layout::Layout;
 
 /// A role that runs for a shorter time than this has failed to start.
@@ -185,12 +186,21 @@ pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<Child> {
 }
 
 /// Becomes redis-cli (or valkey-cli); returns only if that fails.
-pub(crate) fn become_cli(host: &str, port: u16, args: &[String]) -> Failure {
+///
+/// At an endpoint whose clients have to say who they are it does so by itself, unless `args` do.
+pub(crate) fn become_cli(host: &str, port: u16, house: Option<&House>, args: &[String]) -> Failure {
+    let says = |arg: &String| matches!(arg.as_str(), "-a" | "--pass" | "--user" | "--askpass");
+    let house = house.filter(|_| !args.iter().take_while(|arg| arg.starts_with('-')).any(says));
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for program in ["redis-cli", "valkey-cli"] {
         let port = port.to_string();
         let mut command = Command::new(program);
-        command.args(["-h", host, "-p", port.as_str()]).args(args);
+        command.args(["-h", host, "-p", port.as_str()]);
+        if let Some(house) = house {
+            // The environment is its owner's to read; the arguments are everybody's.
+            command.args(["--user", House::USER]).env("REDISCLI_AUTH", &house.password);
+        }
+        command.args(args);
         last = std::os::unix::process::CommandExt::exec(&mut command);
     }
     let message = format!("neither redis-cli nor valkey-cli could be started: {last}");

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tanist_core::model::accounts::mark;
 use tanist_core::model::{Applied, Offset, Order, Origin, ProxyId, ReplId, Tag};
 use tanist_link::wire::{replica_label, replica_user};
 use tanist_resp::{Command, Info};
@@ -60,6 +61,7 @@ impl Node {
         if !commands.is_empty() {
             self.make(&commands, CALM_DEADLINE).await?;
         }
+        self.let_users_in(&users).await?;
         self.users = users.names();
         let applied = Applied {
             rev: order.rev,
@@ -68,6 +70,7 @@ impl Node {
             primary: false,
             seqs: BTreeSet::from([tag.seq]),
             lanes: lanes.clone(),
+            users: mark(&order.users),
         };
         self.applied(AppliedAs { applied, users: users.names(), follows }).await;
         Ok(())

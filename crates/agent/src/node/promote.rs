@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use tanist_core::model::accounts::mark;
 use tanist_core::model::{Applied, Order, ProxyId, RunId, Tag};
+use tanist_link::wire::lane_owner;
 use tanist_resp::{Command, Value};
 use tracing::debug;
 
@@ -58,6 +60,7 @@ impl Node {
         // The probe judges new attachments from when they were admitted.
         self.context.board.admit(&self.id, replicas.iter());
         let answers = self.make(&commands, CALM_DEADLINE).await?;
+        self.let_users_in(&users).await?;
         self.users = users.names();
         let role = answers.last().and_then(role_word);
         if role != Some("master") {
@@ -72,8 +75,35 @@ impl Node {
             primary: true,
             seqs: replicas.iter().map(|tag| tag.seq).collect(),
             lanes: lanes.clone(),
+            users: mark(&order.users),
         };
         self.applied(AppliedAs { applied, users: users.names(), follows: None }).await;
+        Ok(())
+    }
+
+    /// Tells the engine what clients' users may do. Rules were read before anybody accepted them; an
+    /// engine of another version may still not know a command that they name. That user may do nothing
+    /// then, and an operator hears of it.
+    pub(super) async fn let_users_in(&mut self, users: &Users) -> Result<(), Failure> {
+        let own = users.own_lanes();
+        if own.is_empty() {
+            return Ok(());
+        }
+        let commands: Vec<Command> = own.iter().map(|(_, command, _)| command.clone()).collect();
+        let answers = self.ask(&commands, CALM_DEADLINE).await?;
+        let mut instead = Vec::new();
+        for ((name, _, nothing), answer) in own.into_iter().zip(&answers) {
+            let Some(text) = answer.as_error() else { continue };
+            let user = lane_owner(name).unwrap_or(name);
+            let text = format!("the engine does not take the rules of user {user}: {text}");
+            if self.attempts.is_news(&text) {
+                self.context.board.note(Some(&self.id), "UserRulesRefused", text);
+            }
+            instead.push(nothing);
+        }
+        if !instead.is_empty() {
+            self.make(&instead, CALM_DEADLINE).await?;
+        }
         Ok(())
     }
 

@@ -208,6 +208,17 @@ impl Host {
     }
 
     pub(crate) async fn order(&self, node: &str, rev: u64, epoch: u64, action: Action) {
+        self.order_with(node, rev, epoch, action, LaneUsers::new()).await;
+    }
+
+    pub(crate) async fn order_with(
+        &self,
+        node: &str,
+        rev: u64,
+        epoch: u64,
+        action: Action,
+        users: LaneUsers,
+    ) {
         let order = Order {
             term: Term(1),
             epoch: Epoch(epoch),
@@ -216,6 +227,7 @@ impl Host {
             shard: "0001".into(),
             node: node.into(),
             action,
+            users,
         };
         self.send(ToAgent::Order(Box::new(order))).await;
     }
@@ -338,6 +350,11 @@ impl Engine {
     pub(crate) async fn call(&mut self, words: &[&str]) -> Value {
         let command = Command::new(words[0]).args(&words[1..]);
         self.0.call(&command, PATIENCE).await.expect("an answer")
+    }
+
+    /// Whether the connection ends instead of an answer.
+    pub(crate) async fn ends(&mut self) -> bool {
+        self.0.call(&Command::new("PING"), PATIENCE).await.is_err()
     }
 
     /// Waits until every write is handed to the kernel, which a killed engine cannot lose any more.

@@ -67,7 +67,7 @@ pub(super) async fn create(context: &Context, ask: &Ask) -> Answer {
     let attribute = remembered::attribute(scene, &asked.name, &founding.record);
     asked.attributes.extend([attribute.map_err(|no| no.answer(ask))?]);
     let group = context.groups.create(&asked).await.map_err(|err| of_link(ask, &err))?;
-    Ok(shown(scene, &group, None))
+    Ok(shown(scene, &group, None, None))
 }
 
 /// A change of a group that `operation` asks for.
@@ -78,8 +78,9 @@ pub(super) async fn modify(context: &Context, ask: &Ask, operation: Operation) -
         let scene = sight.scene(context, ask);
         let change = operation(scene, &ask.input).map_err(|no| no.answer(ask))?;
         let heir = change.promote.as_ref().map(|node| node.as_str().to_owned());
+        let token = change.token_status;
         match apply(context, ask, scene, change).await {
-            Ok(group) => return Ok(shown(scene, &group, heir.as_deref())),
+            Ok(group) => return Ok(shown(scene, &group, heir.as_deref(), token)),
             Err(Failure::Changed(answer)) => last = Some(answer),
             Err(Failure::Refused(answer)) => return Err(answer),
         }
@@ -93,7 +94,7 @@ async fn apply(
     scene: Scene<'_>,
     change: Change,
 ) -> Result<Group, Failure> {
-    let Change { name, mut asked, record, protect, promote } = change;
+    let Change { name, mut asked, record, protect, promote, .. } = change;
     let known = scene.any_group(&name);
     if known.is_none_or(|known| known.record != record) {
         let attribute = remembered::attribute(scene, &name, &record);
@@ -118,15 +119,21 @@ async fn apply(
     Ok(group)
 }
 
-/// A group in an answer; with its next primary if one was asked for.
-fn shown(scene: Scene<'_>, group: &Group, heir: Option<&str>) -> Structure {
-    let shown = scene.replication_group(group);
-    let shown = match heir {
-        Some(heir) => shown
-            .set("Status", words::MODIFYING)
-            .set("PendingModifiedValues", Structure::new().set("PrimaryClusterId", heir)),
-        None => shown,
-    };
+/// A group in an answer; with its next primary and what becomes of its token, if that was asked for.
+fn shown(
+    scene: Scene<'_>,
+    group: &Group,
+    heir: Option<&str>,
+    token: Option<&'static str>,
+) -> Structure {
+    let mut shown = scene.replication_group(group);
+    let pending = Structure::new().maybe("PrimaryClusterId", heir).maybe("AuthTokenStatus", token);
+    if heir.is_some() {
+        shown = shown.set("Status", words::MODIFYING);
+    }
+    if heir.is_some() || token.is_some() {
+        shown = shown.set("PendingModifiedValues", pending);
+    }
     Structure::new().set("ReplicationGroup", shown)
 }
 
@@ -138,7 +145,7 @@ pub(super) async fn delete_group(context: &Context, ask: &Ask) -> Answer {
         let scene = sight.scene(context, ask);
         let (group, farewell) = delete::group(scene, &ask.input).map_err(|no| no.answer(ask))?;
         match part(context, ask, scene, group, farewell).await {
-            Ok(group) => return Ok(shown(scene, &group, None)),
+            Ok(group) => return Ok(shown(scene, &group, None, None)),
             Err(Failure::Changed(answer)) => last = Some(answer),
             Err(Failure::Refused(answer)) => return Err(answer),
         }

@@ -11,7 +11,9 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, ids, network, node_types, remembered, spread, tags, windows};
+use super::{
+    durability, engines, ids, login, network, node_types, remembered, spread, tags, windows,
+};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 
@@ -30,13 +32,7 @@ pub(super) struct Founding {
 /// `CreateReplicationGroup`.
 pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, Refusal> {
     let name = ids::replication_group(input.text("ReplicationGroupId").unwrap_or(""))?;
-    let description = named(input, "ReplicationGroupDescription");
-    let description = description.map(remembered::description).transpose()?;
-    if description.is_none() {
-        let message =
-            "The parameter ReplicationGroupDescription must be provided and must not be blank.";
-        return Err(bad_value(message));
-    }
+    let description = Some(described(input)?);
     check_free(scene, &name)?;
     refuse_unbuilt(scene, input)?;
     from_cluster(scene, input)?;
@@ -66,6 +62,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
     let security_groups =
         network::security_groups(scene, subnets.vpc, input.texts("SecurityGroupIds"))?;
     let (durability, durability_word) = durability::asked(input)?;
+    let (tokens, user_groups) = login::founding(input)?;
     let record = GroupRecord {
         description,
         durability: durability_word,
@@ -92,10 +89,19 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         memory_bytes,
         node_zones: nodes.zones,
         access: Default::default(),
+        tokens,
+        user_groups,
         reads: Reads::default(),
         attributes: Default::default(),
     };
     Ok(Founding { asked, record })
+}
+
+fn described(input: &Structure) -> Result<String, Refusal> {
+    let message =
+        "The parameter ReplicationGroupDescription must be provided and must not be blank.";
+    let text = named(input, "ReplicationGroupDescription").ok_or_else(|| bad_value(message))?;
+    remembered::description(text)
 }
 
 fn check_free(scene: Scene<'_>, name: &str) -> Result<(), Refusal> {

@@ -59,24 +59,6 @@ pub(super) fn snapshots(scene: Scene<'_>, input: &Structure) -> Result<Structure
     nothing("DescribeSnapshots", "Snapshots", input)
 }
 
-/// `DescribeUsers`: nothing makes one yet.
-pub(super) fn users(_scene: Scene<'_>, input: &Structure) -> Result<Structure, Refusal> {
-    match named(input, "UserId") {
-        Some(name) => Err(refuse("UserNotFound", format_args!("User {name} not found."))),
-        None => nothing("DescribeUsers", "Users", input),
-    }
-}
-
-/// `DescribeUserGroups`: nothing makes one yet.
-pub(super) fn user_groups(_scene: Scene<'_>, input: &Structure) -> Result<Structure, Refusal> {
-    match named(input, "UserGroupId") {
-        Some(name) => {
-            Err(refuse("UserGroupNotFound", format_args!("User group {name} not found.")))
-        }
-        None => nothing("DescribeUserGroups", "UserGroups", input),
-    }
-}
-
 /// `DescribeGlobalReplicationGroups`: nothing makes one yet.
 pub(super) fn global_groups(_scene: Scene<'_>, input: &Structure) -> Result<Structure, Refusal> {
     match named(input, "GlobalReplicationGroupId") {
@@ -186,16 +168,12 @@ mod tests {
     fn what_nothing_makes_yet_is_an_empty_list() {
         let (stage, empty) = (Stage::new(), Structure::new());
         xml("DescribeSnapshots", &snapshots(stage.scene(), &empty).unwrap());
-        xml("DescribeUsers", &users(stage.scene(), &empty).unwrap());
-        xml("DescribeUserGroups", &user_groups(stage.scene(), &empty).unwrap());
         xml("DescribeGlobalReplicationGroups", &global_groups(stage.scene(), &empty).unwrap());
         let code = |result: Result<Structure, Refusal>| result.unwrap_err().code;
         let asked = |member: &'static str| Structure::new().set(member, "x");
         let scene = stage.scene();
         assert_eq!(code(snapshots(scene, &asked("SnapshotName"))), "SnapshotNotFoundFault");
         assert_eq!(code(snapshots(scene, &asked("CacheClusterId"))), "CacheClusterNotFound");
-        assert_eq!(code(users(scene, &asked("UserId"))), "UserNotFound");
-        assert_eq!(code(user_groups(scene, &asked("UserGroupId"))), "UserGroupNotFound");
         let global = asked("GlobalReplicationGroupId");
         assert_eq!(code(global_groups(scene, &global)), "GlobalReplicationGroupNotFoundFault");
     }

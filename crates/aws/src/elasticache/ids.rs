@@ -33,6 +33,16 @@ pub(super) fn subnet_group(text: &str) -> Result<String, Refusal> {
     Ok(name)
 }
 
+/// A user's or a user group's identifier, in lower case.
+pub(super) fn user(member: &str, text: &str) -> Result<String, Refusal> {
+    let id = identifier(member, text)?;
+    if id.len() > MAX_GROUP {
+        let message = format_args!("{member} should be no more than {MAX_GROUP} characters.");
+        return Err(bad_value(message));
+    }
+    Ok(id)
+}
+
 fn identifier(member: &str, text: &str) -> Result<String, Refusal> {
     if text.trim().is_empty() {
         let message = format!("The parameter {member} must be provided and must not be blank.");

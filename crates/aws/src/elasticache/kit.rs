@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use tanist_core::model::{
     Access, Durability, EngineKind, Epoch, NodeId, Reads, RequestId, Rev, ShardId,
 };
-use tanist_link::api::{EndpointStatus, GroupStatus, NodeStatus, ShardStatus};
+use tanist_link::api::{
+    EndpointStatus, GroupStatus, NodeStatus, ShardStatus, UserGroupStatus, UserStatus,
+};
 
 use super::scene::Scene;
 use crate::book::{CacheSubnetGroup, NewSubnet, NewVpc, Pages, Tags, lay_subnet, lay_vpc};
@@ -29,6 +31,8 @@ pub(super) struct Stage {
     pub(super) groups: Vec<Group>,
     pub(super) settings: Settings,
     pub(super) zones: Vec<String>,
+    pub(super) users: Vec<UserStatus>,
+    pub(super) user_groups: Vec<UserGroupStatus>,
 }
 
 impl Stage {
@@ -64,7 +68,8 @@ impl Stage {
                 ("valkey".to_owned(), "8.0.1".to_owned()),
             ],
         };
-        Self { pages, groups: vec![web()], settings, zones }
+        let groups = vec![web()];
+        Self { pages, groups, settings, zones, users: Vec::new(), user_groups: Vec::new() }
     }
 
     pub(super) fn scene(&self) -> Scene<'_> {
@@ -76,6 +81,8 @@ impl Stage {
             now: Timestamp::from_millisecond(NOW_MS).unwrap(),
             pages: &self.pages,
             groups: &self.groups,
+            users: &self.users,
+            user_groups: &self.user_groups,
         }
     }
 
@@ -120,6 +127,7 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         automatic_failover: nodes > 1,
         zones: Vec::new(),
         access: Access::Everyone,
+        login: Default::default(),
         reads: Reads::default(),
         attributes: [].into(),
         primary_endpoint: endpoint(name, 1),

@@ -15,7 +15,7 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, network, node_types, remembered, spread, windows, words};
+use super::{durability, engines, login, network, node_types, remembered, spread, windows, words};
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
 
@@ -32,6 +32,8 @@ pub(super) struct Change {
     pub(super) protect: bool,
     /// Who is to be the primary.
     pub(super) promote: Option<NodeId>,
+    /// What is being done about the token.
+    pub(super) token_status: Option<&'static str>,
 }
 
 impl Change {
@@ -51,6 +53,7 @@ impl Change {
             record: group.record_now(),
             protect: false,
             promote: None,
+            token_status: None,
         })
     }
 }
@@ -82,6 +85,10 @@ pub(super) fn change(scene: Scene<'_>, input: &Structure) -> Result<Change, Refu
     protection(scene, group, input, &mut change)?;
     words_and_windows(scene, group, input, &mut change.record)?;
     change.promote = promotion(group, input)?;
+    let login = login::change(group, input)?;
+    change.asked.token = login.token;
+    change.asked.user_groups = login.user_groups;
+    change.token_status = login.status;
     Ok(change)
 }
 

@@ -62,6 +62,16 @@ pub(super) fn no_cluster(name: &str) -> Refusal {
     refuse("CacheClusterNotFound", format_args!("CacheCluster not found: {name}"))
 }
 
+/// There is no such user.
+pub(super) fn no_user(name: &str) -> Refusal {
+    refuse("UserNotFound", format_args!("User {name} not found."))
+}
+
+/// There is no such user group.
+pub(super) fn no_user_group(name: &str) -> Refusal {
+    refuse("UserGroupNotFound", format_args!("User group {name} not found."))
+}
+
 /// The group is not in a state in which this could be done.
 pub(super) fn bad_state(message: impl Display) -> Refusal {
     refuse("InvalidReplicationGroupState", message)
@@ -94,11 +104,21 @@ fn code(theirs: &str) -> Option<&'static str> {
         "T402" => "ReplicationGroupAlreadyExists",
         "T403" => "ClusterQuotaForCustomerExceeded",
         "T404" => "NodeQuotaForClusterExceeded",
-        "T407" | "T408" => "InvalidParameterCombination",
+        "T407" | "T408" | "T451" | "T452" => "InvalidParameterCombination",
         "T410" => "ReplicationGroupNotFoundFault",
         "T411" => "NodeGroupNotFoundFault",
         "T204" | "T412" | "T415" | "T417" => "InvalidReplicationGroupState",
         "T420" | "T421" => "InsufficientCacheClusterCapacity",
+        "T440" => "UserNotFound",
+        "T441" => "UserGroupNotFound",
+        "T442" => "UserAlreadyExists",
+        "T443" => "UserGroupAlreadyExists",
+        "T445" => "DefaultUserAssociatedToUserGroup",
+        "T446" => "DefaultUserRequired",
+        "T447" => "DuplicateUserName",
+        "T448" => "UserQuotaExceeded",
+        "T449" => "UserGroupQuotaExceeded",
+        "T450" => "InvalidUserGroupState",
         // Something that was asked is not possible; the controller says what.
         other if other.starts_with("T4") => VALUE,
         _ => return None,
@@ -133,7 +153,8 @@ mod tests {
         let service = &Models::load().unwrap().elasticache;
         for theirs in [
             "T204", "T400", "T401", "T402", "T403", "T404", "T405", "T406", "T407", "T408", "T410",
-            "T411", "T412", "T413", "T414", "T415", "T416", "T417", "T420", "T421",
+            "T411", "T412", "T413", "T414", "T415", "T416", "T417", "T420", "T421", "T440", "T441",
+            "T442", "T443", "T444", "T445", "T446", "T447", "T448", "T449", "T450", "T451", "T452",
         ] {
             let ours = code(theirs).unwrap();
             assert!(service.failure(ours).is_some(), "{theirs} {ours}");

@@ -21,6 +21,16 @@ const NAMES: [(&str, &str); 8] = [
     ("GlobalReplicationGroupId", "globalreplicationgroup"),
 ];
 
+/// Members of inputs that are lists of names, and the kind of things that they name.
+const LISTED: [(&str, &str); 6] = [
+    ("UserGroupIds", "usergroup"),
+    ("UserGroupIdsToAdd", "usergroup"),
+    ("UserGroupIdsToRemove", "usergroup"),
+    ("UserIds", "user"),
+    ("UserIdsToAdd", "user"),
+    ("UserIdsToRemove", "user"),
+];
+
 /// Operations that list all of a kind if nothing is named.
 const LISTS: [(&str, &str); 8] = [
     ("DescribeReplicationGroups", "replicationgroup"),
@@ -51,7 +61,10 @@ fn of(operation: &str, input: &Structure, arn: impl Fn(&str, &str) -> String) ->
     let named = NAMES.iter().filter_map(|(member, kind)| {
         named(input, member).map(|name| arn(kind, &name.to_ascii_lowercase()))
     });
-    let mut all: Vec<String> = named.collect();
+    let listed = LISTED.iter().flat_map(|(member, kind)| {
+        input.texts(member).map(|name| arn(kind, &name.to_ascii_lowercase()))
+    });
+    let mut all: Vec<String> = named.chain(listed).collect();
     if all.is_empty() {
         let list = LISTS.iter().find(|(known, _)| *known == operation);
         all.push(list.map_or_else(|| "*".to_owned(), |(_, kind)| arn(kind, "*")));

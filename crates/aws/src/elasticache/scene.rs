@@ -12,11 +12,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::refusal::{Refusal, no_cluster, no_group, of_link};
+use super::users;
 use crate::book::{Pages, zone_is_in};
 use crate::error::ApiError;
 use crate::groups::Group;
 use crate::service::{Ask, Context, Settings};
-use tanist_link::api::NodeStatus;
+use tanist_link::api::{NodeStatus, UserGroupStatus, UserStatus};
 
 /// The only node group of a replication group.
 pub(super) const NODE_GROUP: &str = "0001";
@@ -26,6 +27,9 @@ pub(super) const NODE_GROUP: &str = "0001";
 pub(super) struct Sight {
     pub(super) pages: Arc<Pages>,
     pub(super) groups: Vec<Group>,
+    /// Of an operation that is about them; otherwise none.
+    pub(super) users: Vec<UserStatus>,
+    pub(super) user_groups: Vec<UserGroupStatus>,
 }
 
 impl Sight {
@@ -34,7 +38,13 @@ impl Sight {
         let pages = context.book.read(&ask.region).await?;
         let groups = context.groups.in_region(&ask.region).await;
         let groups = groups.map_err(|err| of_link(ask, &err))?;
-        Ok(Self { pages, groups })
+        let (mut users, mut user_groups) = (Vec::new(), Vec::new());
+        if users::concerns(ask) {
+            let client = &context.groups.client;
+            users = client.get("/v1/users").await.map_err(|err| of_link(ask, &err))?;
+            user_groups = client.get("/v1/user-groups").await.map_err(|err| of_link(ask, &err))?;
+        }
+        Ok(Self { pages, groups, users, user_groups })
     }
 
     /// As a scene of an operation.
@@ -47,6 +57,8 @@ impl Sight {
             now: ask.now,
             pages: &self.pages,
             groups: &self.groups,
+            users: &self.users,
+            user_groups: &self.user_groups,
         }
     }
 }
@@ -62,6 +74,8 @@ pub(super) struct Scene<'a> {
     pub(super) now: Timestamp,
     pub(super) pages: &'a Pages,
     pub(super) groups: &'a [Group],
+    pub(super) users: &'a [UserStatus],
+    pub(super) user_groups: &'a [UserGroupStatus],
 }
 
 impl<'a> Scene<'a> {

@@ -80,10 +80,12 @@ impl Scene<'_> {
             .set("SnapshotWindow", snapshot_window)
             .set("ClusterEnabled", false)
             .set("CacheNodeType", self.node_type(group))
-            .set("AuthTokenEnabled", false)
+            .set("AuthTokenEnabled", status.login.tokens > 0)
+            .maybe("AuthTokenLastModifiedDate", token_changed(group))
             .set("TransitEncryptionEnabled", false)
             .set("AtRestEncryptionEnabled", false)
             .set("ARN", self.arn("replicationgroup", group.name()))
+            .maybe("UserGroupIds", user_groups(group))
             .list("LogDeliveryConfigurations", Vec::<Value>::new())
             .maybe("ReplicationGroupCreateTime", created(group))
             .set("DataTiering", "disabled")
@@ -154,7 +156,8 @@ impl Scene<'_> {
             .maybe("ReplicationGroupId", member_of)
             .set("SnapshotRetentionLimit", 0)
             .set("SnapshotWindow", snapshot_window)
-            .set("AuthTokenEnabled", false)
+            .set("AuthTokenEnabled", group.status.login.tokens > 0)
+            .maybe("AuthTokenLastModifiedDate", token_changed(group))
             .set("TransitEncryptionEnabled", false)
             .set("AtRestEncryptionEnabled", false)
             .set("ARN", self.arn("cluster", name))
@@ -202,6 +205,18 @@ fn snapshotting(group: &Group) -> Option<&str> {
 
 fn endpoint(endpoint: &EndpointStatus) -> Structure {
     Structure::new().set("Address", endpoint.host.as_str()).set("Port", endpoint.port)
+}
+
+/// When the token was last changed, if there is one.
+fn token_changed(group: &Group) -> Option<Timestamp> {
+    let login = &group.status.login;
+    let at = login.changed_ms.filter(|_| login.tokens > 0)?;
+    Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()
+}
+
+fn user_groups(group: &Group) -> Option<Value> {
+    let ids = &group.status.login.user_groups;
+    (!ids.is_empty()).then(|| ids.iter().map(|id| Value::from(id.as_str())).collect())
 }
 
 fn created(group: &Group) -> Option<Timestamp> {

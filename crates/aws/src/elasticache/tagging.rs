@@ -12,7 +12,7 @@ use super::network::{DEFAULT_SUBNETS, no_subnet_group, subnet_groups};
 use super::refusal::{Refusal, bad_state, refuse};
 use super::scene::Scene;
 use super::tags::{Tags, given, merged};
-use super::words;
+use super::{users, words};
 use crate::book::Pages;
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
@@ -65,10 +65,7 @@ pub(super) fn tagged<'a>(scene: Scene<'a>, input: &'a Structure) -> Result<Tagge
         "snapshot" => {
             Err(refuse("SnapshotNotFoundFault", format_args!("Snapshot {name} not found.")))
         }
-        "user" => Err(refuse("UserNotFound", format_args!("User {name} not found."))),
-        "usergroup" => {
-            Err(refuse("UserGroupNotFound", format_args!("User group {name} not found.")))
-        }
+        "user" | "usergroup" => users::exists(scene, kind, name).map(|()| Tagged::Other(arn)),
         _ => Err(invalid()),
     }
 }

@@ -3,8 +3,7 @@
 //! A client that asks for encryption and is told yes has a false protection; one that is told no can
 //! decide. So nothing that would be a protection or another kind of group is passed over in silence.
 //!
-//! Invariant: a value that asks for what there is anyway (`disabled`, `ipv4`, false) is no request. Nor
-//! is a strategy for a token that is not given: Terraform sends one after every import.
+//! Invariant: a value that asks for what there is anyway (`disabled`, `ipv4`, false) is no request.
 //!
 //! Not here: what is remembered and has no effect yet (`super::create`, `super::modify`).
 
@@ -28,10 +27,9 @@ const WORDS: [(&str, &str, &str); 3] = [
 ];
 
 /// Members that must not be there, and why.
-const MEMBERS: [(&str, &str); 3] = [
+const MEMBERS: [(&str, &str); 2] = [
     ("TransitEncryptionMode", "Encryption in transit is not offered yet."),
     ("KmsKeyId", "Encryption at rest is not offered, so there is no key to use."),
-    ("AuthToken", "An authentication token needs encryption in transit, which is not offered yet."),
 ];
 
 /// Refuses what is not built, of requests that create or modify a replication group.
@@ -54,12 +52,6 @@ pub(super) fn refuse_unbuilt(scene: Scene<'_>, input: &Structure) -> Result<(), 
     for (member, why) in MEMBERS {
         if named(input, member).is_some() {
             return Err(bad_combination(format_args!("{why} Leave {member} out.")));
-        }
-    }
-    for member in ["UserGroupIds", "UserGroupIdsToAdd", "UserGroupIdsToRemove"] {
-        if let Some(id) = input.texts(member).next() {
-            let message = format_args!("User group {id} not found.");
-            return Err(refuse("UserGroupNotFound", message));
         }
     }
     if !input.items("LogDeliveryConfigurations").is_empty() {
@@ -133,14 +125,12 @@ mod tests {
         let value = Some("InvalidParameterValue");
         assert_eq!(code(one().set("TransitEncryptionEnabled", true)), combination);
         assert_eq!(code(one().set("AtRestEncryptionEnabled", true)), combination);
-        assert_eq!(code(one().set("AuthToken", "0123456789abcdef")), combination);
         assert_eq!(code(one().set("ClusterMode", "enabled")), combination);
         assert_eq!(code(one().set("NetworkType", "dual_stack")), value);
         assert_eq!(code(one().set("SnapshotName", "s")), value);
         assert_eq!(code(one().set("SnapshotRetentionLimit", 5)), value);
         assert_eq!(code(one().set("SnapshotRetentionLimit", -1)), value);
         assert_eq!(code(one().set("Port", 6380)), value);
-        assert_eq!(code(one().list("UserGroupIds", ["u"])), Some("UserGroupNotFound"));
         assert_eq!(code(one().list("LogDeliveryConfigurations", [one()])), combination);
         assert_eq!(code(one().list("CacheSecurityGroupNames", ["c"])), combination);
         let global = one().set("GlobalReplicationGroupId", "ldgnf-x");
@@ -155,8 +145,6 @@ mod tests {
             .set("NetworkType", "ipv4")
             .set("ClusterMode", "disabled")
             .set("SnapshotRetentionLimit", 0)
-            .set("AuthTokenUpdateStrategy", "ROTATE")
-            .set("AuthToken", "")
             .set("Port", 6379);
         assert_eq!(code(input), None);
     }

@@ -10,6 +10,6 @@ mod confirm;
 mod late;
 mod names;
 mod patience;
-mod rig;
+pub(crate) mod rig;
 mod shards;
 mod stale;

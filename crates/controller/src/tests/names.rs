@@ -24,6 +24,8 @@ fn named(name: &str) -> CreateGroup {
         memory_bytes: 16 << 20,
         node_zones: Vec::new(),
         access: Access::Everyone,
+        tokens: Vec::new(),
+        user_groups: Default::default(),
         reads: Reads::default(),
         attributes: BTreeMap::new(),
     }

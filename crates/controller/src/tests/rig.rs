@@ -12,9 +12,10 @@ use axum::body::Body;
 use serde::de::DeserializeOwned;
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Access, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints, GroupSpec, Health,
-    HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship, Process, Reads,
-    ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall, Tag,
+    Access, Accounts, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints,
+    GroupSpec, Health, HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship,
+    Process, Reads, ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange,
+    Stall, Tag,
 };
 use tanist_link::api::{ApiError, EventRecord};
 use tanist_link::wire::{FromAgent, FromProxy, HostReport, NodeEntry, ToAgent, ToProxy};
@@ -55,7 +56,7 @@ fn address(n: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, 80, 0, n as u8), 31_000))
 }
 
-pub(super) fn spec() -> GroupSpec {
+pub(crate) fn spec() -> GroupSpec {
     let nowhere = Ipv4Addr::new(127, 80, 1, 1);
     GroupSpec {
         name: "web".into(),
@@ -71,6 +72,8 @@ pub(super) fn spec() -> GroupSpec {
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        login: Default::default(),
+        accounts: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
@@ -141,6 +144,7 @@ pub(super) fn well(n: usize) -> NodeReport {
             primary: n == 1,
             seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
             lanes: BTreeSet::new(),
+            users: 0,
         }),
         data: true,
     }
@@ -192,6 +196,7 @@ pub(super) struct Proxy {
     receiver: Receiver<ToProxy>,
     /// What the latest route said about who may connect.
     pub(super) access: Option<Access>,
+    pub(super) accounts: Option<Accounts>,
 }
 
 impl Proxy {
@@ -204,6 +209,7 @@ impl Proxy {
         let heard = heard.unwrap().unwrap();
         if let ToProxy::Route(route) = &heard {
             self.access = Some(route.access.clone());
+            self.accounts = Some(route.accounts.clone());
         }
         heard
     }
@@ -295,7 +301,8 @@ impl Rig {
         let inbox = self.handle.inbox.clone();
         let response = proxies::converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None };
+        let mut proxy =
+            Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
         proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1 });
         while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
         proxy

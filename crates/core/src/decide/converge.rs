@@ -11,10 +11,11 @@
 use std::collections::BTreeSet;
 
 use super::{View, elect};
+use crate::model::accounts::mark;
 use crate::model::{
-    Action, Cause, DataOnStart, Fenced, GroupSpec, HostId, Instant, Limits, Member, NodeId,
-    NodeReport, Observations, Offset, Order, Primaryship, Process, RoleSeen, Run, ShardTopology,
-    Term, Vacancy,
+    Action, Applied, Cause, DataOnStart, Fenced, GroupSpec, HostId, Instant, LaneUsers, Limits,
+    Member, NodeId, NodeReport, Observations, Offset, Order, Primaryship, Process, RoleSeen, Run,
+    ShardTopology, Term, Vacancy,
 };
 
 /// The orders that the shard's topology asks for and that are not yet true, with their hosts.
@@ -48,7 +49,7 @@ pub fn converge(
             }
         };
         if let Some(action) = action.or_else(|| configure(&view, member, report)) {
-            orders.push((member.host.clone(), order(decided, term, node, action)));
+            orders.push((member.host.clone(), order(asked, decided, term, node, action)));
         }
     }
     orders
@@ -82,14 +83,23 @@ pub fn orphans(
     for (node, member) in &decided.members {
         for stray in seen.nodes.get(node).into_iter().flatten() {
             if stray.host != member.host && remove(&stray.report).is_some() {
-                orders.push((stray.host.clone(), order(decided, term, node, Action::Remove)));
+                let order = order(asked, decided, term, node, Action::Remove);
+                orders.push((stray.host.clone(), order));
             }
         }
     }
     orders
 }
 
-fn order(decided: &ShardTopology, term: Term, node: &NodeId, action: Action) -> Order {
+fn order(
+    asked: &GroupSpec,
+    decided: &ShardTopology,
+    term: Term,
+    node: &NodeId,
+    action: Action,
+) -> Order {
+    let lets_in =
+        matches!(action, Action::Promote { .. } | Action::Admit { .. } | Action::Follow { .. });
     Order {
         term,
         epoch: decided.epoch,
@@ -98,6 +108,7 @@ fn order(decided: &ShardTopology, term: Term, node: &NodeId, action: Action) -> 
         shard: decided.shard.clone(),
         node: node.clone(),
         action,
+        users: if lets_in { asked.accounts.lanes() } else { LaneUsers::new() },
     }
 }
 
@@ -175,7 +186,8 @@ fn lead(view: &View<'_>, primary: &Run, report: &NodeReport) -> Option<Action> {
     }
     let seqs: BTreeSet<u64> = replicas.iter().map(|tag| tag.seq).collect();
     let applied = report.applied.as_ref()?;
-    let done = applied.seqs == seqs && applied.lanes == lanes;
+    let users = mark(&view.asked.accounts.lanes());
+    let done = applied.seqs == seqs && applied.lanes == lanes && applied.users == users;
     (!done).then_some(Action::Admit { run, replicas, lanes })
 }
 
@@ -207,7 +219,9 @@ fn follow(
         applied.run == *id && !applied.primary && applied.epoch == view.decided.epoch
     });
     let attached = applied.is_some_and(|applied| applied.seqs.contains(&tag.seq));
-    if attached && applied.is_some_and(|applied| applied.lanes == lanes) {
+    let users = mark(&view.asked.accounts.lanes());
+    let done = |applied: &Applied| applied.lanes == lanes && applied.users == users;
+    if attached && applied.is_some_and(done) {
         return None;
     }
     // The primary has to know the attachment first: a refused replica tries again only in a second.

@@ -41,6 +41,7 @@ pub fn route(
         durability: decided.durability,
         endpoints: asked.endpoints,
         access: asked.access.clone(),
+        accounts: asked.accounts.clone(),
         reads: asked.reads,
         state,
         nodes: nodes(&view),
@@ -64,10 +65,11 @@ fn nodes(view: &View<'_>) -> Vec<NodeRoute> {
             endpoint: member.endpoint,
             tag: member.attach.as_ref().map(Tag::to_string),
             lane: applied.map(|applied| applied.epoch),
+            users: applied.map(|applied| applied.users),
             readable: attached
                 && linked
                 && view.verdict(node) == Verdict::Alive
-                && lag(&view, member) <= view.asked.reads.max_lag(),
+                && lag(view, member) <= view.asked.reads.max_lag(),
         }
     };
     view.decided.members.iter().filter(|(_, member)| !member.leaving).map(of).collect()

@@ -9,6 +9,7 @@
 //! Not here: what follows from the nouns (`crate::decide`).
 
 mod access;
+pub mod accounts;
 mod event;
 mod ids;
 mod limits;
@@ -23,6 +24,10 @@ mod time;
 mod topology;
 
 pub use access::Access;
+pub use accounts::{
+    Account, Accounts, DEFAULT_USER, LaneUsers, Login, NotAHash, PasswordHash, Rules, User,
+    UserGroup,
+};
 pub use event::{Cause, Event, EventKind, Severity};
 pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,

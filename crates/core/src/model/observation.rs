@@ -192,6 +192,9 @@ pub struct Applied {
     pub seqs: BTreeSet<u64>,
     /// The proxies that have a lane user.
     pub lanes: BTreeSet<ProxyId>,
+    /// Which users have lanes of their own beside (`accounts::mark`).
+    #[serde(default)]
+    pub users: u64,
 }
 
 /// What an agent reports about one node.

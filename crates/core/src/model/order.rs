@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EngineKind, Epoch, GroupName, NodeId, Offset, ProxyId, ReplId, Rev, RunId, ShardId, Tag, Term,
+    EngineKind, Epoch, GroupName, LaneUsers, NodeId, Offset, ProxyId, ReplId, Rev, RunId, ShardId,
+    Tag, Term,
 };
 
 /// What becomes of the data on a node's disk when its process starts.
@@ -121,4 +122,7 @@ pub struct Order {
     pub node: NodeId,
     /// What to do.
     pub action: Action,
+    /// Users that have lanes of their own, for actions that let proxies in.
+    #[serde(default)]
+    pub users: LaneUsers,
 }

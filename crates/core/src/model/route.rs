@@ -13,8 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev, ShardId,
-    Zone,
+    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev,
+    ShardId, Zone,
 };
 
 /// Where a shard's requests may go.
@@ -51,6 +51,9 @@ pub struct NodeRoute {
     pub tag: Option<String>,
     /// The epoch whose lane user it has; `None` while it has none.
     pub lane: Option<Epoch>,
+    /// Which lane users it has (`accounts::mark`), if that is known.
+    #[serde(default)]
+    pub users: Option<u64>,
     /// It is a replica that is linked and current enough to be read from.
     pub readable: bool,
 }
@@ -73,6 +76,9 @@ pub struct Route {
     /// Who may connect there.
     #[serde(default)]
     pub access: Access,
+    /// Who clients may be.
+    #[serde(default)]
+    pub accounts: Accounts,
     /// What reads promise.
     #[serde(default)]
     pub reads: Reads,

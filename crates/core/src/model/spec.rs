@@ -14,7 +14,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, GroupName, NodeId, Reads, Region, RequestId, Rev, ShardId, SlotRange, Zone};
+use super::{
+    Access, Accounts, GroupName, Login, NodeId, Reads, Region, RequestId, Rev, ShardId, SlotRange,
+    Zone,
+};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +123,13 @@ pub struct GroupSpec {
     /// Who may connect to them.
     #[serde(default)]
     pub access: Access,
+    /// How clients say who they are.
+    #[serde(default)]
+    pub login: Login,
+    /// Who they may be: what follows from `login` and the users that there are at the moment. It is
+    /// never stored, so that a user that changes is changed everywhere at once.
+    #[serde(skip)]
+    pub accounts: Accounts,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Reads,

@@ -69,6 +69,7 @@ pub(super) fn group(name: &str, epoch: u64, primary: Option<u8>) -> GroupStatus 
         automatic_failover: true,
         zones: Vec::new(),
         access: Access::default(),
+        login: Default::default(),
         reads: Reads::default(),
         attributes: BTreeMap::new(),
         primary_endpoint: endpoint(1),

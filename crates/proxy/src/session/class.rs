@@ -160,6 +160,10 @@ pub(crate) struct Pending {
     pub(crate) started: Option<Instant>,
     /// The client asked for no reply to it.
     pub(crate) mute: bool,
+    /// What it will be answered within a transaction, if it says who the client is.
+    pub(crate) login: Option<&'static [u8]>,
+    /// The client has a lane of its own, so that the engine knows who it is.
+    pub(crate) own_lane: bool,
     /// Connections that ended with it in flight although the engine was still the right one.
     pub(crate) losses: u8,
 }
@@ -197,6 +201,8 @@ impl Pending {
             parsed: now,
             started: None,
             mute,
+            login: None,
+            own_lane: false,
             losses: 0,
         }
     }

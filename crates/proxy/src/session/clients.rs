@@ -19,6 +19,7 @@ use super::class::{Class, Pending};
 use super::flight::Answer;
 use super::{Closing, Session};
 use crate::clients::Card;
+use crate::shard::Shard;
 use crate::text;
 
 /// Which clients are meant.
@@ -79,7 +80,7 @@ fn listed(request: &Request) -> Result<Filter, Refusal> {
 }
 
 /// The filter of `CLIENT KILL` in its newer form.
-fn killed(request: &Request) -> Result<Filter, Refusal> {
+fn killed(request: &Request, is_user: &dyn Fn(&[u8]) -> bool) -> Result<Filter, Refusal> {
     let mut filter = Filter { spare_me: true, ..Filter::default() };
     let words: Vec<&[u8]> = request.args().skip(2).collect();
     for pair in words.chunks(2) {
@@ -93,7 +94,7 @@ fn killed(request: &Request) -> Result<Filter, Refusal> {
             b"type" => filter.kind = Some(kind(word)?),
             b"addr" => filter.address = own(),
             b"laddr" => filter.local = own(),
-            b"user" if *word == USER.as_bytes() => filter.user = own(),
+            b"user" if is_user(word) => filter.user = own(),
             b"user" => {
                 let user = String::from_utf8_lossy(word);
                 return Err(text::error(&format!("No such user '{user}'")));
@@ -112,7 +113,12 @@ fn killed(request: &Request) -> Result<Filter, Refusal> {
 
 impl Session {
     /// The answer to a request about clients; `None` if it is none, or if an engine has to see it.
-    pub(super) fn answer_clients(&mut self, pending: &Pending, now: Instant) -> Option<Answer> {
+    pub(super) fn answer_clients(
+        &mut self,
+        pending: &Pending,
+        shard: &Shard,
+        now: Instant,
+    ) -> Option<Answer> {
         let request = &pending.request;
         let bytes = match pending.class {
             Class::ClientId => Bytes::from(format!(":{}\r\n", self.card.id)),
@@ -131,7 +137,7 @@ impl Session {
                 }
                 Err(refusal) => refusal,
             },
-            Class::ClientKill => return Some(self.kill(pending, now)),
+            Class::ClientKill => return Some(self.kill(pending, shard, now)),
             Class::ClientUnblock => {
                 let is_wrong = request.argc() > 4 || request.arg(2).and_then(integer).is_none();
                 if is_wrong || self.finds_waiting(pending) {
@@ -183,7 +189,7 @@ impl Session {
         Some(out.freeze())
     }
 
-    pub(super) fn kill(&mut self, pending: &Pending, now: Instant) -> Answer {
+    pub(super) fn kill(&mut self, pending: &Pending, shard: &Shard, now: Instant) -> Answer {
         let request = &pending.request;
         if request.argc() == 3 {
             let address = request.arg(2).unwrap_or_default();
@@ -193,7 +199,7 @@ impl Session {
             };
             return self.end([card], pending, Bytes::from_static(text::OK));
         }
-        match killed(request) {
+        match killed(request, &|name| shard.has_user(name)) {
             Err(refusal) => Answer::to(pending, refusal),
             Ok(filter) => {
                 let chosen = self.chosen(&filter, now);
@@ -232,7 +238,7 @@ impl Session {
             kind && (filter.ids.is_empty() || filter.ids.contains(&card.id))
                 && address.is_none_or(|address| card.from.to_string().as_bytes() == *address)
                 && filter.local.as_ref().is_none_or(|address| local.as_bytes() == *address)
-                && filter.user.as_ref().is_none_or(|user| user == USER.as_bytes())
+                && filter.user.as_ref().is_none_or(|user| card.user().as_bytes() == *user)
                 && filter.max_age.is_none_or(|least| card.age(now) >= least)
                 && !(filter.spare_me && card.id == self.card.id)
         };
@@ -241,7 +247,7 @@ impl Session {
     }
 
     fn line(&self, card: &Rc<Card>, now: Instant) -> String {
-        card.line(self.endpoint.address, USER, now)
+        card.line(self.endpoint.address, now)
     }
 
     /// A text of several lines, as the engine sends one.
@@ -253,13 +259,20 @@ impl Session {
     }
 
     /// What a command about clients that is queued in a transaction will have answered.
-    pub(super) fn answer_queued(&mut self, pending: &Pending, now: Instant) -> Option<Bytes> {
+    pub(super) fn answer_queued(
+        &mut self,
+        pending: &Pending,
+        shard: &Shard,
+        now: Instant,
+    ) -> Option<Bytes> {
         match pending.class {
             Class::ClientId
             | Class::ClientInfo
             | Class::ClientList
             | Class::ClientGetredir
-            | Class::ClientUnblock => self.answer_clients(pending, now).map(|answer| answer.bytes),
+            | Class::ClientUnblock => {
+                self.answer_clients(pending, shard, now).map(|answer| answer.bytes)
+            }
             // What it says depends on what it does then.
             Class::ClientKill => Some(Bytes::new()),
             _ => None,
@@ -301,9 +314,6 @@ fn integer(word: &[u8]) -> Option<i64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// Every client is this user.
-const USER: &str = "default";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,14 +338,17 @@ mod tests {
         ] {
             assert_eq!(listed(&request(line)).unwrap_err(), words, "{line}");
         }
-        assert!(killed(&request("CLIENT KILL ID 3")).unwrap().spare_me);
-        assert!(!killed(&request("CLIENT KILL TYPE normal SKIPME no")).unwrap().spare_me);
+        let kills = |line: &str| killed(&request(line), &|user| user == b"app");
+        assert_eq!(kills("CLIENT KILL USER app").unwrap().user.as_deref(), Some(&b"app"[..]));
+        assert!(kills("CLIENT KILL ID 3").unwrap().spare_me);
+        assert!(!kills("CLIENT KILL TYPE normal SKIPME no").unwrap().spare_me);
         for (line, words) in [
             ("CLIENT KILL ID 0", "-ERR client-id should be greater than 0\r\n"),
             ("CLIENT KILL ID 1 ADDR", "-ERR syntax error\r\n"),
+            ("CLIENT KILL USER x", "-ERR No such user 'x'\r\n"),
             ("CLIENT KILL TYPE x", "-ERR Unknown client type 'x'\r\n"),
         ] {
-            assert_eq!(killed(&request(line)).unwrap_err(), words, "{line}");
+            assert_eq!(kills(line).unwrap_err(), words, "{line}");
         }
     }
 }

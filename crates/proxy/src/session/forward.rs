@@ -102,6 +102,12 @@ impl Session {
         if blocked || self.is_answer_open(pending, shard) {
             return Step::Stop(Stop::Busy);
         }
+        if let Some(step) = self.log_in(pending, shard, now) {
+            return step;
+        }
+        if let Some(answer) = self.refuse_own(pending, shard) {
+            return Step::Answer(answer);
+        }
         if let Some(answer) = self.answer_locally(pending, shard, now) {
             return Step::Answer(answer);
         }
@@ -229,12 +235,7 @@ impl Session {
             Class::MaintNotifications if !multi && !limited => {
                 self.answer_notices(pending, shard)?
             }
-            Class::Auth if !multi && !limited => local::auth(&pending.request)?,
-            Class::WhoAmI if !multi && !limited => text::WHOAMI,
-            Class::Hello if !multi && !limited => match local::hello(&pending.request) {
-                local::Hello::Refuse(text) => text,
-                local::Hello::Forward(_) => return None,
-            },
+            Class::WhoAmI if !multi && !limited && self.who.lane_user().is_none() => text::WHOAMI,
             _ => return None,
         };
         Some(Answer::to(pending, Bytes::from_static(bytes)))
@@ -249,7 +250,7 @@ impl Session {
                 shard.changed();
                 text::OK
             }
-            _ => return self.answer_clients(pending, now),
+            _ => return self.answer_clients(pending, shard, now),
         };
         Some(Answer::to(pending, Bytes::from_static(bytes)))
     }
@@ -383,9 +384,7 @@ impl Session {
                 }
                 Class::Unwatch => forward.watch_lost = false,
                 Class::Hello if !self.state.is_limited() => {
-                    if let local::Hello::Forward(stripped) = local::hello(&pending.request) {
-                        return (Role::Plain, stripped);
-                    }
+                    return (Role::Plain, local::hello(&pending.request));
                 }
                 Class::ClientUnblock | Class::Tracking => {
                     return (Role::Plain, self.by_engine_id(pending).unwrap_or(raw));
@@ -434,10 +433,17 @@ impl Session {
             Class::Multi | Class::Watch => (Role::Plain, raw),
             _ => {
                 forward.changes_keys |= pending.changes_keys;
-                pending.instead = self.answer_queued(pending, now);
+                self.prepare_queued(pending, shard, now);
                 (Role::Queued, transaction::queued_form(pending).0)
             }
         }
+    }
+
+    /// Finds out what is to be answered here when the transaction is executed.
+    fn prepare_queued(&mut self, pending: &mut Pending, shard: &Shard, now: Instant) {
+        pending.own_lane = self.who.lane_user().is_some();
+        pending.login = self.log_in_queued(pending, shard);
+        pending.instead = self.answer_queued(pending, shard, now);
     }
 
     /// Answers what has been held for too long.

@@ -127,13 +127,22 @@ impl Session {
         if self.closing != Closing::No {
             return;
         }
+        self.unread = false;
         while !self.inbound.over && self.load < self.limits.pending_bytes {
+            if self.is_nobody() && !self.queue.is_empty() {
+                // As what the next one is read depends on the answer to this one.
+                self.unread = true;
+                return;
+            }
+            self.inbound.framer.set_authenticated(!self.is_nobody());
             match self.inbound.framer.next(&mut self.client_in) {
                 Ok(Some(request)) => {
                     self.inbound.partial = None;
                     let mut pending = Pending::new(request, now, false);
+                    let barred = self.is_barred(&pending);
                     self.card.note(now, pending.name);
-                    if let Some(answer) = self.inbound.look(&mut pending) {
+                    let answer = if barred { None } else { self.inbound.look(&mut pending) };
+                    if let Some(answer) = answer {
                         self.queue.push_back(Item::Answer(answer));
                     } else {
                         self.load += pending.size();

@@ -1,11 +1,10 @@
 //! Requests that the proxy answers itself.
 //!
-//! The lane's user is the proxy's, so whatever concerns the client's own identity must not reach
-//! the engine; the answers are those of an engine whose default user needs no password.
+//! The lane's user is the proxy's, so a client's credentials must not reach the engine.
 //!
 //! Invariant: nothing here sends anything to an engine.
 //!
-//! Not here: denied commands (`crate::denied`).
+//! Not here: denied commands (`crate::denied`), who the client is (`super::login`).
 
 use std::time::Duration;
 
@@ -14,57 +13,26 @@ use tanist_resp::{Request, command};
 
 use crate::text;
 
-/// What to do about `HELLO`.
-#[derive(Debug)]
-pub(crate) enum Hello {
-    /// Send this: the request without its credentials.
-    Forward(Bytes),
-    /// Answer this.
-    Refuse(&'static [u8]),
-}
-
-/// The answer to `AUTH`; `None` if the engine has the words for what is wrong with it.
-pub(crate) fn auth(request: &Request) -> Option<&'static [u8]> {
-    match request.argc() {
-        2 => Some(text::NO_PASSWORD),
-        3 => Some(credentials(request.arg(1))),
-        _ => None,
-    }
-}
-
-/// The default user takes every password, and there is no other.
-fn credentials(user: Option<&[u8]>) -> &'static [u8] {
-    if user == Some(b"default") { text::OK } else { text::WRONGPASS }
-}
-
-/// Takes the credentials out of `HELLO`.
-pub(crate) fn hello(request: &Request) -> Hello {
+/// `HELLO` without its credentials, for the engine, whose words are best for everything else.
+pub(crate) fn hello(request: &Request) -> Bytes {
     let mut kept: Vec<&[u8]> = request.args().take(2).collect();
-    let mut refused = false;
     let mut options = request.args().skip(2);
     while let Some(option) = options.next() {
         let is_auth = option.eq_ignore_ascii_case(b"auth");
         if is_auth && options.len() >= 2 {
-            refused = credentials(options.next()) != text::OK;
-            options.next();
+            options.nth(1);
         } else if option.eq_ignore_ascii_case(b"setname") && options.len() >= 1 {
             kept.push(option);
             kept.extend(options.next());
         } else {
-            // An error of syntax, which comes before any look at the credentials.
-            refused = false;
             kept.push(option);
             kept.extend(options.filter(|_| !is_auth));
             break;
         }
     }
-    let known = matches!(kept.get(1), Some(&b"2" | &b"3") | None);
-    if refused && known {
-        return Hello::Refuse(text::WRONGPASS);
-    }
     let mut out = BytesMut::with_capacity(request.raw().len());
     command::encode(&mut out, &kept);
-    Hello::Forward(out.freeze())
+    out.freeze()
 }
 
 /// How long `CLIENT PAUSE` pauses, and whether only writes.
@@ -99,14 +67,6 @@ mod tests {
     }
 
     #[test]
-    fn auth_is_that_of_an_engine_without_a_password() {
-        assert_eq!(auth(&request("AUTH x")), Some(text::NO_PASSWORD));
-        assert_eq!(auth(&request("AUTH default anything")), Some(text::OK));
-        assert_eq!(auth(&request("AUTH tanist x")), Some(text::WRONGPASS));
-        assert_eq!(auth(&request("AUTH a b c")), None);
-    }
-
-    #[test]
     fn hello_reaches_the_engine_without_credentials() {
         for (line, sent) in [
             ("HELLO", "HELLO"),
@@ -117,11 +77,7 @@ mod tests {
             ("HELLO 3 AUTH tanist", "HELLO 3 AUTH"),
             ("HELLO 4 AUTH tanist x", "HELLO 4"),
         ] {
-            let Hello::Forward(raw) = hello(&request(line)) else { panic!("{line}") };
-            assert_eq!(raw, request(sent).raw(), "{line}");
-        }
-        for line in ["HELLO 3 AUTH tanist x", "HELLO 2 SETNAME a AUTH lane-1-p1 x"] {
-            assert!(matches!(hello(&request(line)), Hello::Refuse(_)), "{line}");
+            assert_eq!(hello(&request(line)), request(sent).raw(), "{line}");
         }
     }
 

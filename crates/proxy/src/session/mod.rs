@@ -16,6 +16,7 @@ mod flight;
 mod forward;
 mod inbound;
 mod local;
+mod login;
 mod notices;
 mod proof;
 mod replies;
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 
 use crate::clients::{Card, Clients};
 use crate::config::ProxyLimits;
+use crate::login::Who;
 use crate::meter::{self, Meter};
 use crate::out::OutQueue;
 use crate::proof::Proof;
@@ -158,6 +160,12 @@ pub(crate) struct Session {
     own_until: Option<Instant>,
     /// It has written over a shared one since it last waited for copies.
     wrote_shared: bool,
+    /// Who the client is.
+    pub(crate) who: Who,
+    /// Since when it is nobody.
+    nobody_since: Option<Instant>,
+    /// Requests were left unread because of that.
+    unread: bool,
     /// What others see of it.
     card: Rc<Card>,
     /// What was last written there.
@@ -210,6 +218,9 @@ impl Session {
             spare: None,
             own_until: None,
             wrote_shared: false,
+            who: Who::Nobody,
+            nobody_since: None,
+            unread: false,
             card,
             written: None,
             state: State::default(),
@@ -241,6 +252,7 @@ impl Session {
         self.check_shared(shard, now);
         self.check_link(shard, now);
         self.check_proof(shard, now);
+        self.check_nobody(now);
         self.parse(now);
         self.expire(now);
         // Some requests wait until everything before them has left.
@@ -248,6 +260,11 @@ impl Session {
         loop {
             self.pump(shard, now);
             let released = self.release(shard, now);
+            if self.unread && self.queue.is_empty() {
+                // Who asks next depends on what was just answered.
+                self.parse(now);
+                continue;
+            }
             // What has just left may be all that the next request has waited for.
             if !released || self.stop != Stop::Busy {
                 break;
@@ -259,6 +276,7 @@ impl Session {
     fn look_at_route(&mut self, shard: &Shard, now: Instant) {
         if self.generation != shard.generation.get() {
             self.generation = shard.generation.get();
+            self.check_who(shard, now);
             self.tell_notices(shard);
             self.follow_route(shard, now);
         }
@@ -316,6 +334,7 @@ impl Session {
             paused.map(|pause| pause.until),
             frame,
             own,
+            self.nobody_until(),
         ]
         .into_iter()
         .flatten()

@@ -55,6 +55,13 @@ impl Session {
                 };
             }
             Expect::Auth => true,
+            Expect::Restore { needed: true, .. }
+                if self.link.user.is_some() && reply.error_code() == Some("NOPERM") =>
+            {
+                // It may not be any more what it has become; an engine would have let it stay.
+                self.closing = Closing::Now;
+                return;
+            }
             Expect::Restore { frames, needed } => {
                 if frames > 1 && !reply.is_error() {
                     let rest = Expect::Restore { frames: frames - 1, needed };
@@ -149,13 +156,13 @@ impl Session {
             && (lane_primary || reply.error_code() != Some("READONLY"));
         if draining || refused {
             // Followers are in doubt as well: their order with this one counts.
-            flight.reply = Some(reply.into_raw());
+            flight.reply = Some(rewrite::error(reply.into_raw()));
             flight.refused = refused;
             self.step_cursor();
             return self.drain(now);
         }
         let raw = match self.collect(shard, reply) {
-            Some(raw) => raw,
+            Some(raw) => rewrite::error(raw),
             None => return,
         };
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return };
@@ -273,7 +280,9 @@ impl Session {
     fn settle_exec(&mut self, shard: &Shard, raw: Bytes) -> (Bytes, usize) {
         let special = self.transaction.end();
         self.state.watching = false;
-        if special.is_empty() || raw.first() != Some(&b'*') || raw.starts_with(b"*-1") {
+        let names = shard.names_users.get() && rewrite::names_a_lane(&raw);
+        let named = names && raw.first() == Some(&b'*');
+        if (special.is_empty() && !named) || raw.first() != Some(&b'*') || raw.starts_with(b"*-1") {
             return (raw, 0);
         }
         let Some(mut parts) = transaction::elements(&raw) else { return (raw, 0) };
@@ -283,7 +292,7 @@ impl Session {
             let frames = self.state.confirmations(&entry.pending);
             if let Some(part) = parts.get_mut(entry.index + more) {
                 if entry.pending.class == Class::ClientKill {
-                    let answer = self.kill(&entry.pending, Instant::now());
+                    let answer = self.kill(&entry.pending, shard, Instant::now());
                     *part = answer.bytes;
                     if answer.closes {
                         self.card.kill();
@@ -298,6 +307,9 @@ impl Session {
                 self.state.apply(&entry.pending);
             }
             more += frames.saturating_sub(1);
+        }
+        if named {
+            parts.iter_mut().for_each(|part| *part = rewrite::error(std::mem::take(part)));
         }
         (transaction::array(&parts), more)
     }
@@ -428,6 +440,7 @@ fn rewritten(shard: &Shard, class: Class, version: Version, raw: Bytes) -> Bytes
     match (class, shard.route()) {
         (Class::Info, Some(route)) => rewrite::info(&raw, &route),
         (Class::Role, Some(route)) => rewrite::role(&raw, &route, version),
+        (Class::WhoAmI, _) => rewrite::user(raw),
         _ => raw,
     }
 }

@@ -109,7 +109,9 @@ impl Session {
             || self.forward.watch_lost
             || self.transaction.is_open()
             || !self.state.is_common()
-            || self.usual_reply > LARGE_REPLY;
+            || self.usual_reply > LARGE_REPLY
+            // Whether it may choose a database is the engine's to say, to this user.
+            || (self.who.lane_user().is_some() && self.state.db_number() != 0);
         if pending.needs_own(shard) || state {
             self.own_until = Some(now + KEEP_OWN);
             return true;
@@ -122,7 +124,9 @@ impl Session {
     pub(super) fn make_shared_ready(&mut self, shard: &Shard, writes: bool) -> Readiness {
         let writes = writes || shard.reads_strictly();
         if let Some(shared) = &self.shared {
-            if shared.draining.is_some() || !shard.may_forward(shared.seat.lane()) {
+            let lane = shared.seat.lane();
+            let known = self.is_known_at(lane, shard);
+            if shared.draining.is_some() || !shard.may_forward(lane) || !known {
                 return Readiness::Held;
             }
             if !self.fits(shared.seat.key(), shard, writes) {
@@ -142,15 +146,16 @@ impl Session {
             }
         }
         self.link.clear();
-        let Some(lane) = shard.goal(&self.endpoint.kind, None).filter(|lane| !shard.is_down(lane))
-        else {
+        let usable = |lane: &Lane| !shard.is_down(lane) && self.is_known_at(lane, shard);
+        let Some(lane) = shard.goal(&self.endpoint.kind, None).filter(usable) else {
             return Readiness::Held;
         };
         let proving = writes && lane.primary && shard.is_sync();
         self.serve_at(shard, &lane);
         let (db, version) = (self.state.db_number(), self.state.version);
         let most = if proving { 1 } else { self.limits.lanes };
-        let trunk = shard.trunks.pick(trunk::Key { lane, db, version, proving }, most);
+        let user = self.who.lane_user().cloned();
+        let trunk = shard.trunks.pick(trunk::Key { lane, user, db, version, proving }, most);
         let ready = trunk.phase() == trunk::Phase::Ready;
         self.shared = Some(Shared { seat: Seat::take(&trunk), draining: None });
         if ready { Readiness::Ready } else { Readiness::Connecting }
@@ -163,6 +168,7 @@ impl Session {
         let stays = key.proving && !self.slots.is_empty();
         key.db == self.state.db_number()
             && key.version == self.state.version
+            && key.user.as_ref() == self.who.lane_user()
             && (!proves || key.proving == writes || stays)
     }
 

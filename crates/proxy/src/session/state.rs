@@ -239,11 +239,13 @@ impl State {
     /// What a new upstream has to be told.
     pub(crate) fn restore(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        if self.version == Version::Resp3 {
-            steps.push(Step::needed(&Command::new("HELLO").arg("3"), 1));
-        }
-        if let Some(name) = &self.name {
-            steps.push(Step::needed(&Command::new("CLIENT").arg("SETNAME").arg(name), 1));
+        // HELLO is allowed whatever a user may do, and CLIENT is not.
+        let version = if self.version == Version::Resp3 { "3" } else { "2" };
+        let hello = Command::new("HELLO").arg(version);
+        match &self.name {
+            Some(name) => steps.push(Step::needed(&hello.arg("SETNAME").arg(name), 1)),
+            None if self.version == Version::Resp3 => steps.push(Step::needed(&hello, 1)),
+            None => {}
         }
         // Not every engine knows every setting.
         let settings = self.settings.iter();
@@ -330,8 +332,7 @@ mod tests {
         assert_eq!(
             steps(&state),
             [
-                "HELLO 3 1",
-                "CLIENT SETNAME app 1",
+                "HELLO 3 SETNAME app 1",
                 "CLIENT SETINFO lib-ver 1 1",
                 "CLIENT SETINFO lib-name b 1",
                 "SELECT 3 1",

@@ -51,14 +51,11 @@ pub(crate) fn queued_form(pending: &Pending) -> (Bytes, Option<Bytes>) {
         return (stand_in(), Some(answer.clone()));
     }
     match pending.class {
-        Class::WhoAmI => (Command::new("ECHO").arg("default").encode(), None),
-        Class::Auth => match local::auth(&pending.request) {
+        Class::WhoAmI if !pending.own_lane => (Command::new("ECHO").arg("default").encode(), None),
+        Class::Auth | Class::Hello => match pending.login {
             Some(answer) => (stand_in(), Some(Bytes::from_static(answer))),
+            None if pending.class == Class::Hello => (local::hello(&pending.request), None),
             None => (raw, None),
-        },
-        Class::Hello => match local::hello(&pending.request) {
-            local::Hello::Forward(stripped) => (stripped, None),
-            local::Hello::Refuse(answer) => (stand_in(), Some(Bytes::from_static(answer))),
         },
         _ => (raw, None),
     }
@@ -94,6 +91,7 @@ impl Transaction {
                 pending.class,
                 Class::Info
                     | Class::Role
+                    | Class::WhoAmI
                     | Class::Hello
                     | Class::Select
                     | Class::SetName
@@ -173,7 +171,8 @@ mod tests {
         let mut transaction = Transaction::default();
         transaction.begin(pending("MULTI").request.raw());
         transaction.queue(&pending("SET a b"), 100);
-        transaction.queue(&pending("AUTH default x"), 100);
+        let login = Pending { login: Some(b"+OK\r\n"), ..pending("AUTH default x") };
+        transaction.queue(&login, 100);
         let sent = transaction.rebuild().unwrap();
         assert_eq!(sent.len(), 3);
         assert_eq!(sent[2], "*1\r\n$4\r\nPING\r\n");

@@ -32,10 +32,8 @@ fn greeted(request: &Request) -> Option<Option<Version>> {
     let mut options = request.args().skip(2);
     while let Some(option) = options.next() {
         if option.eq_ignore_ascii_case(b"auth") {
-            if options.next()? != b"default" {
-                return None;
-            }
-            options.next()?;
+            // They were judged before.
+            options.nth(1)?;
         } else if option.eq_ignore_ascii_case(b"setname") {
             let name = options.next()?;
             if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
@@ -59,9 +57,12 @@ impl Session {
     /// The step for a request that needs no engine; `None` if it needs one.
     pub(super) fn answer_unconnected(&mut self, pending: &Pending, shard: &Shard) -> Option<Step> {
         if pending.class == Class::Reset {
-            return Some(self.reset(pending));
+            return Some(self.reset(pending, shard));
         }
-        let concerns = matches!(pending.class, Class::Hello | Class::Select | Class::GetName);
+        // What a user of its own may ask is for the engine to say; HELLO everybody may.
+        let all = self.who.lane_user().is_none();
+        let concerns = pending.class == Class::Hello
+            || (all && matches!(pending.class, Class::Select | Class::GetName));
         let shares = self.limits.lanes > 0
             && self.link.phase == Phase::Down
             && !self.forward.multi
@@ -96,7 +97,7 @@ impl Session {
 
     /// A client that starts anew does so on a new connection: an engine forgets the lane's user as well,
     /// and keeps hardly any replies for a connection that is nobody's.
-    fn reset(&mut self, pending: &Pending) -> Step {
+    fn reset(&mut self, pending: &Pending, shard: &Shard) -> Step {
         if !self.slots.is_empty() {
             return Step::Stop(Stop::Busy);
         }
@@ -105,6 +106,7 @@ impl Session {
         self.state = State::default();
         self.forward = super::Forward::default();
         self.own_until = None;
+        self.forget_who(shard, pending.parsed);
         Step::Answer(Answer::to(pending, Bytes::from_static(text::RESET)))
     }
 

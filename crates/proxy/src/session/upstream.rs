@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::BytesMut;
 use tanist_core::gate::HOLD_LIMIT;
@@ -44,6 +45,8 @@ pub(crate) enum Phase {
 pub(crate) struct Link {
     pub(crate) phase: Phase,
     pub(crate) lane: Option<Lane>,
+    /// The user as whom the engine is used; `None` for the proxy's own.
+    pub(crate) user: Option<Rc<str>>,
     /// Differs for each connection.
     pub(crate) serial: u64,
     /// The engine's number for it, once it has said so.
@@ -82,8 +85,9 @@ impl Link {
         *self = Self { serial: self.serial + 1, ..Self::default() };
     }
 
-    fn begin(&mut self, lane: Lane) {
+    fn begin(&mut self, lane: Lane, user: Option<Rc<str>>) {
         self.clear();
+        self.user = user;
         self.phase = Phase::Connecting;
         self.lane = Some(lane);
     }
@@ -132,11 +136,17 @@ impl Session {
         }
     }
 
+    /// Whether the engine knows what the client's user may do now. Asked only of users with a lane of
+    /// their own.
+    pub(super) fn is_known_at(&self, lane: &Lane, shard: &Shard) -> bool {
+        self.who.lane_user().is_none() || shard.has_users(lane)
+    }
+
     fn make_ready(&mut self, shard: &Shard) -> Readiness {
         match (self.link.phase, &self.link.lane) {
             (Phase::Draining { .. }, _) => Readiness::Held,
             (phase, Some(lane)) if phase != Phase::Down => {
-                if !shard.may_forward(lane) {
+                if !shard.may_forward(lane) || !self.is_known_at(lane, shard) {
                     Readiness::Held
                 } else if phase == Phase::Ready {
                     Readiness::Ready
@@ -145,9 +155,9 @@ impl Session {
                 }
             }
             _ => match shard.goal(&self.endpoint.kind, None) {
-                Some(lane) if !shard.is_down(&lane) => {
+                Some(lane) if !shard.is_down(&lane) && self.is_known_at(&lane, shard) => {
                     self.serve_at(shard, &lane);
-                    self.link.begin(lane);
+                    self.link.begin(lane, self.who.lane_user().cloned());
                     Readiness::Connecting
                 }
                 _ => Readiness::Held,
@@ -159,7 +169,7 @@ impl Session {
     pub(crate) fn connected(&mut self, shard: &Shard) {
         let Some(lane) = &self.link.lane else { return };
         self.link.phase = Phase::Handshake;
-        self.link.out.push(shard.credentials(lane).encode());
+        self.link.out.push(shard.credentials(lane, self.link.user.as_deref()).encode());
         self.link.expect.push_back(Expect::Auth);
         for step in self.state.restore() {
             self.link.out.push(step.raw);
@@ -283,7 +293,7 @@ impl Session {
     /// Appends the request that authenticates on the lane.
     pub(super) fn push_credentials(&mut self, shard: &Shard) {
         if let Some(lane) = &self.link.lane {
-            self.link.out.push(shard.credentials(lane).encode());
+            self.link.out.push(shard.credentials(lane, self.link.user.as_deref()).encode());
             self.link.expect.push_back(Expect::Auth);
         }
     }

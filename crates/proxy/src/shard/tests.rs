@@ -47,6 +47,7 @@ pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
         endpoint: Ipv4Addr::new(127, 9, 9, last),
         tag: None,
         lane: Some(Epoch(epoch)),
+        users: Some(0),
         readable: name != primary && !primary.is_empty(),
     };
     Route {
@@ -56,6 +57,7 @@ pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
         epoch: Epoch(epoch),
         durability: Durability::Async,
         access: tanist_core::model::Access::Everyone,
+        accounts: Default::default(),
         reads: tanist_core::model::Reads::default(),
         endpoints: GroupEndpoints {
             primary: Ipv4Addr::new(127, 9, 9, 200),

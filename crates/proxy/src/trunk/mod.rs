@@ -8,6 +8,9 @@
 //! In a `sync` shard writes go in batches. While one is being proven the next is collected, and its
 //! requests are sent when the proof is done: one question per round trip, however many clients ask.
 //!
+//! Clients of different users never share one: the engine judges each request by the user of its
+//! connection.
+//!
 //! Invariant: a reply reaches the seat that asked, or nobody; of a batch with a write, nothing that
 //! comes at or behind the first write is released before its proof holds.
 //!
@@ -21,6 +24,7 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -49,6 +53,8 @@ const DOUBTFUL: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) lane: Lane,
+    /// The user whose clients share it; `None` for those that need no lane of their own.
+    pub(crate) user: Option<Rc<str>>,
     pub(crate) db: u32,
     pub(crate) version: Version,
     /// Writes go over it that have to be proven. Reads have trunks of their own, which wait for no
@@ -229,7 +235,7 @@ impl Trunk {
     /// The socket is connected: the engine is told who we are and what we want.
     fn begin(&self, shard: &Shard) {
         let core = &mut *self.core.borrow_mut();
-        core.own(&shard.credentials(&self.key.lane), Owed::Handshake);
+        core.own(&shard.credentials(&self.key.lane, self.key.user.as_deref()), Owed::Handshake);
         let version = match self.key.version {
             Version::Resp2 => "2",
             Version::Resp3 => "3",

@@ -31,12 +31,12 @@ const MAX_PASSES: usize = 16;
 pub(crate) async fn run(trunk: Rc<Trunk>, shard: Rc<Shard>) {
     let place = shard.enroll();
     let socket = connect(&trunk, &shard).await;
+    let mut opened = false;
     let worked = match socket {
         Some(socket) => {
             trunk.begin(&shard);
             let mut wire = Wire { trunk: &trunk, shard: &shard, socket, place, timer: None };
             let until = Instant::now() + HANDSHAKE_LIMIT;
-            let mut opened = false;
             poll_fn(|cx| wire.poll(cx, until, &mut opened)).await
         }
         None => false,
@@ -44,7 +44,9 @@ pub(crate) async fn run(trunk: Rc<Trunk>, shard: Rc<Shard>) {
     trunk.end();
     shard.leave(place);
     shard.trunks.forget(&trunk);
-    if !worked {
+    // A user who is gone takes its connections along, and the engine is well; whether it is, the next
+    // attempt shows.
+    if !worked && (trunk.key.user.is_none() || !opened) {
         shard.mark_down(&trunk.key.lane);
     }
 }

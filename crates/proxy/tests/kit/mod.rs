@@ -146,6 +146,7 @@ impl World {
                 endpoint: address(number),
                 tag: (number > 1).then(|| format!("{}.00000000.1", engine.name)),
                 lane: Some(Epoch(1)),
+                users: Some(0),
                 readable: number > 1,
             })
             .collect();
@@ -156,6 +157,7 @@ impl World {
             epoch: Epoch(1),
             durability,
             access: tanist_core::model::Access::Everyone,
+            accounts: Default::default(),
             reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
             state: RouteState::Vacant,

@@ -37,6 +37,8 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         memory_bytes: args.memory.unwrap_or(0),
         node_zones: Vec::new(),
         access: Access::Everyone,
+        tokens: Vec::new(),
+        user_groups: Default::default(),
         reads: Reads { strict: args.strict_reads, ..Reads::default() },
         attributes: BTreeMap::new(),
     };

@@ -46,7 +46,7 @@ pub(crate) async fn demo(args: DemoArgs, out: &Output) -> Outcome {
     // Not to be interrupted: what has not started yet cannot be ended.
     let shown = match ready(&client, &mut dev).await {
         Ok(()) => tokio::select! {
-            shown = show(&args, &client, out) => shown,
+            shown = show(&args, &client, &layout, out) => shown,
             () = interrupts.next() => {
                 Err(Failure::new("T666", "the demo was interrupted", "run it again"))
             }
@@ -98,13 +98,19 @@ impl Interrupts {
     }
 }
 
-async fn show(args: &DemoArgs, client: &Client, out: &Output) -> Result<bool, Failure> {
+async fn show(
+    args: &DemoArgs,
+    client: &Client,
+    layout: &Layout,
+    out: &Output,
+) -> Result<bool, Failure> {
     create_group(client, args.engine, out).await?;
     let whole = |group: &GroupStatus| group.status == "available";
     let started = std::time::Instant::now();
     let group = create::wait(client, "creating", GROUP, started, &whole, out).await?;
     let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
-    let report = drill::run(client, &group, &faults, args.load, 50, LIMIT_MS, out).await?;
+    let report =
+        drill::run((client, layout), &group, &faults, args.load, 50, LIMIT_MS, out).await?;
     if out.is_json() {
         out.json(&report)?;
     } else {

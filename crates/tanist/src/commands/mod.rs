@@ -18,6 +18,8 @@ mod mover;
 mod reads;
 mod scale;
 mod status;
+mod token;
+mod users;
 mod watch;
 
 use std::time::Duration;
@@ -28,6 +30,7 @@ use tanist_link::api::GroupStatus;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::house;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Outcome, dev, drill, roles, spawn};
@@ -71,6 +74,9 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         }
         Command::Env => env::env(&client, &layout, output).await,
         Command::Key { command } => key::key(&client, command, output).await,
+        Command::Token { command } => token::token(&client, command, output).await,
+        Command::User { command } => users::user(&client, command, output).await,
+        Command::UserGroup { command } => users::user_group(&client, command, output).await,
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
         Command::Endpoints(args) => endpoints::endpoints(&client, args, output).await,
@@ -95,8 +101,9 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::History { group } => history::history(&client, &group, output).await,
         Command::Cli { group, reader, args } => {
             let group = group_status(&client, &group).await?;
-            let endpoint = if reader { group.reader_endpoint } else { group.primary_endpoint };
-            Err(spawn::become_cli(&endpoint.host, endpoint.port, &args))
+            let endpoint = if reader { &group.reader_endpoint } else { &group.primary_endpoint };
+            let house = house::of(&layout, &group.name, &group.login)?;
+            Err(spawn::become_cli(&endpoint.host, endpoint.port, house.as_ref(), &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_) | Command::Supervise | Command::Proxy | Command::ExecEngine { .. } => {

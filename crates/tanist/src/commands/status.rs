@@ -74,8 +74,21 @@ fn group_lines(group: &GroupStatus, out: &Output, lines: &mut Vec<String>) {
         group.memory_bytes >> 20,
     ));
     lines.push(format!("   primary {}   reader {}", group.primary_endpoint, group.reader_endpoint));
+    lines.extend(login_line(group));
     for shard in &group.shards {
         shard_lines(shard, out, lines);
+    }
+}
+
+/// How clients say who they are, if they have to.
+fn login_line(group: &GroupStatus) -> Option<String> {
+    let login = &group.login;
+    let users: Vec<&str> = login.user_groups.iter().map(String::as_str).collect();
+    match (login.tokens, users.as_slice()) {
+        (0, []) => None,
+        (0, users) => Some(format!("   clients are the users of {}", users.join(", "))),
+        (1, _) => Some("   clients need a token".to_owned()),
+        (more, _) => Some(format!("   clients need one of {more} tokens (tanist token finish)")),
     }
 }
 

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use tanist_controller::boot_time;
 use tanist_core::ledger::{Answer, Ledger};
-use tanist_resp::{Command, Connection, Value};
+use tanist_resp::{Command, Connection, ConnectionError, Value};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::failure::Failure;
+use crate::house::House;
 
 /// How long a client waits for an answer: longer than a proxy may hold a request.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -34,7 +35,7 @@ const READ_EVERY: u64 = 4;
 const READ_BACK: usize = 500;
 
 /// What to do to which endpoint.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) primary: SocketAddr,
     pub(crate) reader: SocketAddr,
@@ -45,6 +46,19 @@ pub(crate) struct Load {
     pub(crate) value_bytes: usize,
     /// When keys are to vanish by themselves: long after they were read back.
     pub(crate) expiry: Duration,
+    /// How to log in, if one has to.
+    pub(crate) house: Option<House>,
+}
+
+impl Load {
+    /// A connection to an endpoint, as somebody.
+    async fn connect(&self, endpoint: SocketAddr) -> Result<Connection, ConnectionError> {
+        let mut connection = Connection::connect(endpoint, CONNECT).await?;
+        if let Some(house) = &self.house {
+            connection.call(&house.auth(), ANSWER).await?;
+        }
+        Ok(connection)
+    }
 }
 
 /// What everybody sees while it runs.
@@ -75,7 +89,7 @@ impl Clients {
         let mut writers = JoinSet::new();
         for number in 0..u64::from(load.connections) {
             let client = Client {
-                load,
+                load: load.clone(),
                 number,
                 prefix: prefix.to_owned(),
                 counters: Arc::clone(&counters),
@@ -86,7 +100,7 @@ impl Clients {
         let mut readers = JoinSet::new();
         for number in 0..4 {
             let client = Client {
-                load,
+                load: load.clone(),
                 number,
                 prefix: prefix.to_owned(),
                 counters: Arc::clone(&counters),
@@ -111,7 +125,7 @@ impl Clients {
     }
 
     pub(crate) fn load(&self) -> Load {
-        self.load
+        self.load.clone()
     }
 }
 
@@ -150,7 +164,7 @@ impl Client {
         while !*self.stopped.borrow() {
             ticks.tick().await;
             if connection.is_none() {
-                connection = Connection::connect(self.load.primary, CONNECT).await.ok();
+                connection = self.load.connect(self.load.primary).await.ok();
             }
             let Some(open) = &mut connection else {
                 ledger.disconnected();
@@ -211,7 +225,7 @@ impl Client {
         while !*self.stopped.borrow() {
             ticks.tick().await;
             if connection.is_none() {
-                connection = Connection::connect(self.load.reader, CONNECT).await.ok();
+                connection = self.load.connect(self.load.reader).await.ok();
             }
             let answered = match &mut connection {
                 Some(open) => open.call(&Command::new("GET").arg(&key), ANSWER).await.ok(),
@@ -246,13 +260,13 @@ fn judge(reply: &Value) -> Answer {
 /// Reads every key of the ledger back and deletes it; the version found of each.
 pub(crate) async fn read_back(
     ledger: &Ledger,
-    primary: SocketAddr,
+    load: &Load,
     prefix: &str,
 ) -> Result<BTreeMap<u64, u64>, Failure> {
     let failed = |err: &dyn std::error::Error| {
         Failure::caused("T651", err, "the writes could not be read back; see tanist status")
     };
-    let mut connection = Connection::connect(primary, CONNECT).await.map_err(|err| failed(&err))?;
+    let mut connection = load.connect(load.primary).await.map_err(|err| failed(&err))?;
     let keys: Vec<u64> = ledger.keys().collect();
     let mut found = BTreeMap::new();
     for chunk in keys.chunks(READ_BACK) {

@@ -23,6 +23,7 @@ use tanist_link::api::GroupStatus;
 use crate::cli::DrillArgs;
 use crate::commands::{group_status, pause};
 use crate::failure::Failure;
+use crate::house;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Done, Outcome};
@@ -71,7 +72,8 @@ pub(crate) async fn drill(
         return Err(Failure::new("T206", message, remedy).exit(5));
     }
     let report =
-        run(client, &group, &faults, args.load, args.connections, args.limit_ms, out).await?;
+        run((client, layout), &group, &faults, args.load, args.connections, args.limit_ms, out)
+            .await?;
     let path = report.save(&layout.reports())?;
     if out.is_json() {
         out.json(&report)?;
@@ -98,7 +100,7 @@ fn missing(group: &GroupStatus, kinds: &[FaultKind]) -> Option<&'static str> {
 
 /// Runs faults one after another under one load.
 pub(crate) async fn run(
-    client: &Client,
+    (client, layout): (&Client, &Layout),
     group: &GroupStatus,
     faults: &[FaultKind],
     writes_per_second: u32,
@@ -116,6 +118,7 @@ pub(crate) async fn run(
         writes_per_second,
         value_bytes: 64,
         expiry: expiry(faults.len()),
+        house: house::of(layout, &group.name, &group.login)?,
     };
     let prefix = format!("__tanist:drill:{:x}", boot_time().as_micros());
     out.line(format!(
@@ -137,7 +140,7 @@ pub(crate) async fn run(
     let load = clients.load();
     let ledger = clients.stop().await?;
     out.line(format!("reading   {} writes back, one by one", ledger.keys().count()));
-    let found = load::read_back(&ledger, load.primary, &prefix).await?;
+    let found = load::read_back(&ledger, &load, &prefix).await?;
     let name = group.name.as_str();
     Report::new(client, name, runs, &ledger, &found, &counters, limit_ms).await
 }

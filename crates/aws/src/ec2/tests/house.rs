@@ -98,6 +98,7 @@ fn web(security_groups: Vec<String>) -> GroupStatus {
         automatic_failover: true,
         zones: Vec::new(),
         access: Access::Everyone,
+        login: Default::default(),
         reads: Reads::default(),
         attributes: BTreeMap::from([("aws".to_owned(), record.text().unwrap())]),
         primary_endpoint: endpoint(),

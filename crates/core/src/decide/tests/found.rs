@@ -61,13 +61,7 @@ impl World {
             min_in_sync: 0,
             memory_bytes: 1,
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
-            requests: BTreeMap::new(),
-            access: Access::Everyone,
-            reads: Reads::default(),
-            zone_of: BTreeMap::new(),
-            unwanted: BTreeSet::new(),
-            attributes: BTreeMap::new(),
-            deleting: false,
+            ..super::world::spec()
         };
         let member = |n: usize| Member {
             host: host(n),
@@ -216,6 +210,7 @@ fn well(n: usize) -> NodeReport {
         primary: n == 1,
         seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
         lanes: BTreeSet::from(["proxy-1".into()]),
+        users: 0,
     };
     NodeReport {
         rev: Rev(10),

@@ -11,6 +11,7 @@ mod found;
 mod members;
 mod patience;
 mod readers;
+mod users;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

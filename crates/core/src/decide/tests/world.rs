@@ -67,6 +67,8 @@ pub(super) fn spec() -> GroupSpec {
         },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        login: Default::default(),
+        accounts: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
@@ -136,6 +138,7 @@ pub(super) fn report(n: usize) -> NodeReport {
             primary: n == 1,
             seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
             lanes: BTreeSet::from([proxy()]),
+            users: 0,
         }),
         data: true,
     }
