@@ -98,6 +98,7 @@ async fn create_one(client: Client, turns: Arc<Semaphore>, name: String) {
         memory_bytes: MEMORY,
         node_zones: Vec::new(),
         access: Access::Everyone,
+        transit: Default::default(),
         attributes: BTreeMap::new(),
     };
     let created = client.post::<_, GroupStatus>("/v1/groups", &asked).await;

@@ -36,6 +36,7 @@ mod story;
 mod subnet_groups;
 mod tagging;
 mod tags;
+mod transit;
 mod unbuilt;
 mod windows;
 mod words;

@@ -198,6 +198,7 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
         },
         requests,
         access: Access::Everyone,
+        transit: Default::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

@@ -125,6 +125,7 @@ fn check(
         endpoints: GroupEndpoints { primary, reader, port: config.port },
         requests: BTreeMap::new(),
         access: asked.access.clone(),
+        transit: asked.transit,
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: asked.attributes.clone(),

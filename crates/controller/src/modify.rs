@@ -38,6 +38,12 @@ pub(crate) fn plan(
     if let Some(access) = &asked.access {
         spec.access = access.clone();
     }
+    if let Some(mode) = asked.transit_mode {
+        spec.transit.mode = mode;
+    }
+    if let Some(clients) = asked.client_certificates {
+        spec.transit.clients = clients;
+    }
     for (surface, value) in &asked.attributes {
         match value {
             Some(value) => spec.attributes.insert(surface.clone(), value.clone()),

@@ -7,6 +7,7 @@
 //!
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
+mod certificate;
 mod keys;
 mod sentinel;
 
@@ -16,10 +17,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
-    Problem, RequestId, Rev, Severity, ShardId, Wait, Zone,
+    Access, Cause, ClientCertificates, Durability, EngineKind, Epoch, GroupName, HostId, Instant,
+    NodeId, Offset, Problem, RequestId, Rev, Severity, ShardId, Transit, TransitMode, Wait, Zone,
 };
 
+pub use certificate::CertificateStatus;
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use sentinel::SentinelEndpoint;
 
@@ -84,6 +86,9 @@ pub struct CreateGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Access,
+    /// How bytes travel between clients and endpoints.
+    #[serde(default)]
+    pub transit: Transit,
     /// What the surface remembers, by its name (see `GroupSpec`).
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -114,6 +119,12 @@ pub struct ModifyGroup {
     /// Who may connect.
     #[serde(default)]
     pub access: Option<Access>,
+    /// Whether connections are encrypted.
+    #[serde(default)]
+    pub transit_mode: Option<TransitMode>,
+    /// Whether clients show certificates.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
     /// What the surface remembers, by its name; `None` forgets it.
     #[serde(default)]
     pub attributes: BTreeMap<String, Option<String>>,
@@ -251,6 +262,12 @@ pub struct GroupStatus {
     pub zones: Vec<Zone>,
     /// Who may connect.
     pub access: Access,
+    /// How bytes travel between clients and endpoints.
+    #[serde(default)]
+    pub transit: Transit,
+    /// What the endpoints show of themselves; nothing while they speak no TLS.
+    #[serde(default)]
+    pub certificate: Option<CertificateStatus>,
     /// What the surface remembers, by its name.
     pub attributes: BTreeMap<String, String>,
     /// The primary endpoint.

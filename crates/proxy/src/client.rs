@@ -7,7 +7,7 @@
 //! Invariant: a socket that the session does not want is not read; a client that leaves is noticed
 //! even then.
 //!
-//! Not here: what the bytes mean (`crate::session`).
+//! Not here: what the bytes mean (`crate::session`), encryption (`crate::tls`).
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -25,14 +25,16 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use crate::endpoint;
 use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session};
 use crate::shard::{Identity, Shard};
+use crate::tls::Wire;
 
 /// Room for one read, in bytes.
-const READ_BYTES: usize = 16 << 10;
+pub(crate) const READ_BYTES: usize = 16 << 10;
 /// Most room that is made because a length in a frame asks for it, in bytes.
-const MAX_RESERVE: usize = 1 << 20;
+pub(crate) const MAX_RESERVE: usize = 1 << 20;
 /// How long a connection to an engine may take to open.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Passes before other clients get their turn.
@@ -45,7 +47,8 @@ type Aside = Pin<Box<dyn Future<Output = Option<Bytes>>>>;
 struct Client {
     shard: Rc<Shard>,
     session: Session,
-    socket: Rc<TcpStream>,
+    wire: Wire,
+    endpoint: Rc<Endpoint>,
     /// Resolves when the client has left; only while its socket is not read.
     leaving: Option<Pin<Box<dyn Future<Output = ()>>>>,
     upstream: Option<TcpStream>,
@@ -72,14 +75,16 @@ pub(crate) async fn serve(
 ) {
     let id = shard.identity.next_client.get();
     shard.identity.next_client.set(id + 1);
-    let session = Session::new(endpoint, shard.identity.limits.clone(), id);
+    let session = Session::new(Rc::clone(&endpoint), shard.identity.limits.clone(), id);
     let count = &shard.counters.clients;
     count.set(count.get() + 1);
     let place = shard.enroll();
+    let own = shard.identity.own.borrow().contains(&from);
     let mut client = Client {
         shard: Rc::clone(&shard),
         session,
-        socket: Rc::new(socket),
+        wire: Wire::new(socket, own),
+        endpoint,
         leaving: None,
         upstream: None,
         connecting: None,
@@ -93,6 +98,7 @@ pub(crate) async fn serve(
         admitted_in: 0,
     };
     poll_fn(|cx| client.poll(cx)).await;
+    client.wire.farewell();
 }
 
 impl Drop for Client {
@@ -110,6 +116,13 @@ impl Client {
         if !self.is_admitted() {
             return Poll::Ready(());
         }
+        if !self.wire.is_open() {
+            match self.poll_open(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Ready(true) => {}
+            }
+        }
         for _ in 0..MAX_PASSES {
             let now = Instant::now();
             let mut moved = self.poll_connecting(cx);
@@ -125,7 +138,7 @@ impl Client {
             // A side that was not asked above would never be heard.
             let wants = self.wanted();
             moved |= (wants.0 && !wanted.0) || (wants.1 && !wanted.1);
-            if self.session.is_closed() {
+            if self.session.is_closed() && (self.wire.is_flushed() || self.session.is_cut()) {
                 return Poll::Ready(());
             }
             moved |= self.poll_timer(cx);
@@ -143,9 +156,24 @@ impl Client {
         let generation = self.shard.generation.get();
         if self.admitted_in != generation {
             self.admitted_in = generation;
-            return self.shard.admits(self.from);
+            return self.shard.admits(self.from) && self.wire.is_allowed(&self.shard);
         }
         true
+    }
+
+    /// Finds out whether the connection is encrypted; whether it is one that may go on.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.endpoint.closed.get() || self.shard.gone.get() {
+            return Poll::Ready(false);
+        }
+        match self.wire.poll_open(cx, &self.shard) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(self.wire.is_allowed(&self.shard)),
+            Poll::Ready(Err(refused)) => {
+                endpoint::note_refused(&self.shard.identity, self.endpoint.address, &refused);
+                Poll::Ready(false)
+            }
+        }
     }
 
     /// Opens and closes the upstream as the session wishes; whether something has begun.
@@ -232,7 +260,7 @@ impl Client {
         }
         self.leaving = None;
         let wanted = self.session.client_wants();
-        match poll_read(&self.socket, cx, &mut self.session.client_in, wanted) {
+        match self.wire.poll_read(cx, &self.shard, &mut self.session.client_in, wanted) {
             Poll::Pending => false,
             Poll::Ready(Ok(more)) if more > 0 => true,
             Poll::Ready(Ok(_)) => {
@@ -251,7 +279,7 @@ impl Client {
         if self.session.has_eof() {
             return false;
         }
-        let socket = &self.socket;
+        let socket = &self.wire.socket;
         let leaving = self.leaving.get_or_insert_with(|| {
             let socket = Rc::clone(socket);
             // In this interest's readiness there is nothing but the peer's end of sending.
@@ -281,7 +309,7 @@ impl Client {
     }
 
     fn write_client(&mut self, cx: &mut Context<'_>) -> bool {
-        let lost = poll_write(&self.socket, cx, &mut self.session.client_out).is_err();
+        let lost = self.wire.poll_write(cx, &self.shard, &mut self.session.client_out).is_err();
         if lost {
             self.session.client_lost();
         }
@@ -313,6 +341,7 @@ impl Client {
 
     /// Ten thousand idle clients need no buffers.
     fn give_buffers_back(&mut self) {
+        self.wire.give_buffers_back();
         for buffer in [&mut self.session.client_in, &mut self.session.link.input] {
             if buffer.is_empty() && buffer.capacity() > 0 {
                 *buffer = BytesMut::new();

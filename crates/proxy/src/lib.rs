@@ -23,6 +23,7 @@ mod rewrite;
 mod session;
 mod shard;
 mod text;
+mod tls;
 mod trunk;
 mod trunks;
 

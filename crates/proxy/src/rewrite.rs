@@ -154,6 +154,7 @@ mod tests {
             epoch: Epoch(1),
             durability: Durability::Async,
             access: tanist_core::model::Access::Everyone,
+            transit: Default::default(),
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
                 reader: Ipv4Addr::new(127, 9, 9, 201),

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
-    Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey,
+    Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey, Transit,
 };
 use tanist_link::Secret;
 use tanist_link::wire::{NodeClients, ProxyShard, lane_label, lane_user};
@@ -30,6 +30,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::bell::Bell;
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
+use crate::tls::{Certificates, Room};
 use crate::trunks::Trunks;
 
 /// Connections to engines of one shard that are being opened at the same time: an engine that has
@@ -50,6 +51,14 @@ pub(crate) struct Identity {
     pub(crate) refusals: Refusals,
     /// Clients that may not connect.
     pub(crate) strangers: Refusals,
+    /// Clients that do not encrypt where they have to.
+    pub(crate) plain: Refusals,
+    /// Clients whose handshakes failed.
+    pub(crate) handshakes: Refusals,
+    /// What each group's endpoints show of themselves.
+    pub(crate) certificates: Certificates,
+    /// Where encrypted bytes are taken apart and put together.
+    pub(crate) room: RefCell<Room>,
     /// Where the proxy itself dials from when it asks an endpoint on behalf of an admitted client.
     pub(crate) own: RefCell<BTreeSet<SocketAddr>>,
     /// Something that the controller wants to know at once has changed.
@@ -135,6 +144,7 @@ pub(crate) struct Shard {
     pub(crate) greetings: RefCell<BTreeMap<NodeId, Value>>,
     known: RefCell<Known>,
     access: RefCell<Access>,
+    transit: Cell<Transit>,
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     /// Lanes that do not answer; somebody probes each.
     down: RefCell<BTreeMap<Lane, bool>>,
@@ -166,6 +176,7 @@ impl Shard {
             greetings: RefCell::default(),
             known: RefCell::default(),
             access: RefCell::default(),
+            transit: Cell::default(),
             loads: Rc::default(),
             down: RefCell::default(),
             wakers: RefCell::default(),
@@ -177,6 +188,7 @@ impl Shard {
     pub(crate) fn learn(&self, route: Route) -> bool {
         // Not a decision about the shard: what was asked last holds, whatever the gate knows.
         let access_changed = self.access.replace(route.access.clone()) != route.access;
+        let access_changed = (self.transit.replace(route.transit) != route.transit) || access_changed;
         {
             let mut known = self.known.borrow_mut();
             let moving = known.is_moving();
@@ -257,6 +269,11 @@ impl Shard {
     /// Whether a client with this address may be connected; the proxy's own connections may.
     pub(crate) fn admits(&self, client: SocketAddr) -> bool {
         self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains(&client)
+    }
+
+    /// How bytes travel between clients and endpoints.
+    pub(crate) fn transit(&self) -> Transit {
+        self.transit.get()
     }
 
     /// The epoch whose replies may be released.

@@ -117,6 +117,7 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        transit: Default::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

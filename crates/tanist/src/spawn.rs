@@ -185,12 +185,12 @@ pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<Child> {
 }
 
 /// Becomes redis-cli (or valkey-cli); returns only if that fails.
-pub(crate) fn become_cli(host: &str, port: u16, args: &[String]) -> Failure {
+pub(crate) fn become_cli(host: &str, port: u16, secure: &[String], args: &[String]) -> Failure {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for program in ["redis-cli", "valkey-cli"] {
         let port = port.to_string();
         let mut command = Command::new(program);
-        command.args(["-h", host, "-p", port.as_str()]).args(args);
+        command.args(["-h", host, "-p", port.as_str()]).args(secure).args(args);
         last = std::os::unix::process::CommandExt::exec(&mut command);
     }
     let message = format!("neither redis-cli nor valkey-cli could be started: {last}");

@@ -11,7 +11,9 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, ids, network, node_types, remembered, spread, tags, windows};
+use super::{
+    durability, engines, ids, network, node_types, remembered, spread, tags, transit, windows,
+};
 use crate::groups::GroupRecord;
 use crate::value::Structure;
 
@@ -92,6 +94,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         memory_bytes,
         node_zones: nodes.zones,
         access: Default::default(),
+        transit: transit::asked(input)?,
         attributes: Default::default(),
     };
     Ok(Founding { asked, record })

@@ -118,6 +118,8 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         automatic_failover: nodes > 1,
         zones: Vec::new(),
         access: Access::Everyone,
+        transit: Default::default(),
+        certificate: None,
         attributes: [].into(),
         primary_endpoint: endpoint(name, 1),
         reader_endpoint: endpoint(&format!("{name}-ro"), 2),

@@ -24,6 +24,7 @@ fn named(name: &str) -> CreateGroup {
         memory_bytes: 16 << 20,
         node_zones: Vec::new(),
         access: Access::Everyone,
+        transit: Default::default(),
         attributes: BTreeMap::new(),
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn spec() -> GroupSpec {
         endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        transit: Default::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),
@@ -172,6 +173,8 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
             domain: "example".to_owned(),
             hosts_file: "/nowhere".into(),
         },
+        certifier: crate::Certifier::Nobody("there is none".to_owned()),
+        outside: tokio::sync::watch::channel(Arc::default()).1,
         notes: Vec::new(),
     }
 }
@@ -295,7 +298,7 @@ impl Rig {
         let response = proxies::converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
         let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None };
-        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1 });
+        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates: true });
         while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
         proxy
     }

@@ -39,6 +39,7 @@ pub fn route(
         durability: decided.durability,
         endpoints: asked.endpoints,
         access: asked.access.clone(),
+        transit: asked.transit,
         state,
         nodes: nodes(&view),
     }

@@ -20,6 +20,7 @@ mod spec;
 pub mod stored;
 mod time;
 mod topology;
+mod transit;
 
 pub use access::Access;
 pub use event::{Cause, Event, EventKind, Severity};
@@ -40,3 +41,4 @@ pub use time::Instant;
 pub use topology::{
     GAP, Lineage, Member, Primaryship, Run, ShardTopology, SlotRange, Tag, Vacancy,
 };
+pub use transit::{ClientCertificates, Transit, TransitMode};

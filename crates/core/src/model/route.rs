@@ -13,7 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Zone,
+    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Transit,
+    Zone,
 };
 
 /// Where a shard's requests may go.
@@ -72,6 +73,9 @@ pub struct Route {
     /// Who may connect there.
     #[serde(default)]
     pub access: Access,
+    /// How bytes travel there.
+    #[serde(default)]
+    pub transit: Transit,
     /// Where requests may go.
     pub state: RouteState,
     /// Every node.

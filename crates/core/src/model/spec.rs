@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, GroupName, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Zone};
+use super::{Access, GroupName, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Transit, Zone};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +120,9 @@ pub struct GroupSpec {
     /// Who may connect to them.
     #[serde(default)]
     pub access: Access,
+    /// How bytes travel between clients and them.
+    #[serde(default)]
+    pub transit: Transit,
     /// Zones that the owner chose for single nodes.
     #[serde(default)]
     pub zone_of: BTreeMap<NodeId, Zone>,

@@ -69,6 +69,8 @@ pub(super) fn group(name: &str, epoch: u64, primary: Option<u8>) -> GroupStatus 
         automatic_failover: true,
         zones: Vec::new(),
         access: Access::default(),
+        transit: Default::default(),
+        certificate: None,
         attributes: BTreeMap::new(),
         primary_endpoint: endpoint(1),
         reader_endpoint: endpoint(2),

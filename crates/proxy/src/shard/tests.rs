@@ -16,6 +16,10 @@ pub(crate) fn identity() -> Rc<Identity> {
         next_client: Cell::new(1),
         refusals: Refusals::default(),
         strangers: Refusals::default(),
+        plain: Refusals::default(),
+        handshakes: Refusals::default(),
+        certificates: Certificates::default(),
+        room: RefCell::default(),
         own: RefCell::default(),
         news: Notify::new(),
     })
@@ -55,6 +59,7 @@ pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
         epoch: Epoch(epoch),
         durability: Durability::Async,
         access: tanist_core::model::Access::Everyone,
+        transit: Default::default(),
         endpoints: GroupEndpoints {
             primary: Ipv4Addr::new(127, 9, 9, 200),
             reader: Ipv4Addr::new(127, 9, 9, 201),

@@ -156,6 +156,7 @@ impl World {
             epoch: Epoch(1),
             durability,
             access: tanist_core::model::Access::Everyone,
+            transit: Default::default(),
             endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
             state: RouteState::Vacant,
             nodes,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tanist_core::model::Access;
+use tanist_core::model::{Access, Transit};
 use tanist_link::Client;
 use tanist_link::api::{CreateGroup, GroupStatus};
 
@@ -37,6 +37,10 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         memory_bytes: args.memory.unwrap_or(0),
         node_zones: Vec::new(),
         access: Access::Everyone,
+        transit: Transit {
+            mode: args.tls.map(Into::into).unwrap_or_default(),
+            clients: args.client_certificates.map(Into::into).unwrap_or_default(),
+        },
         attributes: BTreeMap::new(),
     };
     let started = Instant::now();

@@ -20,7 +20,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{create, down, pause};
 use crate::cli::{DemoArgs, EngineArg};
-use crate::drill::{self, FaultKind};
+use crate::dial::Dialler;
+use crate::drill::{self, Drill, FaultKind};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
@@ -46,7 +47,7 @@ pub(crate) async fn demo(args: DemoArgs, out: &Output) -> Outcome {
     // Not to be interrupted: what has not started yet cannot be ended.
     let shown = match ready(&client, &mut dev).await {
         Ok(()) => tokio::select! {
-            shown = show(&args, &client, out) => shown,
+            shown = show(&args, &client, &layout, out) => shown,
             () = interrupts.next() => {
                 Err(Failure::new("T666", "the demo was interrupted", "run it again"))
             }
@@ -98,13 +99,26 @@ impl Interrupts {
     }
 }
 
-async fn show(args: &DemoArgs, client: &Client, out: &Output) -> Result<bool, Failure> {
+async fn show(
+    args: &DemoArgs,
+    client: &Client,
+    layout: &Layout,
+    out: &Output,
+) -> Result<bool, Failure> {
     create_group(client, args.engine, out).await?;
     let whole = |group: &GroupStatus| group.status == "available";
     let started = std::time::Instant::now();
     let group = create::wait(client, "creating", GROUP, started, &whole, out).await?;
     let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
-    let report = drill::run(client, &group, &faults, args.load, 50, LIMIT_MS, out).await?;
+    let plan = Drill {
+        group: &group,
+        dialler: Dialler::of(layout, &group)?,
+        faults: &faults,
+        writes_per_second: args.load,
+        connections: 50,
+        limit_ms: LIMIT_MS,
+    };
+    let report = drill::run(client, &plan, out).await?;
     if out.is_json() {
         out.json(&report)?;
     } else {

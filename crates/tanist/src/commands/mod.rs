@@ -4,6 +4,7 @@
 //!
 //! Not here: the roles (`crate::dev`, `crate::roles`), drills (`crate::drill`).
 
+pub(crate) mod ca;
 mod create;
 mod delete;
 mod demo;
@@ -16,6 +17,7 @@ mod key;
 mod mover;
 mod scale;
 mod status;
+mod tls;
 mod watch;
 
 use std::time::Duration;
@@ -28,7 +30,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::Output;
-use crate::{Outcome, dev, drill, roles, spawn};
+use crate::{Outcome, dev, dial, drill, roles, spawn};
 
 /// How often a waiting command asks for the status.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -68,6 +70,8 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             dev::dev(layout, &args, output).await
         }
         Command::Env => env::env(&client, &layout, output).await,
+        Command::Tls(args) => tls::tls(&client, args, output).await,
+        Command::Ca { command } => ca::ca(&layout, command, output),
         Command::Key { command } => key::key(&client, command, output).await,
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
@@ -91,8 +95,9 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::History { group } => history::history(&client, &group, output).await,
         Command::Cli { group, reader, args } => {
             let group = group_status(&client, &group).await?;
+            let secure = dial::cli_arguments(&layout, &group)?;
             let endpoint = if reader { group.reader_endpoint } else { group.primary_endpoint };
-            Err(spawn::become_cli(&endpoint.host, endpoint.port, &args))
+            Err(spawn::become_cli(&endpoint.host, endpoint.port, &secure, &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_) | Command::Supervise | Command::Proxy | Command::ExecEngine { .. } => {

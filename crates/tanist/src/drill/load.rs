@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use tanist_controller::boot_time;
 use tanist_core::ledger::{Answer, Ledger};
-use tanist_resp::{Command, Connection, Value};
+use tanist_resp::{Command, Value};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::dial::{Dialler, Open};
 use crate::failure::Failure;
 
 /// How long a client waits for an answer: longer than a proxy may hold a request.
@@ -34,8 +35,9 @@ const READ_EVERY: u64 = 4;
 const READ_BACK: usize = 500;
 
 /// What to do to which endpoint.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Load {
+    pub(crate) dialler: Dialler,
     pub(crate) primary: SocketAddr,
     pub(crate) reader: SocketAddr,
     pub(crate) connections: u16,
@@ -75,7 +77,7 @@ impl Clients {
         let mut writers = JoinSet::new();
         for number in 0..u64::from(load.connections) {
             let client = Client {
-                load,
+                load: load.clone(),
                 number,
                 prefix: prefix.to_owned(),
                 counters: Arc::clone(&counters),
@@ -86,7 +88,7 @@ impl Clients {
         let mut readers = JoinSet::new();
         for number in 0..4 {
             let client = Client {
-                load,
+                load: load.clone(),
                 number,
                 prefix: prefix.to_owned(),
                 counters: Arc::clone(&counters),
@@ -111,7 +113,7 @@ impl Clients {
     }
 
     pub(crate) fn load(&self) -> Load {
-        self.load
+        self.load.clone()
     }
 }
 
@@ -150,7 +152,7 @@ impl Client {
         while !*self.stopped.borrow() {
             ticks.tick().await;
             if connection.is_none() {
-                connection = Connection::connect(self.load.primary, CONNECT).await.ok();
+                connection = self.load.dialler.connect(self.load.primary, CONNECT).await.ok();
             }
             let Some(open) = &mut connection else {
                 ledger.disconnected();
@@ -190,7 +192,7 @@ impl Client {
     }
 
     /// Reads an acknowledged write; returns whether the connection lives.
-    async fn check(&self, open: &mut Connection, key: &str) -> bool {
+    async fn check(&self, open: &mut Open, key: &str) -> bool {
         let Ok(reply) = open.call(&Command::new("GET").arg(key), ANSWER).await else {
             return false;
         };
@@ -211,7 +213,7 @@ impl Client {
         while !*self.stopped.borrow() {
             ticks.tick().await;
             if connection.is_none() {
-                connection = Connection::connect(self.load.reader, CONNECT).await.ok();
+                connection = self.load.dialler.connect(self.load.reader, CONNECT).await.ok();
             }
             let answered = match &mut connection {
                 Some(open) => open.call(&Command::new("GET").arg(&key), ANSWER).await.ok(),
@@ -246,13 +248,14 @@ fn judge(reply: &Value) -> Answer {
 /// Reads every key of the ledger back and deletes it; the version found of each.
 pub(crate) async fn read_back(
     ledger: &Ledger,
-    primary: SocketAddr,
+    load: &Load,
     prefix: &str,
 ) -> Result<BTreeMap<u64, u64>, Failure> {
     let failed = |err: &dyn std::error::Error| {
         Failure::caused("T651", err, "the writes could not be read back; see tanist status")
     };
-    let mut connection = Connection::connect(primary, CONNECT).await.map_err(|err| failed(&err))?;
+    let dialled = load.dialler.connect(load.primary, CONNECT).await;
+    let mut connection = dialled.map_err(|err| failed(&err))?;
     let keys: Vec<u64> = ledger.keys().collect();
     let mut found = BTreeMap::new();
     for chunk in keys.chunks(READ_BACK) {

@@ -98,6 +98,8 @@ fn web(security_groups: Vec<String>) -> GroupStatus {
         automatic_failover: true,
         zones: Vec::new(),
         access: Access::Everyone,
+        transit: Default::default(),
+        certificate: None,
         attributes: BTreeMap::from([("aws".to_owned(), record.text().unwrap())]),
         primary_endpoint: endpoint(),
         reader_endpoint: endpoint(),

@@ -67,6 +67,7 @@ pub(super) fn spec() -> GroupSpec {
         },
         requests: BTreeMap::new(),
         access: Access::Everyone,
+        transit: Default::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),
