@@ -193,6 +193,7 @@ mod tests {
             epoch: Epoch(epoch),
             durability: Durability::Sync,
             access: crate::model::Access::Everyone,
+            transit: Default::default(),
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
             state,
             nodes: Vec::new(),

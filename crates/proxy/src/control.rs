@@ -119,11 +119,7 @@ impl Control {
     async fn converse(&mut self, duplex: Duplex<FromProxy, ToProxy>) -> Result<End, LinkError> {
         let Duplex { sender, mut receiver } = duplex;
         let proxy = self.identity.proxy.clone();
-        sender.send(&FromProxy::Hello {
-            proxy,
-            pid: std::process::id(),
-            certificates: true,
-        })?;
+        sender.send(&FromProxy::Hello { proxy, pid: std::process::id(), certificates: true })?;
         // A new controller has heard of no failure yet.
         for reason in self.failed.values_mut() {
             reason.clear();

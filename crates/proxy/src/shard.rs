@@ -188,7 +188,8 @@ impl Shard {
     pub(crate) fn learn(&self, route: Route) -> bool {
         // Not a decision about the shard: what was asked last holds, whatever the gate knows.
         let access_changed = self.access.replace(route.access.clone()) != route.access;
-        let access_changed = (self.transit.replace(route.transit) != route.transit) || access_changed;
+        let access_changed =
+            (self.transit.replace(route.transit) != route.transit) || access_changed;
         {
             let mut known = self.known.borrow_mut();
             let moving = known.is_moving();

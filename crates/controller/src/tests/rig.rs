@@ -174,7 +174,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
             hosts_file: "/nowhere".into(),
         },
         certifier: crate::Certifier::Nobody("there is none".to_owned()),
-        outside: tokio::sync::watch::channel(Arc::default()).1,
+        outside: tokio::sync::watch::channel(std::sync::Arc::default()).1,
         notes: Vec::new(),
     }
 }

@@ -171,7 +171,9 @@ impl Wire {
                 };
                 self.begin_deadline();
                 let failed = |err| Refused::Handshake(io::Error::other(err));
-                Poll::Ready(Sealed::new(config).map(|sealed| State::Tls(Box::new(sealed))).map_err(failed))
+                Poll::Ready(
+                    Sealed::new(config).map(|sealed| State::Tls(Box::new(sealed))).map_err(failed),
+                )
             }
         }
     }

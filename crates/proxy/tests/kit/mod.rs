@@ -10,6 +10,7 @@
 
 pub mod conn;
 pub mod engine;
+pub mod tls;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
