@@ -10,6 +10,7 @@ mod crowd;
 mod redis_py;
 mod sentinel;
 mod terraform;
+mod tls;
 
 use std::process::Command;
 

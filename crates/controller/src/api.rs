@@ -56,7 +56,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
             "T410" | "T411" | "T414" => http::StatusCode::NOT_FOUND,
-            "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" => {
+            "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" | "T441" | "T442" => {
                 http::StatusCode::CONFLICT
             }
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,

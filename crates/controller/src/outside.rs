@@ -22,7 +22,7 @@ pub enum Certifier {
 }
 
 /// What its owner may change.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outside {
     /// Further names of endpoints.
     pub aliases: Aliases,

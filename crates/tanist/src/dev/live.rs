@@ -69,7 +69,8 @@ fn outside(path: Option<&Path>, config: &Config) -> Result<Outside, Failure> {
 }
 
 async fn follow(path: PathBuf, mut files: Vec<PathBuf>, sender: watch::Sender<Arc<Outside>>) {
-    let mut taken = marks(&files).await;
+    // The first look reads in any case: something may have changed since the start read it.
+    let mut taken = Vec::new();
     // What could not be read; it is said if it is still so at the next look.
     let mut failing: Option<Vec<Mark>> = None;
     loop {
@@ -82,16 +83,20 @@ async fn follow(path: PathBuf, mut files: Vec<PathBuf>, sender: watch::Sender<Ar
         if now == taken {
             continue;
         }
-        let (at, known) = (path.clone(), Arc::clone(&sender.borrow()));
+        let at = path.clone();
         // A thread of its own: a disk may take its time.
-        let read = tokio::task::spawn_blocking(move || reread(&at, &known)).await;
+        let read = tokio::task::spawn_blocking(move || reread(&at)).await;
         match read {
             Ok(Ok((next, named))) => {
-                info!(file = %path.display(), "names and certificates are taken from the file");
-                taken = if named == files { now } else { marks(&named).await };
+                // Files that are new here are marked, and so read, at the next look.
+                taken = if named == files { now } else { Vec::new() };
                 files = named;
                 failing = None;
-                sender.send_replace(Arc::new(next));
+                let held = sender.borrow().clone();
+                if next != *held {
+                    info!(file = %path.display(), "names and certificates are taken from the file");
+                    sender.send_replace(Arc::new(next));
+                }
             }
             // It may have been half written; the next look finds the rest.
             Ok(Err(_)) if failing.as_ref() != Some(&now) => failing = Some(now),
@@ -108,12 +113,9 @@ async fn follow(path: PathBuf, mut files: Vec<PathBuf>, sender: watch::Sender<Ar
     }
 }
 
-fn reread(path: &Path, known: &Outside) -> Result<(Outside, Vec<PathBuf>), String> {
+fn reread(path: &Path) -> Result<(Outside, Vec<PathBuf>), String> {
     let config = config::read(Some(path)).map_err(|failure| failure.message)?;
     let next = outside(Some(path), &config).map_err(|failure| failure.message)?;
-    if next.aliases != known.aliases {
-        info!("names have changed");
-    }
     Ok((next, files(path, &config)))
 }
 
