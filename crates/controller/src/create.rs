@@ -106,11 +106,6 @@ fn check(
         let remedy = "delete a group that is not needed";
         return Err(ApiError::new("T421", "no endpoint address is free", remedy));
     };
-    let default = if asked.automatic_failover && asked.replicas > 0 {
-        Durability::Sync
-    } else {
-        Durability::Async
-    };
     let mut spec = GroupSpec {
         name,
         region: config.region.clone(),
@@ -119,7 +114,7 @@ fn check(
         replicas: asked.replicas,
         zones: allowed,
         automatic_failover: asked.automatic_failover,
-        durability: asked.durability.unwrap_or(default),
+        durability: asked.durability.unwrap_or_else(|| default_durability(asked)),
         min_in_sync: asked.min_in_sync,
         memory_bytes,
         endpoints: GroupEndpoints { primary, reader, port: config.port },
@@ -133,6 +128,14 @@ fn check(
     };
     choose_zones(&mut spec, &chosen);
     Ok(spec)
+}
+
+fn default_durability(asked: &CreateGroup) -> Durability {
+    if asked.automatic_failover && asked.replicas > 0 {
+        Durability::Sync
+    } else {
+        Durability::Async
+    }
 }
 
 /// Zones by their names.
