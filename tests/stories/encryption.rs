@@ -4,11 +4,14 @@
 //!
 //! Not here: redis-py, boto3 (`clients/`).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use tanist_lab::{Installation, Ran};
 use tanist_link::api::GroupStatus;
+use tanist_tls::Authority;
 
 use crate::web;
 
@@ -78,6 +81,14 @@ fn a_required_group_serves_those_who_encrypt_and_tells_the_others(engine: &str) 
     assert!(checks.contains("web: all 5 endpoints answer"), "{checks}");
     assert!(checks.contains("web: TLS is required"), "{checks}");
     no_key_is_told(&installation);
+    // A node that is added is in the certificate as soon as it can be dialled.
+    installation.tanist(&["scale", "web", "--replicas", "3"]).ok();
+    let grown = installation.group("web");
+    let names = grown.certificate.map(|shown| shown.names).unwrap_or_default();
+    for node in &grown.shards[0].nodes {
+        assert!(names.contains(&node.endpoint.address.to_string()), "{node:?}: {names:?}");
+    }
+    assert!(installation.tanist(&["doctor"]).out.contains("web: all 6 endpoints answer"));
     // A group without encryption is as it always was.
     let plain = installation.create("plain", &["--replicas", "0"]);
     assert_eq!(redis_cli(&plain, &["PING"]), "PONG\n");
@@ -168,39 +179,25 @@ fn a_damaged_authority_stops_nobody_but_those_who_need_it_and_says_so() {
 #[test]
 fn the_owners_certificate_takes_the_place_of_the_installations_own() {
     let mut installation = Installation::empty();
-    let at = |name: &str| installation.dir().join(name);
-    let openssl = |args: &[&str]| {
-        let output = Command::new("openssl").args(args).output();
-        let output = output.unwrap_or_else(|err| panic!("openssl: {err}"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let (certificate, key) = (at("own.pem"), at("own.key"));
+    let dir = installation.dir().to_owned();
+    let at = |name: &str| dir.join(name);
+    // An authority that is not the installation's.
+    let authority = Authority::load_or_create(&at("owners"));
+    let authority = authority.unwrap_or_else(|err| panic!("{err}"));
     let make = |name: &str| {
-        let subject = format!("/CN={name}");
-        let [out, keyout] = [&certificate, &key].map(|path| path.display().to_string());
-        openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "7",
-            "-subj",
-            &subject,
-            "-keyout",
-            &keyout,
-            "-out",
-            &out,
-        ]);
+        let names = BTreeSet::from([name.to_owned()]);
+        let issued = authority.endpoint(name, &names, SystemTime::now());
+        let issued = issued.unwrap_or_else(|err| panic!("{err}"));
+        for (file, text) in [("own.key", &issued.key), ("own.pem", &issued.chain)] {
+            std::fs::write(at(file), text).unwrap_or_else(|err| panic!("{file}: {err}"));
+        }
     };
-    make("first");
+    make("first.example");
     let file = at("tanist.toml");
     let text = "[tls]\ncertificate = \"own.pem\"\nkey = \"own.key\"\n";
     std::fs::write(&file, text).unwrap_or_else(|err| panic!("{err}"));
-    let (own, config) = (certificate.display().to_string(), file.display().to_string());
+    let own = at("owners").join("ca.pem").display().to_string();
+    let config = file.display().to_string();
     installation.dev_with(&["--config", &config]);
     let group = installation.create("web", &["--tls", "--replicas", "1"]);
     let first = group.certificate.unwrap_or_else(|| panic!("it shows one"));
@@ -209,11 +206,33 @@ fn the_owners_certificate_takes_the_place_of_the_installations_own() {
     assert_eq!(redis_cli(&group, &["--tls", "--cacert", &own, "PING"]), "PONG\n");
     let report = json(installation.tanist(&["drill", "web", "--switchover", "-o", "json"]));
     assert_eq!(report["passed"], true, "{report}");
-    make("second");
+    make("second.example");
     installation.wait("the renewed certificate is shown", |installation| {
         let shown = installation.group("web").certificate?;
         (shown.fingerprint != first.fingerprint).then_some(())
     });
     assert_eq!(redis_cli(&group, &["--tls", "--cacert", &own, "PING"]), "PONG\n");
     no_key_is_told(&installation);
+}
+
+#[test]
+fn an_alias_is_a_name_like_the_endpoints_own_while_it_stands_in_the_file() {
+    let mut installation = Installation::empty();
+    let Some(hosts) = installation.with_own_hosts_file() else { return };
+    let file = installation.dir().join("tanist.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap_or_else(|err| panic!("{err}"));
+    write("[names]\n\"redis-master.aragora\" = \"web:primary\"\n");
+    installation.dev_with(&["--hosts", "--config", &file.display().to_string()]);
+    let group = installation.create("web", &["--replicas", "0"]);
+    let line = format!("{} redis-master.aragora", group.primary_endpoint.address);
+    let stands = |line: &str| std::fs::read_to_string(&hosts).is_ok_and(|text| text.contains(line));
+    installation.wait("the alias is written", |_| stands(&line).then_some(()));
+    let asked = ["-h", "redis-master.aragora", "PING"];
+    assert_eq!(installation.beside_dev("redis-cli", &asked).ok(), "PONG\n");
+    write("[names]\n\"other.aragora\" = \"web\"\n");
+    installation.wait("the other is written", |_| stands("other.aragora").then_some(()));
+    assert!(!stands("redis-master.aragora"));
+    installation.tanist(&["down"]).ok();
+    installation.dev_ended();
+    assert!(!stands("aragora"), "nothing of it is left");
 }

@@ -144,7 +144,7 @@ impl Client {
             moved |= self.poll_timer(cx);
             if !moved {
                 self.give_buffers_back();
-                return Poll::Pending;
+                return if self.wire.poll_idle(cx) { Poll::Ready(()) } else { Poll::Pending };
             }
         }
         cx.waker().wake_by_ref();
@@ -341,7 +341,6 @@ impl Client {
 
     /// Ten thousand idle clients need no buffers.
     fn give_buffers_back(&mut self) {
-        self.wire.give_buffers_back();
         for buffer in [&mut self.session.client_in, &mut self.session.link.input] {
             if buffer.is_empty() && buffer.capacity() > 0 {
                 *buffer = BytesMut::new();

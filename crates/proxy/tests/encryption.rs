@@ -262,6 +262,25 @@ async fn a_handshake_that_does_not_end_is_closed_and_takes_a_place_until_then() 
 }
 
 #[tokio::test]
+async fn a_record_that_does_not_end_is_closed_and_an_idle_client_is_not() {
+    let (world, _, client) = world(TransitMode::Required, ClientCertificates::Off).await;
+    let mut tls = client.dial(world.primary_address(), NAME).await.unwrap();
+    ok(&mut tls, "PING").await;
+    let mut idle = client.dial(world.primary_address(), NAME).await.unwrap();
+    ok(&mut idle, "PING").await;
+    // Below the encryption: the header of a record of 16 KiB, and nothing more.
+    let socket = std::os::fd::AsFd::as_fd(tls.stream().get_ref().0).try_clone_to_owned().unwrap();
+    let mut socket = std::net::TcpStream::from(socket);
+    let started = Instant::now();
+    std::io::Write::write_all(&mut socket, &[23, 3, 3, 0x40, 0]).unwrap();
+    world.until("both are clients", |beat| beat.clients == 2).await;
+    world.until("one is closed", |beat| beat.clients == 1).await;
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(9) && took < Duration::from_secs(13), "{took:?}");
+    ok(&mut idle, "PING").await;
+}
+
+#[tokio::test]
 async fn a_handshake_at_a_plain_endpoint_does_not_hang() {
     let world = World::new(1, Durability::Async).await;
     let ca = Ca::new();

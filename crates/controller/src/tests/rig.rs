@@ -223,17 +223,20 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new(limits: Limits, spec: GroupSpec, shard: ShardTopology) -> Self {
+        Self::with(config(limits), spec, shard).await
+    }
+
+    pub(super) async fn with(
+        config: ControllerConfig,
+        spec: GroupSpec,
+        shard: ShardTopology,
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let store = store(&home, spec, shard).await;
         let (outbox, told) = mpsc::channel(4096);
         let (hosts, inbox) = mpsc::channel(64);
         let agents = Agents { outboxes: BTreeMap::from([(host(1), outbox)]), inbox };
-        let parts = Parts {
-            config: config(limits),
-            store: store.clone(),
-            agents,
-            metrics: Default::default(),
-        };
+        let parts = Parts { config, store: store.clone(), agents, metrics: Default::default() };
         let (handle, _task) = crate::run(parts).await.unwrap();
         let events = handle.events.subscribe();
         Self { _home: home, handle, store, events, hosts, told }
@@ -293,13 +296,19 @@ impl Rig {
 
     /// A proxy that connects; returns once it has been told what exists.
     pub(super) async fn proxy(&self, name: &str, generation: u64) -> Proxy {
+        let mut proxy = self.connect(name, generation, true);
+        while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
+        proxy
+    }
+
+    /// A proxy that has called, and understands certificates or does not.
+    pub(super) fn connect(&self, name: &str, generation: u64, certificates: bool) -> Proxy {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
         let inbox = self.handle.inbox.clone();
         let response = proxies::converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        let mut proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None };
-        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates: true });
-        while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
+        let proxy = Proxy { sender: there.sender, receiver: back.receiver, access: None };
+        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates });
         proxy
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct Sealed {
     early: BytesMut,
     /// The peer has said that nothing follows.
     ended: bool,
+    /// A record has come whole since somebody asked.
+    moved: bool,
 }
 
 impl fmt::Debug for Sealed {
@@ -87,6 +89,7 @@ impl Sealed {
             output: BytesMut::new(),
             early: BytesMut::new(),
             ended: false,
+            moved: false,
         })
     }
 
@@ -103,6 +106,11 @@ impl Sealed {
     /// Whether the socket has taken everything.
     pub(crate) fn is_flushed(&self) -> bool {
         self.output.is_empty()
+    }
+
+    /// Whether a part of a record is kept, and whether a whole one has come since it was asked last.
+    pub(crate) fn take_partial(&mut self) -> (bool, bool) {
+        (!self.input.is_empty(), std::mem::take(&mut self.moved))
     }
 
     /// Shakes hands.
@@ -301,6 +309,7 @@ impl Sealed {
             }
             if failed.is_none() {
                 used += discard;
+                self.moved |= discard > 0;
             }
             if done {
                 return (used.min(records.len()), failed.map_or(Ok(()), Err));

@@ -5,7 +5,7 @@
 //! in its own language.
 //!
 //! Invariant: the proxy's own connections are plain in every mode; a handshake ends within
-//! [`HANDSHAKE_LIMIT`], whatever the peer does.
+//! [`HANDSHAKE_LIMIT`], whatever the peer does, and so does every record after it.
 //!
 //! Not here: records (`super::sealed`), what the bytes mean (`crate::session`).
 
@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use tanist_core::model::TransitMode;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::sealed::Sealed;
 use crate::client;
@@ -28,7 +28,7 @@ use crate::out::OutQueue;
 use crate::shard::Shard;
 use crate::text;
 
-/// How long a handshake may take.
+/// How long a handshake may take, and a record of which a part has come.
 pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: the content type of handshakes.
 const HANDSHAKE: u8 = 22;
@@ -251,10 +251,19 @@ impl Wire {
         }
     }
 
-    /// An idle connection needs no buffers.
-    pub(crate) fn give_buffers_back(&mut self) {
-        if let State::Tls(sealed) = &mut self.state {
-            sealed.give_buffers_back();
+    /// Nothing is to be done at the moment: an idle connection needs no buffers. Whether one is over,
+    /// because a record has been incomplete for too long and holds memory.
+    pub(crate) fn poll_idle(&mut self, cx: &mut Context<'_>) -> bool {
+        let State::Tls(sealed) = &mut self.state else { return false };
+        sealed.give_buffers_back();
+        match sealed.take_partial() {
+            (false, _) => self.deadline = None,
+            (true, true) => match &mut self.deadline {
+                Some(deadline) => deadline.as_mut().reset(Instant::now() + HANDSHAKE_LIMIT),
+                None => self.begin_deadline(),
+            },
+            (true, false) => self.begin_deadline(),
         }
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 }
