@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tanist_aws::QueryConnection;
 use tanist_bench::{Row, percentiles, setting};
-use tanist_core::model::{Access, EngineKind};
+use tanist_core::model::{Access, EngineKind, Reads};
 use tanist_lab::{Installation, texts};
 use tanist_link::Client;
 use tanist_link::api::{CreateGroup, GroupStatus, Status};
@@ -99,6 +99,7 @@ async fn create_one(client: Client, turns: Arc<Semaphore>, name: String) {
         node_zones: Vec::new(),
         access: Access::Everyone,
         transit: Default::default(),
+        reads: Reads::default(),
         attributes: BTreeMap::new(),
     };
     let created = client.post::<_, GroupStatus>("/v1/groups", &asked).await;

@@ -21,6 +21,7 @@ mod down;
 mod drills;
 mod encryption;
 mod faults;
+mod linear;
 mod loss;
 mod machine;
 mod persistence;

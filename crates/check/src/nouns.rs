@@ -12,8 +12,8 @@ use tanist_core::model::{
     Access, Action, Applied, Cause, DataOnStart, Durability, EngineKind, EngineSeen, Epoch,
     FenceAnswer, Fenced, GroupEndpoints, GroupName, GroupSpec, Health, HostId, Lineage, Member,
     MoveKind, MoveRequest, NodeId, NodeReport, Offset, Order, Origin, Primaryship, Process,
-    ProxyId, Region, ReplId, ReplicaSeen, RequestId, Rev, RoleSeen, Route, RouteState, Run, RunId,
-    ShardId, ShardKey, ShardTopology, SlotRange, Stall, Tag, Zone,
+    ProxyId, Reads, Region, ReplId, ReplicaSeen, RequestId, Rev, RoleSeen, Route, RouteState, Run,
+    RunId, ShardId, ShardKey, ShardTopology, SlotRange, Stall, Tag, Zone,
 };
 
 use crate::config::Wish;
@@ -199,6 +199,7 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
         requests,
         access: Access::Everyone,
         transit: Default::default(),
+        reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

@@ -40,6 +40,7 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/groups/{group}/failover", post(failover))
         .route("/v1/groups/{group}/switchover", post(switchover))
         .route("/v1/groups/{group}/history", get(history))
+        .route("/v1/groups/{group}/endpoints", get(endpoints))
         .route("/v1/groups/{group}/nodes/{node}/fault", post(fault))
         .route("/v1/events", get(events))
         .route("/v1/events/follow", get(follow))
@@ -164,6 +165,11 @@ async fn move_primary(
 async fn history(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let name = group_name(&name)?;
     Ok(ask(&api, |reply| Call::History { name, reply }).await.into_response())
+}
+
+async fn endpoints(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let name = group_name(&name)?;
+    Ok(ask(&api, |reply| Call::Endpoints { name, reply }).await.into_response())
 }
 
 async fn fault(

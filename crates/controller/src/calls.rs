@@ -12,7 +12,8 @@ use tanist_core::model::{
     ShardTopology,
 };
 use tanist_link::api::{
-    ApiError, CreateGroup, EndpointName, Fault, GroupStatus, ModifyGroup, MoveAccepted, MovePrimary,
+    ApiError, CreateGroup, EndpointName, EndpointsStatus, Fault, GroupStatus, ModifyGroup,
+    MoveAccepted, MovePrimary,
 };
 use tanist_link::wire::{ToAgent, ToProxy};
 
@@ -44,7 +45,9 @@ impl Controller {
                 let _ = reply.send(answer);
             }
             Call::Modify { name, asked, reply } => {
+                // Whoever asks relies on it from the answer on.
                 let protects = asked.access.is_some()
+                    || asked.reads.is_some()
                     || asked.transit_mode.is_some()
                     || asked.client_certificates.is_some();
                 match self.modify(&name, &asked, touched).await? {
@@ -63,6 +66,7 @@ impl Controller {
                 let answer = self.move_primary(&name, kind, &asked, touched).await?;
                 let _ = reply.send(answer);
             }
+            Call::Endpoints { name, reply } => self.measure(&name, reply),
             Call::History { name, reply } => {
                 let answer = self.history(&name).await;
                 let _ = reply.send(answer);
@@ -87,6 +91,21 @@ impl Controller {
             }
         }
         self.confirmations.settle(now);
+        self.measurements.settle(now);
+    }
+
+    /// Asks the proxies that are connected what they have measured.
+    fn measure(&mut self, name: &GroupName, reply: Reply<EndpointsStatus>) {
+        if let Err(error) = self.group(name) {
+            return drop(reply.send(Err(error)));
+        }
+        let shards: Vec<ShardKey> = self.archive.shards_of(name).map(ShardTopology::key).collect();
+        let up = self.proxies.iter().filter(|(_, session)| session.up);
+        let asked = up.map(|(proxy, _)| proxy.clone()).collect();
+        let number = self.measurements.ask(asked, reply, boot_time());
+        for session in self.proxies.values_mut().filter(|session| session.up) {
+            session.tell(&ToProxy::Measure { number, shards: shards.clone() });
+        }
     }
 
     /// The proxies that may be serving a group's clients: those that have ever talked to this

@@ -18,6 +18,7 @@ use crate::archive::Archive;
 use crate::modify::choose_zones;
 use crate::names::READER_SUFFIX;
 use crate::observe::Observer;
+use crate::reads;
 
 /// Most replicas that a shard may have, as in ElastiCache.
 pub(crate) const MAX_REPLICAS: u8 = 5;
@@ -121,11 +122,13 @@ fn check(
         requests: BTreeMap::new(),
         access: asked.access.clone(),
         transit: asked.transit,
+        reads: asked.reads,
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: asked.attributes.clone(),
         deleting: false,
     };
+    reads::check(&spec.reads, spec.durability)?;
     choose_zones(&mut spec, &chosen);
     Ok(spec)
 }

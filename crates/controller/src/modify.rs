@@ -14,7 +14,7 @@ use crate::ControllerConfig;
 use crate::archive::Archive;
 use crate::create::{MAX_REPLICAS, MIN_MEMORY, zones};
 use crate::observe::Observer;
-use crate::requests;
+use crate::{reads, requests};
 
 /// The spec with the change; the same spec if nothing changes.
 pub(crate) fn plan(
@@ -43,6 +43,10 @@ pub(crate) fn plan(
     }
     if let Some(clients) = asked.client_certificates {
         spec.transit.clients = clients;
+    }
+    if let Some(reads) = asked.reads {
+        reads::check(&reads, spec.durability)?;
+        spec.reads = reads;
     }
     for (surface, value) in &asked.attributes {
         match value {

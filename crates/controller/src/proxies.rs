@@ -86,6 +86,10 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
                     Some(proxy) => Input::ProxyEcho { proxy: proxy.clone(), number },
                     None => break,
                 },
+                FromProxy::Measured { number, shards } => match &who {
+                    Some(proxy) => Input::ProxyMeasured { proxy: proxy.clone(), number, shards },
+                    None => break,
+                },
                 FromProxy::EndpointFailed { key, address, reason } => {
                     Input::EndpointFailed { key, address, reason }
                 }
@@ -110,7 +114,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tanist_core::model::{Access, Durability, EngineKind, HostId, Limits, ShardKey};
+    use tanist_core::model::{Access, Durability, EngineKind, HostId, Limits, Reads, ShardKey};
     use tanist_link::api::CreateGroup;
     use tanist_link::{Duplex, accept};
     use tanist_store::{AnyStore, Options, SqliteStore};
@@ -243,6 +247,7 @@ mod tests {
             node_zones: Vec::new(),
             access: Access::default(),
             transit: Default::default(),
+            reads: Reads::default(),
             attributes: BTreeMap::new(),
         };
         handle.inbox.send(Input::Call(Call::Create { asked, reply })).await.unwrap();

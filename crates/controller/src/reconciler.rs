@@ -18,10 +18,10 @@ use tanist_core::model::{
     ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
 };
 use tanist_link::api::{
-    ApiError, CreateGroup, EndpointName, EventRecord, FailoverRecord, Fault, GroupStatus,
-    ModifyGroup, MoveAccepted, MovePrimary, Status, Step,
+    ApiError, CreateGroup, EndpointName, EndpointsStatus, EventRecord, FailoverRecord, Fault,
+    GroupStatus, ModifyGroup, MoveAccepted, MovePrimary, Status, Step,
 };
-use tanist_link::wire::{FromAgent, ProxyShard, ToAgent, ToProxy};
+use tanist_link::wire::{FromAgent, ProxyShard, ShardMeters, ToAgent, ToProxy};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -34,6 +34,7 @@ use crate::certificates::Certificates;
 use crate::clock::boot_time;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
+use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
 use crate::requests::{Ages, Cures};
@@ -64,6 +65,7 @@ pub(crate) enum Call {
     Modify { name: GroupName, asked: ModifyGroup, reply: Reply<GroupStatus> },
     Delete { name: GroupName, reply: Reply<()> },
     Move { name: GroupName, kind: MoveKind, asked: MovePrimary, reply: Reply<MoveAccepted> },
+    Endpoints { name: GroupName, reply: Reply<EndpointsStatus> },
     History { name: GroupName, reply: Reply<Vec<FailoverRecord>> },
     Fault { name: GroupName, node: NodeId, fault: Fault, reply: Reply<()> },
     Events { after: u64, reply: Reply<Vec<EventRecord>> },
@@ -80,6 +82,7 @@ pub(crate) enum Input {
     ProxyHello { proxy: ProxyId, session: Session },
     ProxyBeat { proxy: ProxyId, shards: Vec<ProxyShard> },
     ProxyEcho { proxy: ProxyId, number: u64 },
+    ProxyMeasured { proxy: ProxyId, number: u64, shards: Vec<ShardMeters> },
     ProxyGone { proxy: ProxyId, generation: u64 },
     EndpointFailed { key: ShardKey, address: String, reason: String },
     Call(Call),
@@ -116,6 +119,7 @@ pub(crate) struct Controller {
     pub(crate) recorder: Recorder,
     pub(crate) confirmations: Confirmations,
     pub(crate) certificates: Certificates,
+    pub(crate) measurements: Measurements,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -195,6 +199,7 @@ pub(crate) async fn lead(
         timelines: Timelines::default(),
         confirmations: Confirmations::default(),
         certificates: Certificates::default(),
+        measurements: Measurements::default(),
         routes: BTreeMap::new(),
         ages: Ages::default(),
         cures: Cures::default(),
@@ -336,6 +341,9 @@ impl Controller {
                 touched.add(self.observer.beat(&proxy, shards, now));
             }
             Input::ProxyEcho { proxy, number } => self.confirmations.hear(&proxy, number),
+            Input::ProxyMeasured { proxy, number, shards } => {
+                self.measurements.hear(&proxy, number, shards);
+            }
             Input::ProxyGone { proxy, generation } => {
                 if let Some(session) = self.proxies.get_mut(&proxy)
                     && session.generation == generation

@@ -92,6 +92,7 @@ impl Controller {
             access: spec.access.clone(),
             transit: spec.transit,
             certificate: self.certificates.status(name),
+            reads: spec.reads,
             attributes: spec.attributes.clone(),
             primary_endpoint: primary,
             reader_endpoint: reader,

@@ -194,6 +194,7 @@ mod tests {
             durability: Durability::Sync,
             access: crate::model::Access::Everyone,
             transit: Default::default(),
+            reads: crate::model::Reads::default(),
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
             state,
             nodes: Vec::new(),

@@ -18,7 +18,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
     Access, Cause, ClientCertificates, Durability, EngineKind, Epoch, GroupName, HostId, Instant,
-    NodeId, Offset, Problem, RequestId, Rev, Severity, ShardId, Transit, TransitMode, Wait, Zone,
+    NodeId, Offset, Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId, Transit,
+    TransitMode, Wait, Zone,
 };
 
 pub use certificate::CertificateStatus;
@@ -89,6 +90,9 @@ pub struct CreateGroup {
     /// How bytes travel between clients and endpoints.
     #[serde(default)]
     pub transit: Transit,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// What the surface remembers, by its name (see `GroupSpec`).
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -125,6 +129,9 @@ pub struct ModifyGroup {
     /// Whether clients show certificates.
     #[serde(default)]
     pub client_certificates: Option<ClientCertificates>,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Option<Reads>,
     /// What the surface remembers, by its name; `None` forgets it.
     #[serde(default)]
     pub attributes: BTreeMap<String, Option<String>>,
@@ -132,6 +139,15 @@ pub struct ModifyGroup {
 
 fn yes() -> bool {
     true
+}
+
+/// `GET /v1/groups/{group}/endpoints`: what was measured there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointsStatus {
+    /// Every endpoint of the group, with the numbers of all proxies that offer it.
+    pub endpoints: Vec<crate::wire::Meters>,
+    /// Proxies that have not answered: their numbers are missing.
+    pub silent: Vec<ProxyId>,
 }
 
 /// `POST /v1/groups/{group}/failover` and `.../switchover`.
@@ -268,6 +284,9 @@ pub struct GroupStatus {
     /// What the endpoints show of themselves; nothing while they speak no TLS.
     #[serde(default)]
     pub certificate: Option<CertificateStatus>,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// What the surface remembers, by its name.
     pub attributes: BTreeMap<String, String>,
     /// The primary endpoint.

@@ -11,6 +11,7 @@
 //! Not here: orders and routes themselves (`tanist_core::model`).
 
 mod certificate;
+mod meters;
 mod vitals;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use tanist_core::model::{
 use crate::api::Fault;
 
 pub use certificate::{Certificate, PrivateKey};
+pub use meters::{Meters, ShardMeters, Slow, TIMES, Times, longest, place};
 pub use vitals::{HostCpu, Totals, Vitals};
 
 /// The user by which agents administer engines.
@@ -86,6 +88,13 @@ pub enum FromProxy {
     },
     /// Everything that was said before this number is obeyed.
     Echo(u64),
+    /// What was asked with this number.
+    Measured {
+        /// The number.
+        number: u64,
+        /// What was measured; a shard that the proxy does not know is left out.
+        shards: Vec<ShardMeters>,
+    },
 }
 
 /// A proxy's state for one shard.
@@ -141,6 +150,13 @@ pub enum ToProxy {
     Known(Vec<ShardKey>),
     /// Say this number once everything that was said before it is obeyed.
     Echo(u64),
+    /// Say what was measured at the endpoints of these shards, with this number.
+    Measure {
+        /// The number.
+        number: u64,
+        /// The shards.
+        shards: Vec<ShardKey>,
+    },
     /// End: close every endpoint and exit.
     Exit,
 }

@@ -67,7 +67,9 @@ async fn connect(shard: &Shard, lane: &Lane) -> Option<Connection> {
     engine.call(&shard.credentials(lane), LIMIT).await.ok()?.is_ok().then_some(engine)
 }
 
-/// Something for the replicas to hear.
-fn word() -> Command {
+/// Something for the replicas to hear. Behind a read it makes a proof mean that they still followed
+/// this primary when the read was answered: without it, a primary that nobody follows any more would
+/// prove what it says by what they heard before.
+pub(crate) fn word() -> Command {
     Command::new("SPUBLISH").arg(CHANNEL).arg("")
 }

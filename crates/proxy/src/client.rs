@@ -25,6 +25,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use crate::clients::Card;
 use crate::endpoint;
 use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session};
@@ -62,6 +63,7 @@ struct Client {
     armed: Option<Instant>,
     place: usize,
     from: SocketAddr,
+    card: Rc<Card>,
     /// The shard's generation in which it was last asked whether the client is admitted.
     admitted_in: u64,
 }
@@ -75,7 +77,10 @@ pub(crate) async fn serve(
 ) {
     let id = shard.identity.next_client.get();
     shard.identity.next_client.set(id + 1);
-    let session = Session::new(Rc::clone(&endpoint), shard.identity.limits.clone(), id);
+    let card = Rc::new(Card::new(id, from, Instant::now()));
+    endpoint.clients.enter(&card);
+    let limits = shard.identity.limits.clone();
+    let session = Session::new(Rc::clone(&endpoint), limits, Rc::clone(&card));
     let count = &shard.counters.clients;
     count.set(count.get() + 1);
     let place = shard.enroll();
@@ -95,6 +100,7 @@ pub(crate) async fn serve(
         armed: None,
         place,
         from,
+        card,
         admitted_in: 0,
     };
     poll_fn(|cx| client.poll(cx)).await;
@@ -106,6 +112,7 @@ impl Drop for Client {
         let count = &self.shard.counters.clients;
         count.set(count.get().saturating_sub(1));
         self.session.retire(&self.shard);
+        self.endpoint.clients.leave(self.card.id);
         self.shard.leave(self.place);
     }
 }
@@ -113,6 +120,7 @@ impl Drop for Client {
 impl Client {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shard.keep_waker(self.place, cx.waker());
+        self.card.keep_waker(cx.waker());
         if !self.is_admitted() {
             return Poll::Ready(());
         }
@@ -137,7 +145,7 @@ impl Client {
             moved |= self.write_client(cx);
             // A side that was not asked above would never be heard.
             let wants = self.wanted();
-            moved |= (wants.0 && !wanted.0) || (wants.1 && !wanted.1);
+            moved |= wants.into_iter().zip(wanted).any(|(now, before)| now && !before);
             if self.session.is_closed() && (self.wire.is_flushed() || self.session.is_cut()) {
                 return Poll::Ready(());
             }
@@ -163,7 +171,7 @@ impl Client {
 
     /// Finds out whether the connection is encrypted; whether it is one that may go on.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.endpoint.closed.get() || self.shard.gone.get() {
+        if self.endpoint.closed.get() || self.shard.gone.get() || self.card.killed.get() {
             return Poll::Ready(false);
         }
         match self.wire.poll_open(cx, &self.shard) {
@@ -316,8 +324,9 @@ impl Client {
         lost
     }
 
-    fn wanted(&self) -> (bool, bool) {
-        (self.session.wants_client(), self.session.wants_upstream())
+    fn wanted(&self) -> [bool; 3] {
+        let session = &self.session;
+        [session.wants_client(), session.wants_upstream(), session.wants_shared()]
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {

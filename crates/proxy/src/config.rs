@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 
-use tanist_core::model::ProxyId;
+use tanist_core::model::{ProxyId, Zone};
 use tanist_link::Secret;
 
 /// What a proxy is started with.
@@ -20,6 +20,8 @@ pub struct ProxyConfig {
     pub controller: PathBuf,
     /// The installation's secret, from which lane passwords are derived.
     pub secret: Secret,
+    /// Where it is: replicas of its own zone are read from first. `None` if it does not know.
+    pub zone: Option<Zone>,
     /// What clients may use at most.
     pub limits: ProxyLimits,
 }

@@ -58,7 +58,7 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(config: ProxyConfig) -> Self {
-        let ProxyConfig { id, controller, secret, limits } = config;
+        let ProxyConfig { id, controller, secret, zone, limits } = config;
         let limits = ProxyLimits { max_clients: limits.max_clients.max(1), ..limits };
         Self {
             controller: Client::new(controller),
@@ -66,6 +66,7 @@ impl Control {
                 proxy: id,
                 secret,
                 limits,
+                zone,
                 clients: Cell::new(0),
                 next_client: Cell::new(1),
                 refusals: Refusals::default(),
@@ -196,6 +197,11 @@ impl Control {
             // received.
             ToProxy::Echo(number) => {
                 let _ = sender.send(&FromProxy::Echo(number));
+            }
+            ToProxy::Measure { number, shards } => {
+                let known = shards.iter().filter(|key| self.shards.contains_key(key));
+                let shards = known.map(|key| self.endpoints.measured(key)).collect();
+                let _ = sender.send(&FromProxy::Measured { number, shards });
             }
             ToProxy::Exit => {}
         }

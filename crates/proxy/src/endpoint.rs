@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tanist_core::model::ShardKey;
+use tanist_link::wire::{Meters, ShardMeters};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
@@ -107,6 +108,36 @@ impl Endpoints {
             }
         }
         failed
+    }
+}
+
+impl Endpoints {
+    /// What was measured at a shard's endpoints.
+    pub(crate) fn measured(&self, key: &ShardKey) -> ShardMeters {
+        let of_shard = self.offered.values().filter(|offered| offered.key == *key);
+        let endpoints = of_shard.map(|offered| meters(&offered.endpoint)).collect();
+        ShardMeters { key: key.clone(), endpoints }
+    }
+}
+
+fn meters(endpoint: &Endpoint) -> Meters {
+    let meter = &endpoint.meter;
+    let times = meter.times();
+    Meters {
+        address: endpoint.address,
+        kind: match &endpoint.kind {
+            EndpointKind::Primary => "primary".to_owned(),
+            EndpointKind::Reader => "reader".to_owned(),
+            EndpointKind::Node(node) => node.to_string(),
+        },
+        clients: endpoint.clients.count(),
+        requests: times.count(),
+        held: meter.held.get(),
+        replayed: meter.replayed.get(),
+        uncertain: meter.uncertain.get(),
+        pinned: meter.pinned.get(),
+        times,
+        slow: meter.slow(),
     }
 }
 

@@ -12,10 +12,12 @@
 
 mod bell;
 mod client;
+mod clients;
 mod config;
 mod control;
 mod denied;
 mod endpoint;
+mod meter;
 mod out;
 mod probe;
 mod proof;

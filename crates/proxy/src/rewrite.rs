@@ -155,6 +155,7 @@ mod tests {
             durability: Durability::Async,
             access: tanist_core::model::Access::Everyone,
             transit: Default::default(),
+            reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
                 reader: Ipv4Addr::new(127, 9, 9, 201),

@@ -20,7 +20,8 @@ use bytes::Bytes;
 use rand::RngExt;
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
-    Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, Route, RouteState, ShardKey, Transit,
+    Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, ReaderFallback, Reads, Route,
+    RouteState, ShardKey, Transit, Zone,
 };
 use tanist_link::Secret;
 use tanist_link::wire::{NodeClients, ProxyShard, lane_label, lane_user};
@@ -43,6 +44,8 @@ pub(crate) struct Identity {
     pub(crate) proxy: ProxyId,
     pub(crate) secret: Secret,
     pub(crate) limits: ProxyLimits,
+    /// Where it is, if it knows.
+    pub(crate) zone: Option<Zone>,
     /// Clients connected to any endpoint.
     pub(crate) clients: Cell<usize>,
     /// The number of the client that comes next.
@@ -145,6 +148,7 @@ pub(crate) struct Shard {
     known: RefCell<Known>,
     access: RefCell<Access>,
     transit: Cell<Transit>,
+    reads: Cell<Reads>,
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     /// Lanes that do not answer; somebody probes each.
     down: RefCell<BTreeMap<Lane, bool>>,
@@ -177,6 +181,7 @@ impl Shard {
             known: RefCell::default(),
             access: RefCell::default(),
             transit: Cell::default(),
+            reads: Cell::default(),
             loads: Rc::default(),
             down: RefCell::default(),
             wakers: RefCell::default(),
@@ -186,10 +191,10 @@ impl Shard {
 
     /// Takes in a route; whether it changed anything.
     pub(crate) fn learn(&self, route: Route) -> bool {
-        // Not a decision about the shard: what was asked last holds, whatever the gate knows.
+        // No decisions about the shard: what was asked last holds, whatever the gate knows.
         let access_changed = self.access.replace(route.access.clone()) != route.access;
-        let access_changed =
-            (self.transit.replace(route.transit) != route.transit) || access_changed;
+        let asked_anew = self.reads.replace(route.reads) != route.reads || access_changed;
+        let asked_anew = self.transit.replace(route.transit) != route.transit || asked_anew;
         {
             let mut known = self.known.borrow_mut();
             let moving = known.is_moving();
@@ -197,10 +202,10 @@ impl Shard {
             // The very first route says where to listen, even if it says nothing else.
             if learned == Learned::Stale && known.route.is_some() {
                 drop(known);
-                if access_changed {
+                if asked_anew {
                     self.changed();
                 }
-                return access_changed;
+                return asked_anew;
             }
             if let (RouteState::Serving { primary, .. }, true) =
                 (&route.state, learned != Learned::Stale)
@@ -293,6 +298,11 @@ impl Shard {
         known.route.as_ref().is_some_and(|route| route.durability == Durability::Sync)
     }
 
+    /// Whether what is read from the primary must be proven too.
+    pub(crate) fn reads_strictly(&self) -> bool {
+        self.reads.get().strict && self.is_sync()
+    }
+
     /// Whether enough members are in sync for writes.
     pub(crate) fn is_writable(&self) -> bool {
         self.known.borrow().gate.writable()
@@ -336,18 +346,43 @@ impl Shard {
             }
             EndpointKind::Reader => {
                 let usable = |node: &&NodeRoute| node.readable && Some(&node.node) != avoid;
-                let lanes = route.nodes.iter().filter(usable).filter_map(|node| {
+                let lane = |node: &NodeRoute| {
                     let lane = known.replica(node)?;
-                    (!self.is_down(&lane)).then_some(lane)
-                });
-                let loads = self.loads.borrow();
-                let load = |lane: &Lane| {
-                    let load = loads.get(&lane.node).map_or(0, |load| load.now);
-                    // Replicas with the same load take turns.
-                    (load, rand::rng().random::<u32>())
+                    (!self.is_down(&lane)).then(|| (node.zone.clone(), lane))
                 };
-                lanes.min_by_key(load).or_else(|| known.primary())
+                let fit: Vec<_> = route.nodes.iter().filter(usable).filter_map(lane).collect();
+                match self.choose(fit) {
+                    Some(lane) => Some(lane),
+                    None => match self.reads.get().fallback {
+                        ReaderFallback::Primary => known.primary(),
+                        ReaderFallback::Wait => None,
+                    },
+                }
             }
+        }
+    }
+
+    /// One of the replicas that are fit: of two of them, taken at random among those of this proxy's
+    /// zone if there are any, the one that owes less. Many proxies that all chose the least busy of
+    /// all would all choose the same.
+    fn choose(&self, mut fit: Vec<(Zone, Lane)>) -> Option<Lane> {
+        let here = self.identity.zone.as_ref();
+        if fit.iter().any(|(zone, _)| Some(zone) == here) {
+            fit.retain(|(zone, _)| Some(zone) == here);
+        }
+        let loads = self.loads.borrow();
+        let load = |lane: &Lane| {
+            let clients = loads.get(&lane.node).map_or(0, |load| load.now);
+            (self.trunks.owed(lane), clients)
+        };
+        let mut draw = || {
+            let count = fit.len();
+            (count > 0).then(|| fit.swap_remove(rand::rng().random_range(..count)).1)
+        };
+        let first = draw()?;
+        match draw() {
+            Some(second) if load(&second) < load(&first) => Some(second),
+            _ => Some(first),
         }
     }
 

@@ -18,6 +18,9 @@ pub(crate) const NO_COPIES: &[u8] = b":0\r\n";
 /// WAITAOF in the same case.
 pub(crate) const NO_COPIES_AOF: &[u8] = b"*2\r\n:0\r\n:0\r\n";
 pub(crate) const TRYAGAIN: &[u8] = b"-TRYAGAIN primary unavailable, request not executed\r\n";
+/// A read whose answer could not be proven to be acknowledged.
+pub(crate) const UNPROVEN_READ: &[u8] =
+    b"-TRYAGAIN the group's reads are strict and this one could not be proven in time\r\n";
 pub(crate) const NO_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password \
 configured for the default user. Are you sure your configuration is correct?\r\n";
 pub(crate) const WRONGPASS: &[u8] =
@@ -46,6 +49,11 @@ pub(crate) const INVALIDATE_CHANNEL: &[u8] = b"__redis__:invalidate";
 /// [`INVALIDATE_ALL`] on that channel.
 pub(crate) const INVALIDATE_ALL_RESP2: &[u8] =
     b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*-1\r\n";
+
+/// An error in the engine's words; what a client wrote itself cannot end it early.
+pub(crate) fn error(words: &str) -> Bytes {
+    format!("-ERR {}\r\n", words.replace(['\r', '\n'], " ")).into()
+}
 
 /// The refusal of a command by permission.
 pub(crate) fn noperm(command: &str) -> Bytes {
@@ -80,6 +88,7 @@ mod tests {
             NO_COPIES,
             NO_COPIES_AOF,
             TRYAGAIN,
+            UNPROVEN_READ,
             NO_PASSWORD,
             WRONGPASS,
             READONLY,

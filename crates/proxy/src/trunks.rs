@@ -14,7 +14,7 @@ use tanist_resp::Value;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use crate::shard::Shard;
+use crate::shard::{Lane, Shard};
 use crate::trunk::{self, Key, Phase, Trunk};
 
 /// The trunks of a shard.
@@ -42,6 +42,13 @@ impl Trunks {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         Rc::clone(&of_key[turn % of_key.len()])
+    }
+
+    /// Replies that an engine owes on a lane's trunks.
+    pub(crate) fn owed(&self, lane: &Lane) -> usize {
+        let known = self.known.borrow();
+        let of_lane = known.iter().filter(|(key, _)| key.lane == *lane);
+        of_lane.flat_map(|(_, trunks)| trunks).map(|trunk| trunk.owed()).sum()
     }
 
     /// A trunk is over.

@@ -254,14 +254,3 @@ async fn what_concerns_the_connection_may_stand_in_a_pipeline() {
         }
     }
 }
-
-#[tokio::test]
-async fn a_client_that_asks_which_connection_it_is_keeps_it() {
-    let world = World::new(1, Durability::Async).await;
-    let mut client = world.primary().await;
-    let first = client.call("CLIENT ID").await;
-    assert_eq!(client.call("SET a 1").await, "+OK");
-    let listed = client.call("CLIENT LIST").await;
-    assert!(listed.contains(&format!("id={} ", first.trim_start_matches(':'))), "{listed}");
-    assert_eq!(client.call("CLIENT ID").await, first);
-}

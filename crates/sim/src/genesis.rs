@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use tanist_core::model::{
-    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Region, ShardId,
+    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Reads, Region, ShardId,
     SlotRange,
 };
 
@@ -118,6 +118,7 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         requests: BTreeMap::new(),
         access: Access::Everyone,
         transit: Default::default(),
+        reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

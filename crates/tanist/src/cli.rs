@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tanist_core::model::{ClientCertificates, Durability, EngineKind, TransitMode};
+use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallback, TransitMode};
 
 /// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
 const LOAD: std::ops::RangeInclusive<i64> = 1..=1_000_000;
@@ -51,6 +51,10 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Change how many replicas a group has, or how much memory, and wait until it is so.
     Scale(ScaleArgs),
+    /// Show what was measured at a group's endpoints.
+    Endpoints(EndpointsArgs),
+    /// Show or change what a group promises about reads.
+    Reads(ReadsArgs),
     /// Delete a replication group and its data.
     Delete {
         /// The group.
@@ -273,6 +277,48 @@ pub(crate) struct ScaleArgs {
     pub(crate) no_wait: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct EndpointsArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// The latest requests that took ten milliseconds or more.
+    #[arg(long)]
+    pub(crate) slow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadsArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// Reads through the primary endpoint show only what every in-sync replica has; each waits for
+    /// a proof, as a write does.
+    #[arg(long, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), value_name = "on|off")]
+    pub(crate) strict: Option<bool>,
+    /// How long a replica may be behind and still be read from, such as 500ms or 2s.
+    #[arg(long, value_parser = parse_millis)]
+    pub(crate) max_lag: Option<u32>,
+    /// What the reader endpoint does without a replica that is fit.
+    #[arg(long, value_enum)]
+    pub(crate) fallback: Option<FallbackArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FallbackArg {
+    /// The primary answers.
+    Primary,
+    /// Reads wait for a replica, up to ten seconds.
+    Wait,
+}
+
+impl From<FallbackArg> for ReaderFallback {
+    fn from(fallback: FallbackArg) -> Self {
+        match fallback {
+            FallbackArg::Primary => Self::Primary,
+            FallbackArg::Wait => Self::Wait,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
     /// redis-server.
@@ -341,6 +387,9 @@ pub(crate) struct CreateArgs {
     /// Spread over zones; always done, accepted for the habit's sake.
     #[arg(long, hide = true)]
     pub(crate) multi_az: bool,
+    /// Reads through the primary endpoint show only what is acknowledged; see tanist reads.
+    #[arg(long)]
+    pub(crate) strict_reads: bool,
     /// Do not wait until it is available.
     #[arg(long)]
     pub(crate) no_wait: bool,
@@ -420,9 +469,28 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too large"))
 }
 
+fn parse_millis(text: &str) -> Result<u32, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, factor) = match lower.strip_suffix("ms") {
+        Some(digits) => (digits, 1),
+        None => (lower.strip_suffix('s').unwrap_or_default(), 1000),
+    };
+    let number: u32 = digits.parse().map_err(|_| format!("{text:?} is not a time like 500ms"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too long"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_millis("500ms"), Ok(500));
+        assert_eq!(parse_millis("2S"), Ok(2000));
+        for bad in ["", "ms", "s", "5", "-1s", "1h", "9999999s"] {
+            assert!(parse_millis(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_have_units() {

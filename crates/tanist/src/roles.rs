@@ -76,6 +76,8 @@ pub(crate) fn proxy(layout: &Layout) -> Outcome {
         id: ProxyId::new(PROXY),
         controller: layout.controller_socket(),
         secret,
+        // It serves every zone that this host stands for.
+        zone: None,
         limits: ProxyLimits::default(),
     };
     let runtime = runtime()?;

@@ -4,7 +4,7 @@
 //!
 //! Not here: finding places for the nodes (the controller).
 
-use tanist_core::model::EngineKind;
+use tanist_core::model::{EngineKind, Reads};
 use tanist_link::api::CreateGroup;
 
 use super::describe::named;
@@ -95,6 +95,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         node_zones: nodes.zones,
         access: Default::default(),
         transit: transit::asked(input)?,
+        reads: Reads::default(),
         attributes: Default::default(),
     };
     Ok(Founding { asked, record })

@@ -7,7 +7,9 @@
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
-use tanist_core::model::{Access, Durability, EngineKind, Epoch, NodeId, RequestId, Rev, ShardId};
+use tanist_core::model::{
+    Access, Durability, EngineKind, Epoch, NodeId, Reads, RequestId, Rev, ShardId,
+};
 use tanist_link::api::{EndpointStatus, GroupStatus, NodeStatus, ShardStatus};
 
 use super::scene::Scene;
@@ -120,6 +122,7 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         access: Access::Everyone,
         transit: Default::default(),
         certificate: None,
+        reads: Reads::default(),
         attributes: [].into(),
         primary_endpoint: endpoint(name, 1),
         reader_endpoint: endpoint(&format!("{name}-ro"), 2),

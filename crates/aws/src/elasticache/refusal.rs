@@ -94,7 +94,7 @@ fn code(theirs: &str) -> Option<&'static str> {
         "T402" => "ReplicationGroupAlreadyExists",
         "T403" => "ClusterQuotaForCustomerExceeded",
         "T404" => "NodeQuotaForClusterExceeded",
-        "T407" => "InvalidParameterCombination",
+        "T407" | "T408" => "InvalidParameterCombination",
         "T410" => "ReplicationGroupNotFoundFault",
         "T411" => "NodeGroupNotFoundFault",
         "T204" | "T412" | "T415" | "T417" => "InvalidReplicationGroupState",
@@ -132,8 +132,8 @@ mod tests {
     fn every_code_of_the_controller_becomes_one_of_the_model() {
         let service = &Models::load().unwrap().elasticache;
         for theirs in [
-            "T204", "T400", "T401", "T402", "T403", "T404", "T405", "T406", "T407", "T410", "T411",
-            "T412", "T413", "T414", "T415", "T416", "T417", "T420", "T421",
+            "T204", "T400", "T401", "T402", "T403", "T404", "T405", "T406", "T407", "T408", "T410",
+            "T411", "T412", "T413", "T414", "T415", "T416", "T417", "T420", "T421",
         ] {
             let ours = code(theirs).unwrap();
             assert!(service.failure(ours).is_some(), "{theirs} {ours}");

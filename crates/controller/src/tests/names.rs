@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tanist_core::model::{Access, EngineKind, Limits};
+use tanist_core::model::{Access, EngineKind, Limits, Reads};
 use tanist_link::api::CreateGroup;
 
 use super::rig::{Rig, spec, topology};
@@ -25,6 +25,7 @@ fn named(name: &str) -> CreateGroup {
         node_zones: Vec::new(),
         access: Access::Everyone,
         transit: Default::default(),
+        reads: Reads::default(),
         attributes: BTreeMap::new(),
     }
 }

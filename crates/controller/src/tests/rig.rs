@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
     Access, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints, GroupSpec, Health,
-    HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship, Process, ReplicaSeen,
-    RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall, Tag,
+    HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship, Process, Reads,
+    ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange, Stall, Tag,
 };
 use tanist_link::api::{ApiError, EventRecord};
 use tanist_link::wire::{FromAgent, FromProxy, HostReport, NodeEntry, ToAgent, ToProxy};
@@ -72,6 +72,7 @@ pub(super) fn spec() -> GroupSpec {
         requests: BTreeMap::new(),
         access: Access::Everyone,
         transit: Default::default(),
+        reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),

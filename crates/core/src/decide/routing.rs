@@ -4,9 +4,11 @@
 //!
 //! Not here: what a proxy does with a route (`crate::gate`).
 
+use std::time::Duration;
+
 use super::{Plan, Verdict, View};
 use crate::model::{
-    GroupSpec, Instant, Limits, NodeRoute, Observations, RoleSeen, Route, RouteState,
+    GroupSpec, Instant, Limits, Member, NodeRoute, Observations, RoleSeen, Route, RouteState,
     ShardTopology, Tag,
 };
 
@@ -40,6 +42,7 @@ pub fn route(
         endpoints: asked.endpoints,
         access: asked.access.clone(),
         transit: asked.transit,
+        reads: asked.reads,
         state,
         nodes: nodes(&view),
     }
@@ -62,8 +65,22 @@ fn nodes(view: &View<'_>) -> Vec<NodeRoute> {
             endpoint: member.endpoint,
             tag: member.attach.as_ref().map(Tag::to_string),
             lane: applied.map(|applied| applied.epoch),
-            readable: attached && linked && view.verdict(node) == Verdict::Alive,
+            readable: attached
+                && linked
+                && view.verdict(node) == Verdict::Alive
+                && lag(view, member) <= view.asked.reads.max_lag(),
         }
     };
     view.decided.members.iter().filter(|(_, member)| !member.leaving).map(of).collect()
+}
+
+/// How long the primary has been ahead of a replica, as far as the primary says so.
+fn lag(view: &View<'_>, member: &Member) -> Duration {
+    let primary = view.decided.primary().and_then(|run| view.engine(&run.node));
+    let Some(RoleSeen::Primary { replicas }) = primary.map(|engine| &engine.role) else {
+        return Duration::ZERO;
+    };
+    let tag = member.attach.as_ref().map(Tag::to_string);
+    let seen = replicas.iter().find(|replica| Some(&replica.tag) == tag.as_ref());
+    seen.map_or(Duration::ZERO, |replica| replica.behind)
 }

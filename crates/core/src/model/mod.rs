@@ -15,6 +15,7 @@ mod limits;
 mod observation;
 mod order;
 mod problem;
+mod reads;
 mod route;
 mod spec;
 pub mod stored;
@@ -35,6 +36,7 @@ pub use observation::{
 };
 pub use order::{Action, DataOnStart, Order};
 pub use problem::{Problem, ProblemKind, Wait, WaitKind};
+pub use reads::{MAX_LAG_MILLIS, ReaderFallback, Reads};
 pub use route::{NodeRoute, Route, RouteState};
 pub use spec::{Durability, EngineKind, GroupEndpoints, GroupSpec, MoveKind, MoveRequest};
 pub use time::Instant;

@@ -13,8 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, RequestId, Rev, ShardId, Transit,
-    Zone,
+    Access, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev, ShardId,
+    Transit, Zone,
 };
 
 /// Where a shard's requests may go.
@@ -76,6 +76,9 @@ pub struct Route {
     /// How bytes travel there.
     #[serde(default)]
     pub transit: Transit,
+    /// What reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// Where requests may go.
     pub state: RouteState,
     /// Every node.

@@ -14,7 +14,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, GroupName, NodeId, Region, RequestId, Rev, ShardId, SlotRange, Transit, Zone};
+use super::{
+    Access, GroupName, NodeId, Reads, Region, RequestId, Rev, ShardId, SlotRange, Transit, Zone,
+};
 
 /// Which engine's binary runs the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +125,9 @@ pub struct GroupSpec {
     /// How bytes travel between clients and them.
     #[serde(default)]
     pub transit: Transit,
+    /// What its reads promise.
+    #[serde(default)]
+    pub reads: Reads,
     /// Zones that the owner chose for single nodes.
     #[serde(default)]
     pub zone_of: BTreeMap<NodeId, Zone>,

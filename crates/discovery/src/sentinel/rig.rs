@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use tanist_core::model::{
-    Access, Durability, EngineKind, Epoch, GroupName, NodeId, Offset, RequestId, Rev, Severity,
-    ShardId,
+    Access, Durability, EngineKind, Epoch, GroupName, NodeId, Offset, Reads, RequestId, Rev,
+    Severity, ShardId,
 };
 use tanist_link::api::{EndpointStatus, EventRecord, GroupStatus, NodeStatus, ShardStatus, Status};
 
@@ -71,6 +71,7 @@ pub(super) fn group(name: &str, epoch: u64, primary: Option<u8>) -> GroupStatus 
         access: Access::default(),
         transit: Default::default(),
         certificate: None,
+        reads: Reads::default(),
         attributes: BTreeMap::new(),
         primary_endpoint: endpoint(1),
         reader_endpoint: endpoint(2),

@@ -48,8 +48,12 @@ pub(crate) enum Class {
     SetName,
     SetInfo,
     GetName,
-    /// `CLIENT ID` and what else says which connection this is.
-    Identity,
+    ClientId,
+    ClientInfo,
+    ClientList,
+    ClientKill,
+    ClientUnblock,
+    ClientGetredir,
     MaintNotifications,
     /// `CLIENT NO-EVICT` and `CLIENT NO-TOUCH`.
     NoEvict,
@@ -69,7 +73,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    fn of(name: &'static str, request: &Request) -> Self {
+    fn of(name: &'static str) -> Self {
         match name {
             "eval" | "evalsha" | "fcall" | "eval_ro" | "evalsha_ro" | "fcall_ro" => Self::Script,
             "auth" => Self::Auth,
@@ -95,37 +99,31 @@ impl Class {
             "publish" | "spublish" => Self::Publish,
             "wait" => Self::Wait,
             "waitaof" => Self::WaitAof,
-            _ if name.starts_with("client|") => Self::of_client(name, request),
+            _ if name.starts_with("client|") => Self::of_client(name),
             _ if is_denied(name) => Self::Denied(name),
             _ => Self::Plain,
         }
     }
 
-    fn of_client(name: &'static str, request: &Request) -> Self {
+    fn of_client(name: &'static str) -> Self {
         match name {
             "client|setname" => Self::SetName,
             "client|setinfo" => Self::SetInfo,
             "client|getname" => Self::GetName,
-            "client|id" | "client|info" => Self::Identity,
+            "client|id" => Self::ClientId,
+            "client|info" => Self::ClientInfo,
+            "client|list" => Self::ClientList,
+            "client|kill" => Self::ClientKill,
+            "client|unblock" => Self::ClientUnblock,
+            "client|getredir" => Self::ClientGetredir,
             "client|no-evict" => Self::NoEvict,
             "client|no-touch" => Self::NoTouch,
             "client|tracking" => Self::Tracking,
             "client|reply" => Self::ReplyMode,
             "client|pause" => Self::Pause,
             "client|unpause" => Self::Unpause,
-            "client|kill" if !kills_one(request) => Self::Denied(name),
             _ => Self::Plain,
         }
-    }
-}
-
-/// Whether a `CLIENT KILL` names one connection by number or address. The other forms would reach
-/// the connections of replicas and agents as well.
-fn kills_one(request: &Request) -> bool {
-    match request.argc() {
-        3 => true,
-        4 => request.arg(2).is_some_and(|filter| filter.eq_ignore_ascii_case(b"id")),
-        _ => false,
     }
 }
 
@@ -140,6 +138,10 @@ fn asks_for_notices(request: &Request) -> bool {
 pub(crate) struct Pending {
     /// What the client sent.
     pub(crate) request: Request,
+    /// The command's name, as the table has it.
+    pub(crate) name: &'static str,
+    /// The answer to give when the transaction that it is queued in is executed.
+    pub(crate) instead: Option<Bytes>,
     /// What it does.
     pub(crate) effect: Effect,
     /// The care that it needs.
@@ -169,7 +171,7 @@ impl Pending {
         // With a wrong number of arguments the engine has the right words, and does nothing.
         let usable = entry.filter(|entry| entry.accepts(request.argc()) && !entry.is_container());
         let class = match usable {
-            Some(entry) => Class::of(entry.name(), &request),
+            Some(entry) => Class::of(entry.name()),
             None if asks_for_notices(&request) => Class::MaintNotifications,
             None => Class::Plain,
         };
@@ -183,6 +185,8 @@ impl Pending {
             _ => flagged_write || entry.is_none(),
         };
         Self {
+            name: entry.map_or("NULL", |entry| entry.name()),
+            instead: None,
             request,
             effect,
             class,
@@ -279,8 +283,6 @@ mod tests {
             ("REPLICAOF NO ONE", "replicaof"),
             ("config set a b", "config|set"),
             ("ACL SETUSER x", "acl|setuser"),
-            ("CLIENT KILL TYPE master", "client|kill"),
-            ("CLIENT KILL SKIPME no", "client|kill"),
             ("CLUSTER RESET", "cluster|reset"),
             ("DEBUG SLEEP 1", "debug"),
         ] {
@@ -293,8 +295,6 @@ mod tests {
         for line in ["CONFIG", "CONFIG NOPE", "REPLICAOF", "ACL", "NOSUCH a", "CLIENT PAUSE"] {
             assert_eq!(pending(line).class, Class::Plain, "{line}");
         }
-        assert_eq!(pending("CLIENT KILL ID 7").class, Class::Plain);
-        assert_eq!(pending("CLIENT KILL 127.0.0.1:7").class, Class::Plain);
     }
 
     #[test]

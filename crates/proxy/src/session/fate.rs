@@ -13,12 +13,13 @@ use std::mem;
 use bytes::Bytes;
 use tanist_core::gate::{Fate, Sent, fate};
 use tanist_resp::Effect;
+use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Flight, Item, Role, Slot};
 use super::{Closing, Forward, Session};
 use crate::shard::{Lane, Shard};
-use crate::text;
+use crate::{meter, text};
 
 /// The queue that is to be, while it is put together.
 struct Fates<'a> {
@@ -37,6 +38,7 @@ struct Fates<'a> {
     ended: bool,
     /// Bytes of requests that are answered now.
     answered: usize,
+    replayed: u64,
     /// RESET took effect.
     reset: bool,
     /// Answered requests before this place were followed by one that changed the connection.
@@ -45,6 +47,7 @@ struct Fates<'a> {
 
 impl Fates<'_> {
     fn replay(&mut self, mut pending: Pending) {
+        self.replayed += 1;
         if self.shard.is_valid(&self.lane) {
             pending.losses = pending.losses.saturating_add(1);
         }
@@ -236,7 +239,7 @@ impl Session {
         let Some(lane) = self.lane().cloned() else { return };
         if shard.is_valid(&lane) {
             self.decide_batches(shard);
-            self.release(shard);
+            self.release(shard, Instant::now());
         }
         let written = if self.shared.is_some() { 0 } else { self.link.out.written() };
         self.forfeit();
@@ -255,6 +258,7 @@ impl Session {
             kept: false,
             ended: false,
             answered: 0,
+            replayed: 0,
             reset: false,
             changed_at: changed_at(&self.slots),
         };
@@ -267,7 +271,8 @@ impl Session {
                 Slot::Flight(flight) => fates.judge(index, flight),
             }
         }
-        let Fates { mut items, ended, answered, reset, .. } = fates;
+        let Fates { mut items, ended, answered, replayed, reset, .. } = fates;
+        meter::add(&self.endpoint.meter.replayed, replayed);
         items.append(&mut self.queue);
         self.queue = items;
         self.load = self.load.saturating_sub(answered);

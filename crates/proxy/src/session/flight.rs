@@ -7,7 +7,11 @@
 
 use bytes::{Bytes, BytesMut};
 
+use tanist_core::model::Epoch;
+
 use super::class::Pending;
+use crate::shard::Shard;
+use crate::text;
 
 /// A reply that needs no engine.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +92,19 @@ impl Flight {
         self.reply.is_none() && self.role == Role::Plain && self.pending.effect.is_blocking()
     }
 
+    /// It was answered, and what was answered cannot be proven.
+    pub(crate) fn doubt(&mut self, shard: &Shard, epoch: Epoch) {
+        if self.is_write() {
+            shard.note_uncertain();
+            self.reply = Some(shard.uncertain(epoch));
+        } else if shard.reads_strictly()
+            && self.role == Role::Plain
+            && self.pending.effect.is_read()
+        {
+            self.reply = Some(Bytes::from_static(text::UNPROVEN_READ));
+        }
+    }
+
     /// Whether its reply must be proven in a shard that is `sync`.
     pub(crate) fn is_write(&self) -> bool {
         match self.role {
@@ -126,6 +143,8 @@ pub(crate) enum Expect {
     Restore { frames: usize, needed: bool },
     /// `+OK` or `+QUEUED` of a transaction that is queued again.
     Rebuild,
+    /// The engine's number for the connection.
+    EngineId,
     /// The reply to a DISCARD of the proxy's own.
     Discard,
     /// A proof's ROLE: the one that tells the position, or a later one.

@@ -156,7 +156,17 @@ impl Session {
     fn is_answer_open(&self, pending: &Pending, shard: &Shard) -> bool {
         let local = matches!(
             pending.class,
-            Class::Auth | Class::Hello | Class::WhoAmI | Class::Pause | Class::Unpause
+            Class::Auth
+                | Class::Hello
+                | Class::WhoAmI
+                | Class::Pause
+                | Class::Unpause
+                | Class::ClientId
+                | Class::ClientInfo
+                | Class::ClientList
+                | Class::ClientKill
+                | Class::ClientUnblock
+                | Class::ClientGetredir
         );
         let decides = |slot: &Slot| match slot {
             Slot::Flight(flight) if !flight.settled => match flight.role {
@@ -209,11 +219,12 @@ impl Session {
             Class::Pause if multi => return Some(denied("client|pause")),
             Class::Unpause if multi => return Some(denied("client|unpause")),
             Class::ReplyMode if multi => return Some(denied("client|reply")),
-            Class::Pause if !limited => self.pause(pending, now),
-            Class::Unpause if !limited => {
-                self.endpoint.pause.set(None);
-                shard.changed();
-                text::OK
+            // Somebody waits whom only the engine can wake, and it has other numbers.
+            Class::ClientUnblock if multi && self.finds_waiting(pending) => {
+                return Some(denied("client|unblock"));
+            }
+            _ if !multi && !limited && pending.name.starts_with("client|") => {
+                return self.answer_client(pending, shard, now);
             }
             Class::MaintNotifications if !multi && !limited => {
                 self.answer_notices(pending, shard)?
@@ -225,6 +236,20 @@ impl Session {
                 local::Hello::Forward(_) => return None,
             },
             _ => return None,
+        };
+        Some(Answer::to(pending, Bytes::from_static(bytes)))
+    }
+
+    /// The answer to a `CLIENT` that no engine has to see.
+    fn answer_client(&mut self, pending: &Pending, shard: &Shard, now: Instant) -> Option<Answer> {
+        let bytes = match pending.class {
+            Class::Pause => self.pause(pending, now),
+            Class::Unpause => {
+                self.endpoint.pause.set(None);
+                shard.changed();
+                text::OK
+            }
+            _ => return self.answer_clients(pending, now),
         };
         Some(Answer::to(pending, Bytes::from_static(bytes)))
     }
@@ -290,7 +315,7 @@ impl Session {
         batch_writes: bool,
     ) -> bool {
         if self.shared.is_some() {
-            self.send_shared(pending);
+            self.send_shared(pending, shard);
             return false;
         }
         let (role, raw) = self.wire_form(&mut pending, shard, now);
@@ -305,7 +330,8 @@ impl Session {
         let end = self.link.out.pushed();
         let resets = role == Role::Reset;
         let parks = role == Role::Plain && pending.effect.is_blocking();
-        let gates = self.push_flight(pending, role, end, batch_writes);
+        let reads = role == Role::Plain && pending.effect.is_read() && self.proves_reads(shard);
+        let gates = self.push_flight(pending, role, end, batch_writes || reads) || reads;
         if resets {
             // The engine forgets the lane's user too.
             self.push_credentials(shard);
@@ -351,8 +377,7 @@ impl Session {
             match pending.class {
                 Class::Multi => {
                     forward.multi = true;
-                    forward.failed = false;
-                    forward.changes_keys = false;
+                    (forward.failed, forward.changes_keys) = (false, false);
                     return (Role::Multi, raw);
                 }
                 Class::Unwatch => forward.watch_lost = false,
@@ -360,6 +385,9 @@ impl Session {
                     if let local::Hello::Forward(stripped) = local::hello(&pending.request) {
                         return (Role::Plain, stripped);
                     }
+                }
+                Class::ClientUnblock | Class::Tracking => {
+                    return (Role::Plain, self.by_engine_id(pending).unwrap_or(raw));
                 }
                 _ if pending.effect.is_blocking() => {
                     let raw = pending.blocking_form(now);
@@ -392,8 +420,7 @@ impl Session {
                 }
             }
             Class::Discard => {
-                forward.multi = false;
-                forward.watch_lost = false;
+                (forward.multi, forward.watch_lost) = (false, false);
                 (Role::Discard, raw)
             }
             _ if pending.is_bad_exec() => {
@@ -405,6 +432,7 @@ impl Session {
             Class::Multi | Class::Watch => (Role::Plain, raw),
             _ => {
                 forward.changes_keys |= pending.changes_keys;
+                pending.instead = self.answer_queued(pending, now);
                 (Role::Queued, transaction::queued_form(pending).0)
             }
         }

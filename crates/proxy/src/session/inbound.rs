@@ -132,6 +132,7 @@ impl Session {
                 Ok(Some(request)) => {
                     self.inbound.partial = None;
                     let mut pending = Pending::new(request, now, false);
+                    self.card.note(now, pending.name);
                     if let Some(answer) = self.inbound.look(&mut pending) {
                         self.queue.push_back(Item::Answer(answer));
                     } else {

@@ -10,6 +10,7 @@
 //! Not here: sockets and timers (`crate::client`), routes (`crate::shard`).
 
 mod class;
+mod clients;
 mod fate;
 mod flight;
 mod forward;
@@ -35,7 +36,9 @@ use bytes::{Bytes, BytesMut};
 use tanist_core::gate::HOLD_LIMIT;
 use tokio::time::Instant;
 
+use crate::clients::{Card, Clients};
 use crate::config::ProxyLimits;
+use crate::meter::{self, Meter};
 use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
@@ -70,11 +73,20 @@ pub(crate) struct Endpoint {
     pub(crate) pause: Cell<Option<Pause>>,
     /// The endpoint is offered no more: its clients end.
     pub(crate) closed: Cell<bool>,
+    pub(crate) clients: Clients,
+    pub(crate) meter: Meter,
 }
 
 impl Endpoint {
     pub(crate) fn new(kind: EndpointKind, address: SocketAddr) -> Self {
-        Self { kind, address, pause: Cell::new(None), closed: Cell::new(false) }
+        Self {
+            kind,
+            address,
+            pause: Cell::new(None),
+            closed: Cell::new(false),
+            clients: Clients::default(),
+            meter: Meter::default(),
+        }
     }
 }
 
@@ -146,8 +158,10 @@ pub(crate) struct Session {
     own_until: Option<Instant>,
     /// It has written over a shared one since it last waited for copies.
     wrote_shared: bool,
-    /// Its number among the proxy's clients.
-    id: u64,
+    /// What others see of it.
+    card: Rc<Card>,
+    /// What was last written there.
+    written: Option<(u32, bool)>,
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
@@ -174,10 +188,11 @@ pub(crate) struct Session {
 struct Tally {
     held: u64,
     busy: bool,
+    pinned: bool,
 }
 
 impl Session {
-    pub(crate) fn new(endpoint: Rc<Endpoint>, limits: ProxyLimits, id: u64) -> Self {
+    pub(crate) fn new(endpoint: Rc<Endpoint>, limits: ProxyLimits, card: Rc<Card>) -> Self {
         Self {
             endpoint,
             limits,
@@ -195,7 +210,8 @@ impl Session {
             spare: None,
             own_until: None,
             wrote_shared: false,
-            id,
+            card,
+            written: None,
             state: State::default(),
             transaction: Transaction::default(),
             proof: None,
@@ -218,6 +234,7 @@ impl Session {
         if shard.gone.get() || self.endpoint.closed.get() {
             self.closing = Closing::Now;
         }
+        self.obey_kill();
         self.look_at_route(shard, now);
         self.read_replies(shard, now);
         self.read_shared(shard, now);
@@ -227,10 +244,10 @@ impl Session {
         self.parse(now);
         self.expire(now);
         // Some requests wait until everything before them has left.
-        self.release(shard);
+        self.release(shard, now);
         loop {
             self.pump(shard, now);
-            let released = self.release(shard);
+            let released = self.release(shard, now);
             // What has just left may be all that the next request has waited for.
             if !released || self.stop != Stop::Busy {
                 break;
@@ -351,13 +368,21 @@ impl Session {
             _ => 0,
         };
         self.set_tally(shard, held, self.is_busy());
+        self.keep_card();
     }
 
     fn set_tally(&mut self, shard: &Shard, held: u64, busy: bool) {
         if held != self.tally.held {
             let counter = &shard.counters.held;
             counter.set((counter.get() + held).saturating_sub(self.tally.held));
+            meter::add(&self.endpoint.meter.held, held.saturating_sub(self.tally.held));
             self.tally.held = held;
+        }
+        let pinned = self.link.phase != Phase::Down && self.closing == Closing::No;
+        if pinned != self.tally.pinned {
+            self.tally.pinned = pinned;
+            let more = if pinned { 1 } else { u64::MAX };
+            meter::add(&self.endpoint.meter.pinned, more);
         }
         if busy != self.tally.busy {
             self.tally.busy = busy;
@@ -367,6 +392,7 @@ impl Session {
 
     /// Takes the session out of the shard's counters.
     pub(crate) fn retire(&mut self, shard: &Shard) {
+        self.closing = Closing::Now;
         self.set_tally(shard, 0, false);
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::flight::{Expect, Slot};
 use super::{Phase, Session};
+use crate::bell;
 use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
 use crate::shard::Shard;
 
@@ -23,6 +24,11 @@ impl Session {
             && !self.state.is_limited()
             && shard.is_sync()
             && shard.with_gate(|gate| !gate.required().is_empty())
+    }
+
+    /// Whether reads have to be proven too.
+    pub(super) fn proves_reads(&self, shard: &Shard) -> bool {
+        shard.reads_strictly() && self.needs_proof(shard)
     }
 
     /// Begins the proof that is wanted, as soon as it can be asked for.
@@ -41,6 +47,10 @@ impl Session {
         }
         self.proofs += 1;
         let serial = self.proofs;
+        if shard.reads_strictly() {
+            self.link.out.push(bell::word().encode());
+            self.link.expect.push_back(Expect::Nothing);
+        }
         self.push_own(&[b"ROLE"], Expect::Role { proof: serial, first: true });
         self.proof = Some(Proof::new(serial));
         self.ask(serial, required, WAIT_MILLIS);
@@ -125,11 +135,9 @@ impl Session {
         for slot in &mut self.slots {
             if let Slot::Flight(flight) = slot
                 && flight.gated
-                && flight.is_write()
                 && flight.reply.is_some()
             {
-                shard.note_uncertain();
-                flight.reply = Some(shard.uncertain(lane.epoch));
+                flight.doubt(shard, lane.epoch);
             }
         }
         self.end_proof();

@@ -10,11 +10,11 @@ use tanist_core::gate::refused_by_role;
 use tanist_resp::{Kind, Reply, Version};
 use tokio::time::Instant;
 
-use super::class::Class;
+use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Role, Slot};
 use super::{Closing, Phase, Session, transaction};
-use crate::rewrite;
 use crate::shard::{EndpointKind, Shard};
+use crate::{meter, rewrite};
 
 /// How often a script's own word that it was refused is believed.
 const MOST_SCRIPT_REFUSALS: u8 = 2;
@@ -67,6 +67,10 @@ impl Session {
             Expect::Discard => {
                 self.transaction.end();
                 self.state.watching = false;
+                true
+            }
+            Expect::EngineId => {
+                self.link.engine_id = reply.value().ok().and_then(|id| id.as_int());
                 true
             }
             Expect::Nothing => true,
@@ -155,13 +159,14 @@ impl Session {
             None => return,
         };
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return };
-        let served =
-            flight.pending.effect.is_blocking() && flight.is_write() && !is_null_or_error(&raw);
+        let blocks = flight.pending.effect.is_blocking();
+        let served = blocks && flight.is_write() && !is_null_or_error(&raw);
+        let seen = blocks && flight.gated && flight.pending.effect.is_read();
         self.withheld += raw.len();
         flight.reply = Some(raw);
         flight.settled = true;
         self.step_cursor();
-        self.proof_wanted |= served && self.needs_proof(shard);
+        self.proof_wanted |= (served || seen) && self.needs_proof(shard);
     }
 
     fn step_cursor(&mut self) {
@@ -277,7 +282,13 @@ impl Session {
             let version = self.state.version;
             let frames = self.state.confirmations(&entry.pending);
             if let Some(part) = parts.get_mut(entry.index + more) {
-                if let Some(instead) = entry.instead {
+                if entry.pending.class == Class::ClientKill {
+                    let answer = self.kill(&entry.pending, Instant::now());
+                    *part = answer.bytes;
+                    if answer.closes {
+                        self.card.kill();
+                    }
+                } else if let Some(instead) = entry.instead {
                     *part = instead;
                 } else if part.first() != Some(&b'-') {
                     *part = rewritten(shard, entry.pending.class, version, part.clone());
@@ -291,8 +302,24 @@ impl Session {
         (transaction::array(&parts), more)
     }
 
+    fn note_uncertain(&self, reply: &[u8]) {
+        if reply.starts_with(b"-UNCERTAIN ") {
+            meter::add(&self.endpoint.meter.uncertain, 1);
+        }
+    }
+
+    fn note_time(&self, pending: &Pending, now: Instant) {
+        let meter = &self.endpoint.meter;
+        let time = now.saturating_duration_since(pending.parsed);
+        // Who waits for data is not slow.
+        if meter.took(time) && !pending.effect.is_blocking() {
+            let name = self.state.name().cloned().unwrap_or_default();
+            meter.remember(time, &pending.request, self.card.from, &name);
+        }
+    }
+
     /// Lets go of every reply whose turn it is; whether there was one.
-    pub(super) fn release(&mut self, shard: &Shard) -> bool {
+    pub(super) fn release(&mut self, shard: &Shard, now: Instant) -> bool {
         let before = self.slots.len();
         let withholding = self.shared.is_some() || self.proof.is_some() || self.proof_wanted;
         while self.closing == Closing::No {
@@ -317,6 +344,7 @@ impl Session {
                     if answer.nil {
                         self.client_out.push(nil(self.state.version));
                     }
+                    self.note_uncertain(&answer.bytes);
                     self.client_out.push(answer.bytes);
                     if answer.closes {
                         self.closing = Closing::Flushed;
@@ -326,6 +354,8 @@ impl Session {
                     self.load = self.load.saturating_sub(flight.pending.size());
                     let reply = flight.reply.unwrap_or_default();
                     self.withheld = self.withheld.saturating_sub(reply.len());
+                    self.note_uncertain(&reply);
+                    self.note_time(&flight.pending, now);
                     if let Some(lane) = self.lane().filter(|lane| lane.primary) {
                         shard.note_released(lane.epoch);
                     }

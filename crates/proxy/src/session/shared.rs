@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::class::{Class, Pending};
 use super::flight::{Role, Slot};
 use super::upstream::Readiness;
-use super::{MAX_WITHHELD, Phase, Session};
+use super::{Closing, MAX_WITHHELD, Phase, Session};
 use crate::shard::{EndpointKind, Lane, Shard};
 use crate::trunk::{self, Seat, Verdict};
 
@@ -120,6 +120,7 @@ impl Session {
 
     /// Whether a request can be handed over now; a place is taken if there is none.
     pub(super) fn make_shared_ready(&mut self, shard: &Shard, writes: bool) -> Readiness {
+        let writes = writes || shard.reads_strictly();
         if let Some(shared) = &self.shared {
             if shared.draining.is_some() || !shard.may_forward(shared.seat.lane()) {
                 return Readiness::Held;
@@ -186,10 +187,11 @@ impl Session {
     }
 
     /// Hands a request over.
-    pub(super) fn send_shared(&mut self, pending: Pending) {
+    pub(super) fn send_shared(&mut self, pending: Pending, shard: &Shard) {
         let Some(shared) = &self.shared else { return };
         let writes = pending.effect.is_write();
-        let ticket = shared.seat.hand_over(pending.request.raw().clone(), writes);
+        let proves = writes || shard.reads_strictly();
+        let ticket = shared.seat.hand_over(pending.request.raw().clone(), proves);
         self.wrote_shared |= writes;
         self.push_flight(pending, Role::Plain, 0, ticket.gated);
         if let Some(Slot::Flight(flight)) = self.slots.back_mut() {
@@ -198,14 +200,29 @@ impl Session {
         }
     }
 
+    /// Whether there is room for what has come on the shared connection.
+    pub(crate) fn wants_shared(&self) -> bool {
+        self.shared.is_some()
+            && self.closing == Closing::No
+            && self.client_out.len() < self.limits.output_bytes
+            && self.withheld < MAX_WITHHELD
+    }
+
     /// Takes in what has come on the shared connection.
     pub(super) fn read_shared(&mut self, shard: &Shard, now: Instant) {
-        while let Some(reply) = self.shared.as_ref().and_then(|shared| shared.seat.receive()) {
-            self.answer_slot(shard, reply, now);
+        let over = |shared: &Shared| shared.seat.phase() == trunk::Phase::Over;
+        let over = self.shared.as_ref().is_some_and(over);
+        if self.shared.as_ref().is_some_and(|shared| shared.seat.is_choked()) {
+            self.closing = Closing::Now;
+        }
+        while over || self.wants_shared() {
+            match self.shared.as_ref().and_then(|shared| shared.seat.receive()) {
+                Some(reply) => self.answer_slot(shard, reply, now),
+                None => break,
+            }
         }
         self.decide_batches(shard);
-        let over = |shared: &Shared| shared.seat.phase() == trunk::Phase::Over;
-        if self.shared.as_ref().is_some_and(over) {
+        if over {
             self.lose(shard);
         }
     }
@@ -224,10 +241,7 @@ impl Session {
                 Verdict::Proven => flight.gated = false,
                 Verdict::Doubtful => {
                     flight.gated = false;
-                    if flight.is_write() {
-                        shard.note_uncertain();
-                        flight.reply = Some(shard.uncertain(epoch));
-                    }
+                    flight.doubt(shard, epoch);
                 }
             }
         }
@@ -295,6 +309,6 @@ impl Session {
     pub(super) fn greeting(&self, shard: &Shard, version: Version) -> Option<Bytes> {
         let lane = self.lane()?;
         let greetings = shard.greetings.borrow();
-        Some(trunk::greeting(greetings.get(&lane.node)?, self.id, version))
+        Some(trunk::greeting(greetings.get(&lane.node)?, self.card.id, version))
     }
 }

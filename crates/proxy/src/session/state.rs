@@ -15,6 +15,7 @@ use tanist_resp::{Command, Version};
 
 use super::class::{Channels, Class, Pending};
 use super::notices::Notices;
+use crate::clients::Facts;
 use crate::text;
 
 /// Most bytes of channel names that are remembered for one client.
@@ -33,8 +34,8 @@ pub(crate) struct State {
     pub(crate) monitor: bool,
     /// Notices of failovers.
     pub(crate) notices: Notices,
-    /// It knows which connection it is by the engine's own number.
-    identity: bool,
+    /// Grows with every change.
+    pub(crate) changes: u32,
     db: Option<Bytes>,
     name: Option<Bytes>,
     /// The requests that set the rest, as the client sent them; the latest of each kind.
@@ -65,6 +66,7 @@ impl Step {
 impl State {
     /// Takes in a request that the engine has answered without an error.
     pub(crate) fn apply(&mut self, pending: &Pending) {
+        self.changes = self.changes.wrapping_add(1);
         let request = &pending.request;
         // Copies: a piece of the read buffer would keep the whole of it.
         let arg = |index| request.arg(index).map(Bytes::copy_from_slice);
@@ -74,7 +76,6 @@ impl State {
             Class::Watch => self.watching = true,
             Class::Unwatch => self.watching = false,
             Class::Monitor => self.monitor = true,
-            Class::Identity => self.identity = true,
             Class::Hello => self.hello(pending),
             Class::SetInfo => {
                 let which = arg(2);
@@ -178,7 +179,6 @@ impl State {
     pub(crate) fn is_common(&self) -> bool {
         !self.watching
             && !self.monitor
-            && !self.identity
             && !self.is_subscribed()
             && self.settings.iter().all(|(class, _)| *class == Class::SetInfo)
     }
@@ -194,9 +194,46 @@ impl State {
         self.name.as_ref()
     }
 
-    /// Whether it can be told to another engine.
+    /// Whether it can be told to another engine. Who redirects what its cache has to forget does so to
+    /// another connection, which may come later.
     pub(crate) fn is_movable(&self) -> bool {
-        self.channel_bytes <= MAX_CHANNEL_BYTES
+        self.channel_bytes <= MAX_CHANNEL_BYTES && self.redirect().is_none()
+    }
+
+    /// Who hears what this client's cache has to forget, if it is another one.
+    fn redirect(&self) -> Option<u64> {
+        let (_, raw) = self.settings.iter().find(|(class, _)| *class == Class::Tracking)?;
+        let words: Vec<&[u8]> = raw.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
+        let at = words.iter().position(|word| word.eq_ignore_ascii_case(b"redirect"))?;
+        // Between two words is the second one's length.
+        std::str::from_utf8(words.get(at + 2)?).ok()?.parse().ok().filter(|id| *id > 0)
+    }
+
+    /// What the connection has become, for others to see.
+    pub(crate) fn facts(&self) -> Facts {
+        let has = |wanted: Class| self.settings.iter().any(|(class, _)| *class == wanted);
+        let library = |which: &str| {
+            let set = |(class, raw): &&(Class, Bytes)| {
+                *class == Class::SetInfo && contains_word(raw, which.as_bytes())
+            };
+            let raw = self.settings.iter().rev().find(set).map(|(_, raw)| raw);
+            let word = raw.and_then(|raw| raw.rsplit(|byte| *byte == b'\n').nth(1));
+            word.map_or_else(Bytes::new, |word| Bytes::copy_from_slice(word.trim_ascii()))
+        };
+        Facts {
+            name: self.name.clone().unwrap_or_default(),
+            library: [library("lib-name"), library("lib-ver")],
+            db: self.db_number(),
+            channels: [0, 1, 2].map(|kind| self.channels[kind].len()),
+            resp3: self.version == Version::Resp3,
+            monitor: self.monitor,
+            tracking: self.is_tracking(),
+            watching: self.watching,
+            no_evict: has(Class::NoEvict),
+            no_touch: has(Class::NoTouch),
+            queued: None,
+            redirect: self.redirect(),
+        }
     }
 
     /// What a new upstream has to be told.

@@ -4,6 +4,8 @@
 //!
 //! Not here: real engines (`tests/`).
 
+mod exhaustive;
+mod model;
 mod random;
 
 use std::io::IoSlice;
@@ -35,7 +37,9 @@ impl Rig {
     fn new(kind: EndpointKind) -> Self {
         let shard = shard();
         let endpoint = Rc::new(Endpoint::new(kind, address()));
-        let session = Session::new(endpoint, ProxyLimits { lanes: 0, ..ProxyLimits::default() }, 1);
+        let card = Rc::new(Card::new(1, address(), Instant::now()));
+        let session =
+            Session::new(endpoint, ProxyLimits { lanes: 0, ..ProxyLimits::default() }, card);
         Self {
             shard,
             session,
@@ -330,8 +334,8 @@ fn an_open_transaction_is_queued_again() {
     rig.write(usize::MAX);
     let got = rig.engine_got();
     assert!(got[0].starts_with("AUTH lane-1-p1 "));
-    assert_eq!(got[1..], ["MULTI", "SET a 1"]);
-    rig.reply("+OK\r\n+OK\r\n+QUEUED\r\n");
+    assert_eq!(got[1..], ["CLIENT ID", "MULTI", "SET a 1"]);
+    rig.reply("+OK\r\n:7\r\n+OK\r\n+QUEUED\r\n");
     assert_eq!(rig.engine_got(), ["INCR b", "EXEC"]);
     assert_eq!(rig.client_got(), "");
     rig.reply("+QUEUED\r\n*2\r\n+OK\r\n:1\r\n");
@@ -353,8 +357,8 @@ fn a_refused_exec_is_queued_again() {
     rig.route(Durability::Async, 2, 2, serving("n2", &[], None));
     rig.session.connected(&rig.shard);
     rig.write(usize::MAX);
-    assert_eq!(rig.engine_got()[1..], ["MULTI", "SET a 1"]);
-    rig.reply("+OK\r\n+OK\r\n+QUEUED\r\n");
+    assert_eq!(rig.engine_got()[1..], ["CLIENT ID", "MULTI", "SET a 1"]);
+    rig.reply("+OK\r\n:7\r\n+OK\r\n+QUEUED\r\n");
     assert_eq!(rig.engine_got(), ["EXEC"]);
     rig.reply("*1\r\n+OK\r\n");
     assert_eq!(rig.client_got(), "*1\r\n+OK\r\n");

@@ -47,6 +47,9 @@ pub(crate) struct Transaction {
 pub(crate) fn queued_form(pending: &Pending) -> (Bytes, Option<Bytes>) {
     let raw = pending.request.raw().clone();
     let stand_in = || Command::new("PING").encode();
+    if let Some(answer) = &pending.instead {
+        return (stand_in(), Some(answer.clone()));
+    }
     match pending.class {
         Class::WhoAmI => (Command::new("ECHO").arg("default").encode(), None),
         Class::Auth => match local::auth(&pending.request) {
@@ -65,6 +68,11 @@ impl Transaction {
     /// Whether MULTI has been answered, and neither EXEC nor DISCARD.
     pub(crate) fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Commands that are queued.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
     }
 
     /// The engine has answered MULTI.

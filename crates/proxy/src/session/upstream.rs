@@ -46,6 +46,8 @@ pub(crate) struct Link {
     pub(crate) lane: Option<Lane>,
     /// Differs for each connection.
     pub(crate) serial: u64,
+    /// The engine's number for it, once it has said so.
+    pub(super) engine_id: Option<i64>,
     pub(super) expect: VecDeque<Expect>,
     pub(super) framer: ReplyFramer,
     /// What has come from the engine and is not parsed.
@@ -164,6 +166,8 @@ impl Session {
             let (frames, needed) = (step.frames, step.needed);
             self.link.expect.push_back(Expect::Restore { frames, needed });
         }
+        self.link.out.push(Self::ask_engine_id());
+        self.link.expect.push_back(Expect::EngineId);
         for raw in self.transaction.rebuild().unwrap_or_default() {
             self.link.out.push(raw.clone());
             self.link.expect.push_back(Expect::Rebuild);

@@ -11,6 +11,7 @@ pub(crate) fn identity() -> Rc<Identity> {
     Rc::new(Identity {
         proxy: "p1".into(),
         secret: Secret::from_bytes([7; 32]),
+        zone: None,
         limits: ProxyLimits::default(),
         clients: Cell::new(0),
         next_client: Cell::new(1),
@@ -60,6 +61,7 @@ pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
         durability: Durability::Async,
         access: tanist_core::model::Access::Everyone,
         transit: Default::default(),
+        reads: tanist_core::model::Reads::default(),
         endpoints: GroupEndpoints {
             primary: Ipv4Addr::new(127, 9, 9, 200),
             reader: Ipv4Addr::new(127, 9, 9, 201),
@@ -122,4 +124,33 @@ fn a_shard_is_drained_when_no_client_is_busy() {
     assert_eq!(shard.report().drained, None);
     shard.note_busy(false);
     assert_eq!(shard.report().drained, Some(RequestId(9)));
+}
+
+#[test]
+fn a_reader_stays_in_its_zone_while_a_replica_there_is_fit() {
+    let mut identity = Rc::into_inner(identity()).unwrap();
+    identity.zone = Some("b".into());
+    let key = ShardKey { group: "web".into(), shard: "0001".into() };
+    let shard = Shard::new(key, Rc::new(identity));
+    let mut asked = route(1, 1, serving("n1", &[], None));
+    asked.nodes[2].zone = "b".into();
+    shard.learn(asked.clone());
+    let goal = || shard.goal(&EndpointKind::Reader, None).unwrap();
+    let held: Vec<_> = (0..8).map(|_| shard.use_lane(&goal())).collect();
+    assert!(held.iter().all(|lane| lane.node().as_str() == "n3"));
+    asked.nodes[2].readable = false;
+    shard.learn(asked);
+    assert_eq!(goal().node.as_str(), "n2");
+}
+
+#[test]
+fn without_a_fit_replica_a_reader_waits_if_its_group_says_so() {
+    let shard = shard();
+    let mut asked = route(1, 1, serving("n1", &[], None));
+    asked.nodes.iter_mut().for_each(|node| node.readable = false);
+    shard.learn(asked.clone());
+    assert!(shard.goal(&EndpointKind::Reader, None).unwrap().primary);
+    asked.reads.fallback = ReaderFallback::Wait;
+    assert!(shard.learn(asked));
+    assert_eq!(shard.goal(&EndpointKind::Reader, None), None);
 }

@@ -22,12 +22,14 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::gate::Sent;
 use tanist_resp::{Command, Encoder, Reply, ReplyFramer, Value, Version, command};
 use tokio::time::Instant;
 
+use crate::bell;
 use crate::out::OutQueue;
 use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
 use crate::shard::{Lane, Shard};
@@ -36,6 +38,10 @@ pub(crate) use socket::run;
 
 /// Bytes that may wait to be sent, above which nobody hands over more.
 const CROWDED: usize = 16 << 20;
+/// Bytes of replies that nobody has taken, above which no more are read.
+const FULL: usize = 32 << 20;
+/// How long all clients wait for one that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Batches without a proof that are remembered.
 const DOUBTFUL: usize = 16;
 
@@ -73,6 +79,8 @@ enum Owed {
     Handshake,
     /// The answer to HELLO among them.
     Hello,
+    /// Nobody's.
+    Nobody,
     Role {
         proof: u64,
         first: bool,
@@ -101,6 +109,8 @@ struct Place {
     /// The batch in which it last handed over something that has to be proven.
     gated: u64,
     taken: bool,
+    /// Others wait because it does not take what is its: its client ends.
+    choked: bool,
 }
 
 impl Place {
@@ -123,7 +133,7 @@ struct Core {
     free: Vec<usize>,
     /// The batch that is being filled; numbers begin at 1.
     open: u64,
-    /// It has a write.
+    /// It has something that has to be proven.
     writes: bool,
     /// Places that wait for it, and for the one that is being proven.
     waiting: [Vec<usize>; 2],
@@ -134,6 +144,10 @@ struct Core {
     doubtful: VecDeque<u64>,
     /// Somebody was told that there is no room.
     crowded: bool,
+    /// Bytes of replies that nobody has taken.
+    kept: usize,
+    /// Since when they are too many to read more.
+    full_since: Option<Instant>,
 }
 
 /// A shared connection.
@@ -167,6 +181,8 @@ impl Trunk {
             decided: 0,
             doubtful: VecDeque::new(),
             crowded: false,
+            kept: 0,
+            full_since: None,
         };
         Self {
             key,
@@ -185,6 +201,11 @@ impl Trunk {
     /// Clients that have a seat.
     pub(crate) fn seats(&self) -> usize {
         self.seats.get()
+    }
+
+    /// Replies that its engine owes.
+    pub(crate) fn owed(&self) -> usize {
+        self.core.borrow().owed.len()
     }
 
     /// The task is about to look at everything.
@@ -265,6 +286,9 @@ impl Trunk {
         }
         let required = shard.with_gate(|gate| gate.required().len());
         if core.proof.is_none() && core.writes && required > 0 {
+            if shard.reads_strictly() {
+                core.own(&bell::word(), Owed::Nobody);
+            }
             core.own(&Command::new("ROLE"), Owed::Role { proof: core.open, first: true });
             core.proof = Some(Proof::new(core.open));
             core.ask(required, WAIT_MILLIS);
@@ -279,9 +303,32 @@ impl Trunk {
         self.key.proving
     }
 
-    /// When [`Self::flush`] has to be called at the latest.
+    /// When [`Self::flush`] or [`Self::has_room`] has to be called at the latest.
     fn deadline(&self) -> Option<Instant> {
-        self.core.borrow().proof.as_ref().and_then(Proof::due)
+        let core = self.core.borrow();
+        let full = core.full_since.map(|since| since + PATIENCE);
+        [core.proof.as_ref().and_then(Proof::due), full].into_iter().flatten().min()
+    }
+
+    /// Whether more may be read. An engine does not limit what it keeps for a connection, and a client
+    /// that takes nothing must not fill this process; nor may it keep the others waiting for long.
+    fn has_room(&self, now: Instant) -> bool {
+        let core = &mut *self.core.borrow_mut();
+        if core.kept < FULL {
+            core.full_since = None;
+            return true;
+        }
+        let since = *core.full_since.get_or_insert(now);
+        if now >= since + PATIENCE {
+            core.full_since = Some(now);
+            let kept = |place: &Place| place.inbox.iter().map(|reply| reply.raw().len()).sum();
+            if let Some(place) = core.places.iter_mut().max_by_key(|place| -> usize { kept(place) })
+            {
+                place.choked = true;
+                place.wake();
+            }
+        }
+        false
     }
 }
 
@@ -327,7 +374,8 @@ impl Core {
                 self.greeted();
             }
             Owed::Handshake if !reply.is_error() => self.greeted(),
-            Owed::Hello | Owed::Handshake => return Err(Unusable),
+            Owed::Nobody if !reply.is_error() => {}
+            Owed::Hello | Owed::Handshake | Owed::Nobody => return Err(Unusable),
             Owed::Wait { proof } => {
                 if reply.is_error() {
                     return Err(Unusable);
@@ -361,10 +409,18 @@ impl Core {
             if place.inbox.is_empty() {
                 place.wake();
             }
+            self.kept += reply.raw().len();
             place.inbox.push_back(reply);
         } else if place.owed == 0 {
             self.free.push(seat);
         }
+    }
+
+    /// Forgets the replies that a place has not taken; how many they are.
+    fn discard(&mut self, seat: usize) -> usize {
+        let inbox = std::mem::take(&mut self.places[seat].inbox);
+        self.kept -= inbox.iter().map(|reply| reply.raw().len()).sum::<usize>();
+        inbox.len()
     }
 
     fn role(&mut self, shard: &Shard, serial: u64, role: PrimaryRole, first: bool, now: Instant) {

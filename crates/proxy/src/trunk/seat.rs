@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tanist_core::gate::Sent;
 use tanist_resp::Reply;
 
-use super::{CROWDED, Phase, Trunk};
+use super::{CROWDED, FULL, Phase, Trunk};
 use crate::shard::{Lane, Shard};
 
 /// What was handed over.
@@ -77,7 +77,7 @@ impl Seat {
         !core.crowded
     }
 
-    /// Hands a request over.
+    /// Hands a request over; `writes` if its reply has to be proven.
     pub(crate) fn hand_over(&self, raw: Bytes, writes: bool) -> Ticket {
         let core = &mut *self.trunk.core.borrow_mut();
         let proves = self.trunk.proves();
@@ -106,7 +106,18 @@ impl Seat {
 
     /// The next reply.
     pub(crate) fn receive(&self) -> Option<Reply> {
-        self.trunk.core.borrow_mut().places[self.index].inbox.pop_front()
+        let core = &mut *self.trunk.core.borrow_mut();
+        let reply = core.places[self.index].inbox.pop_front()?;
+        core.kept -= reply.raw().len();
+        if core.full_since.is_some() && core.kept < FULL / 2 {
+            self.trunk.wake();
+        }
+        Some(reply)
+    }
+
+    /// Whether others have waited too long because this one takes nothing.
+    pub(crate) fn is_choked(&self) -> bool {
+        self.trunk.core.borrow().places[self.index].choked
     }
 
     /// Whom to wake when something has come.
@@ -124,10 +135,11 @@ impl Seat {
         if self.trunk.core.borrow().places[self.index].owed > 0 {
             self.trunk.end();
         }
-        let place = &mut self.trunk.core.borrow_mut().places[self.index];
+        let core = &mut *self.trunk.core.borrow_mut();
+        let answered = core.discard(self.index);
+        let place = &mut core.places[self.index];
         place.owed = 0;
-        let answered = place.inbox.drain(..).map(|_| Sent::Whole);
-        answered.chain(place.lost.drain(..)).collect()
+        std::iter::repeat_n(Sent::Whole, answered).chain(place.lost.drain(..)).collect()
     }
 }
 
@@ -135,14 +147,14 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.trunk.seats.set(self.trunk.seats.get().saturating_sub(1));
         let core = &mut *self.trunk.core.borrow_mut();
+        core.discard(self.index);
         let place = &mut core.places[self.index];
         place.taken = false;
-        place.inbox.clear();
         place.waker = None;
         if place.owed == 0 {
             core.free.push(self.index);
         }
-        if self.trunk.seats.get() == 0 {
+        if self.trunk.seats.get() == 0 || core.full_since.is_some() {
             self.trunk.wake();
         }
     }

@@ -96,6 +96,9 @@ impl Wire<'_> {
 
     /// Reads once; whether there was something. `Err` at the end.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, ()> {
+        if !self.trunk.has_room(now) {
+            return Ok(false);
+        }
         {
             let core = &mut *self.trunk.core.borrow_mut();
             let wanted = core.framer.wanted(core.input.len());

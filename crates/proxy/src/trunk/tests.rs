@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use tanist_core::gate::HOLD_LIMIT;
 use tanist_core::model::{Durability, Epoch};
 
 use super::seat::{Seat, Ticket, Verdict};
@@ -150,8 +151,7 @@ fn what_is_not_proven_in_time_is_doubtful_and_others_go_on() {
     come(&trunk, &shard, &format!("+OK\r\n{}", role(100, 90))).unwrap();
     let next = ask(&seat, "SET a 2", true);
     sent(&trunk);
-    let later = trunk.deadline().unwrap();
-    trunk.flush(&shard, later);
+    trunk.flush(&shard, Instant::now() + HOLD_LIMIT);
     assert_eq!(seat.verdict(&shard, write.batch), Verdict::Doubtful);
     assert_eq!(seat.verdict(&shard, next.batch), Verdict::Open);
     assert!(sent(&trunk).starts_with("SET a 2 ROLE"));
@@ -185,4 +185,47 @@ fn what_is_lost_is_told_by_what_the_engine_can_have_seen() {
     assert_eq!(two.forfeit(), [Sent::Whole]);
     assert_eq!(trunk.phase(), Phase::Over);
     assert_eq!(trunk.key.lane.epoch, Epoch(1));
+}
+
+#[test]
+fn a_strict_read_is_proven_by_what_the_replicas_hear_after_it() {
+    let shard = shard();
+    let mut asked = route(1, 1, serving("n1", &[TAG], None));
+    asked.durability = Durability::Sync;
+    asked.reads.strict = true;
+    shard.learn(asked);
+    let trunk = trunk(&shard, true);
+    let seat = Seat::take(&trunk);
+    let read = ask(&seat, "GET a", true);
+    trunk.flush(&shard, Instant::now());
+    assert_eq!(sent(&trunk), "GET a SPUBLISH __tanist:bell__ ROLE WAIT 1 100 ROLE");
+    come(&trunk, &shard, &format!("+v\r\n:0\r\n{}:1\r\n{}", role(100, 60), role(100, 60))).unwrap();
+    assert_eq!((read.gated, seat.verdict(&shard, read.batch)), (true, Verdict::Open));
+    come(&trunk, &shard, &format!(":1\r\n{}", role(100, 100))).unwrap();
+    assert_eq!(seat.verdict(&shard, read.batch), Verdict::Proven);
+    assert_eq!(received(&seat), ["+v"]);
+}
+
+#[test]
+fn replies_that_nobody_takes_are_not_read_and_end_whoever_does_not_take_them() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let (greedy, modest) = (Seat::take(&trunk), Seat::take(&trunk));
+    let large = format!("${}\r\n{}\r\n", FULL / 2, "x".repeat(FULL / 2));
+    for _ in 0..2 {
+        ask(&greedy, "GET large", false);
+    }
+    ask(&modest, "GET a", false);
+    let start = Instant::now();
+    assert!(trunk.has_room(start));
+    come(&trunk, &shard, &format!("{large}{large}+a\r\n")).unwrap();
+    assert!(!trunk.has_room(start));
+    assert_eq!(trunk.deadline(), Some(start + PATIENCE));
+    assert!(!trunk.has_room(start + PATIENCE / 2) && !greedy.is_choked());
+    assert!(!trunk.has_room(start + PATIENCE));
+    assert!(greedy.is_choked() && !modest.is_choked());
+    drop(greedy);
+    assert!(trunk.has_room(start + PATIENCE));
+    assert_eq!(received(&modest), ["+a"]);
+    assert_eq!(trunk.deadline(), None);
 }

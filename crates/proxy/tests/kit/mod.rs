@@ -80,7 +80,7 @@ async fn talk(State(desk): State<Desk>, body: Body) -> Response<Body> {
                     Ok(Some(FromProxy::EndpointFailed { address, .. })) => {
                         desk.failures.lock().unwrap().push(address);
                     }
-                    Ok(Some(FromProxy::Hello { .. })) => {}
+                    Ok(Some(FromProxy::Hello { .. } | FromProxy::Measured { .. })) => {}
                     Ok(Some(FromProxy::Echo(number))) => drop(desk.echo.send_replace(number)),
                     Ok(None) | Err(_) => return,
                 },
@@ -158,6 +158,7 @@ impl World {
             durability,
             access: tanist_core::model::Access::Everyone,
             transit: Default::default(),
+            reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
             state: RouteState::Vacant,
             nodes,
@@ -184,6 +185,7 @@ impl World {
             id: PROXY.into(),
             controller: dir.path().join("controller.sock"),
             secret: secret(),
+            zone: None,
             limits,
         };
         let proxy = std::thread::spawn(move || {

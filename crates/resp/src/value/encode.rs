@@ -71,6 +71,19 @@ impl Encoder {
         put_bulk(out, payload.as_ref());
     }
 
+    /// A text of the kind that its three letters name (RESP2: a string).
+    pub fn verbatim(self, out: &mut BytesMut, kind: [u8; 3], payload: impl AsRef<[u8]>) {
+        if !self.is_resp3() {
+            return self.bulk(out, payload);
+        }
+        let payload = payload.as_ref();
+        put_header(out, b'=', payload.len() + 4);
+        out.put_slice(&kind);
+        out.put_u8(b':');
+        out.put_slice(payload);
+        out.put_slice(b"\r\n");
+    }
+
     /// No value (RESP2: a null bulk string).
     pub fn null(self, out: &mut BytesMut) {
         out.put_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });

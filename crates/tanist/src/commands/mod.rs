@@ -10,11 +10,13 @@ mod delete;
 mod demo;
 mod doctor;
 mod down;
+mod endpoints;
 mod env;
 pub(crate) mod events;
 mod history;
 mod key;
 mod mover;
+mod reads;
 mod scale;
 mod status;
 mod tls;
@@ -75,6 +77,8 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Key { command } => key::key(&client, command, output).await,
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
+        Command::Endpoints(args) => endpoints::endpoints(&client, args, output).await,
+        Command::Reads(args) => reads::reads(&client, args, output).await,
         Command::Scale(args) => scale::scale(&client, args, output).await,
         Command::Delete { group, yes, no_wait } => {
             delete::delete(&client, &group, yes, no_wait, output).await

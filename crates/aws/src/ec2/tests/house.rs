@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
-use tanist_core::model::{Access, Durability, EngineKind};
+use tanist_core::model::{Access, Durability, EngineKind, Reads};
 use tanist_link::api::{EndpointStatus, GroupStatus, ModifyGroup, Status};
 use tanist_link::{Client, Listener};
 use tanist_store::{AnyStore, Options, SqliteStore};
@@ -100,6 +100,7 @@ fn web(security_groups: Vec<String>) -> GroupStatus {
         access: Access::Everyone,
         transit: Default::default(),
         certificate: None,
+        reads: Reads::default(),
         attributes: BTreeMap::from([("aws".to_owned(), record.text().unwrap())]),
         primary_endpoint: endpoint(),
         reader_endpoint: endpoint(),

@@ -64,6 +64,7 @@ impl World {
             requests: BTreeMap::new(),
             access: Access::Everyone,
             transit: Default::default(),
+            reads: Reads::default(),
             zone_of: BTreeMap::new(),
             unwanted: BTreeSet::new(),
             attributes: BTreeMap::new(),

@@ -10,6 +10,7 @@ mod cures;
 mod found;
 mod members;
 mod patience;
+mod readers;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,8 +12,8 @@ use super::super::*;
 use crate::model::{
     Access, Action, Applied, Cause, Durability, EngineKind, Epoch, FenceAnswer, Fenced,
     GroupEndpoints, Health, HostId, HostSeen, Lineage, MoveKind, MoveRequest, NodeReport, Offset,
-    Order, Origin, Process, ProxyId, ProxySeen, ReplicaSeen, RequestId, Rev, RoleSeen, SlotRange,
-    Stall, Term, Vacancy,
+    Order, Origin, Process, ProxyId, ProxySeen, Reads, ReplicaSeen, RequestId, Rev, RoleSeen,
+    SlotRange, Stall, Term, Vacancy,
 };
 
 /// A healthy group of three on three hosts, and everything seen of it.
@@ -68,6 +68,7 @@ pub(super) fn spec() -> GroupSpec {
         requests: BTreeMap::new(),
         access: Access::Everyone,
         transit: Default::default(),
+        reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
         attributes: BTreeMap::new(),
