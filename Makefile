@@ -35,7 +35,7 @@ bench: ## measure failover beside Sentinel on this machine; PARTS="kill freeze" 
 	cargo build --release --package tanist
 	cargo bench --package tanist-bench --bench failover -- $(PARTS)
 
-bench-endpoint: ## measure the way through an endpoint beside other proxies; PARTS="hop sync memory" for some of it
+bench-endpoint: ## measure the way through an endpoint beside other proxies; PARTS="hop sync memory tls" for some of it
 	./scripts/install.sh bench
 	cargo build --release --package tanist
 	cargo bench --package tanist-bench --bench endpoint -- $(PARTS)

@@ -50,12 +50,25 @@ pub(crate) fn spent(pid: u32) -> u64 {
 
 /// Sends a load; `hop` and `engine` are processes, 0 for none.
 pub(crate) fn run(to: SocketAddr, shape: Shape, requests: u64, hop: u32, engine: u32) -> Measured {
+    run_with(&[], to, shape, requests, hop, engine)
+}
+
+/// The same, with more arguments for `redis-benchmark`.
+pub(crate) fn run_with(
+    with: &[&str],
+    to: SocketAddr,
+    shape: Shape,
+    requests: u64,
+    hop: u32,
+    engine: u32,
+) -> Measured {
     let requests = requests * u64::from(shape.pipeline.min(8));
     let before = [spent(hop), spent(engine)];
     let ran = Command::new("taskset")
         .args(["-c", "0", "redis-benchmark", "--csv", "-h", &to.ip().to_string()])
         .args(["-p", &to.port().to_string(), "-t", shape.command])
         .args(["-c", &shape.connections.to_string(), "-P", &shape.pipeline.to_string()])
+        .args(with)
         .args(["-d", &shape.bytes.to_string(), "-n", &requests.to_string()])
         .output()
         .unwrap_or_else(|err| panic!("redis-benchmark: {err}"));

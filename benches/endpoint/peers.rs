@@ -5,11 +5,14 @@
 //!
 //! Not here: the load (`super::load`).
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 use tanist_lab::Installation;
+use tanist_tls::Authority;
 use tempfile::TempDir;
 
 use super::load::pin;
@@ -149,4 +152,87 @@ impl Peers {
         targets.push(Target { name: "tanist", address, hop: proxy, engine });
         Self { _dir: dir, children, _installation: installation, targets }
     }
+}
+
+/// Peers that end TLS, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    dir: TempDir,
+    children: Vec<Child>,
+    _installation: Installation,
+    pub(crate) targets: Vec<Target>,
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // One that has ended already is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Sealed {
+    /// Starts everybody; both show certificates of one authority.
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap_or_else(|err| panic!("a directory: {err}"));
+        let authority = Authority::load_or_create(&dir.path().join("ca"));
+        let authority = authority.unwrap_or_else(|err| panic!("an authority: {err}"));
+        let names = BTreeSet::from(["127.0.0.1".to_owned()]);
+        let issued = authority.endpoint("bench", &names, SystemTime::now());
+        let issued = issued.unwrap_or_else(|err| panic!("a certificate: {err}"));
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap_or_else(|err| panic!("{name}: {err}"));
+            path.display().to_string()
+        };
+        write("own.pem", &issued.chain);
+        write("own.key", &issued.key);
+        write("both.pem", &format!("{}{}", issued.chain, issued.key));
+        let config = write("tanist.toml", "[tls]\ncertificate = \"own.pem\"\nkey = \"own.key\"\n");
+        let (mut children, mut targets) = (Vec::new(), Vec::new());
+        if has("haproxy") {
+            let (behind, port) = (port(), port());
+            let engine = engine(dir.path(), behind);
+            pin(engine.id(), 0);
+            let hop = sealed_haproxy(dir.path(), port, behind);
+            until_it_listens(port);
+            pin(hop.id(), 1);
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            targets.push(Target { name: "haproxy", address, hop: hop.id(), engine: engine.id() });
+            children.extend([engine, hop]);
+        } else {
+            tanist_lab::skip("haproxy is not installed: make bench installs it");
+        }
+        let mut installation = Installation::empty();
+        installation.dev_with(&["--config", &config]);
+        let group = installation.create("bench", &["--replicas", "0", "--tls"]);
+        let proxy = installation.role("proxy");
+        pin(proxy, 1);
+        let engine = installation.primary("bench").pid.unwrap_or(0);
+        pin(engine, 0);
+        let endpoint = &group.primary_endpoint;
+        let address = SocketAddr::from((endpoint.address, endpoint.port));
+        targets.push(Target { name: "tanist", address, hop: proxy, engine });
+        Self { dir, children, _installation: installation, targets }
+    }
+
+    /// Whom the load has to trust.
+    pub(crate) fn trust(&self) -> String {
+        self.dir.path().join("ca/ca.pem").display().to_string()
+    }
+}
+
+fn sealed_haproxy(dir: &Path, port: u16, to: u16) -> Child {
+    let both = dir.join("both.pem");
+    let config = format!(
+        "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  \
+         timeout client 1h\n  timeout server 1h\nlisten redis\n  bind 127.0.0.1:{port} ssl crt {}\n  \
+         server one 127.0.0.1:{to}\n",
+        both.display()
+    );
+    let file = dir.join("haproxy.cfg");
+    std::fs::write(&file, config).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
+    start("haproxy", &["-db", "-f", &file.display().to_string()])
 }

@@ -100,6 +100,7 @@ async fn create_one(client: Client, turns: Arc<Semaphore>, name: String) {
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),
+        transit: Default::default(),
         reads: Reads::default(),
         attributes: BTreeMap::new(),
     };

@@ -11,6 +11,7 @@ mod login;
 mod notices;
 mod sentinel;
 mod terraform;
+mod tls;
 
 use std::process::Command;
 

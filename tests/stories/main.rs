@@ -19,6 +19,7 @@ mod documents;
 mod doors;
 mod down;
 mod drills;
+mod encryption;
 mod faults;
 mod linear;
 mod login;

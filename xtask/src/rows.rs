@@ -11,7 +11,7 @@ use crate::repo::{Dependency, Kind, Package, Repo, Violation};
 /// From the top; each row may use the rows before it.
 const ROWS: [&[&str]; 4] = [
     &["tanist-core", "tanist-resp"],
-    &["tanist-store", "tanist-link", "tanist-telemetry"],
+    &["tanist-store", "tanist-link", "tanist-telemetry", "tanist-tls"],
     &[
         "tanist-controller",
         "tanist-agent",

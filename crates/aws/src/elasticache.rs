@@ -37,6 +37,7 @@ mod story;
 mod subnet_groups;
 mod tagging;
 mod tags;
+mod transit;
 mod unbuilt;
 mod users;
 mod windows;

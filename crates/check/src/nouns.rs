@@ -200,6 +200,7 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
         access: Access::Everyone,
         login: Default::default(),
         accounts: Default::default(),
+        transit: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),

@@ -61,7 +61,7 @@ impl IntoResponse for Refusal {
         let status = match self.0.code.as_str() {
             "T410" | "T411" | "T414" | "T440" | "T441" => http::StatusCode::NOT_FOUND,
             "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" | "T442" | "T443"
-            | "T445" | "T450" | "T452" => http::StatusCode::CONFLICT,
+            | "T445" | "T450" | "T452" | "T461" | "T462" => http::StatusCode::CONFLICT,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,
             _ => http::StatusCode::BAD_REQUEST,
         };

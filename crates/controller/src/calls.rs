@@ -48,7 +48,9 @@ impl Controller {
             Call::Modify { name, asked, reply } => {
                 // Whoever asks relies on it from the answer on.
                 let logs_in = asked.token.is_some() || asked.user_groups.is_some();
-                let protects = asked.access.is_some() || asked.reads.is_some() || logs_in;
+                let encrypts = asked.transit_mode.is_some() || asked.client_certificates.is_some();
+                let protects =
+                    asked.access.is_some() || asked.reads.is_some() || logs_in || encrypts;
                 match self.modify(&name, &asked, touched).await? {
                     Ok(status) if protects => {
                         let proxies = self.proxies_of(&name);
@@ -137,6 +139,7 @@ impl Controller {
                 let name = names.node(spec, node);
                 all.push(EndpointName { name, address: member.endpoint });
             }
+            all.extend(self.aliases_of(spec));
         }
         all
     }
@@ -158,6 +161,9 @@ impl Controller {
         touched: &mut Touched,
     ) -> Result<Result<GroupStatus, ApiError>, ControllerError> {
         let now = boot_time();
+        if let Err(err) = self.check_transit(asked.transit) {
+            return Ok(Err(err));
+        }
         let judged = self.heard_until;
         let planned = create::plan(asked, &self.config, &self.archive, &self.observer, judged);
         let (spec, shards) = match planned {
@@ -201,11 +207,14 @@ impl Controller {
             Ok(spec) => spec,
             Err(err) => return Ok(Err(err)),
         };
+        let asks = asked.transit_mode.is_some() || asked.client_certificates.is_some();
+        if asks && let Err(err) = self.check_transit(spec.transit) {
+            return Ok(Err(err));
+        }
         let before = self.archive.specs.get(name).map(|held| held.body.clone());
         if before.as_deref() != Some(&spec) {
-            let replicas = before.map_or(spec.replicas, |before| before.replicas);
-            let record = (replicas != spec.replicas).then(|| {
-                let text = format!("{} replicas are asked for, not {replicas}", spec.replicas);
+            let said = before.and_then(|before| said_of(&before, &spec));
+            let record = said.map(|text| {
                 self.archive.note(Some(name.clone()), None, "GroupModified", Severity::Info, text)
             });
             let written = self.archive.write_spec(spec, Vec::new(), record.as_slice()).await;
@@ -376,6 +385,19 @@ impl Controller {
                 })
             })
     }
+}
+
+/// What people are told of a change; nothing of one that says nothing to them.
+fn said_of(before: &GroupSpec, after: &GroupSpec) -> Option<String> {
+    let mut said = Vec::new();
+    if before.replicas != after.replicas {
+        said.push(format!("{} replicas are asked for, not {}", after.replicas, before.replicas));
+    }
+    if before.transit != after.transit {
+        let (was, is) = (before.transit, after.transit);
+        said.push(format!("TLS {}, not {}; client certificates {}", is.mode, was.mode, is.clients));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn forgotten(name: &GroupName) -> ApiError {

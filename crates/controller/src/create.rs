@@ -114,11 +114,6 @@ fn check(
         let remedy = "delete a group that is not needed";
         return Err(ApiError::new("T421", "no endpoint address is free", remedy));
     };
-    let default = if asked.automatic_failover && asked.replicas > 0 {
-        Durability::Sync
-    } else {
-        Durability::Async
-    };
     let mut spec = GroupSpec {
         name,
         region: config.region.clone(),
@@ -127,7 +122,7 @@ fn check(
         replicas: asked.replicas,
         zones: allowed,
         automatic_failover: asked.automatic_failover,
-        durability: asked.durability.unwrap_or(default),
+        durability: asked.durability.unwrap_or_else(|| default_durability(asked)),
         min_in_sync: asked.min_in_sync,
         memory_bytes,
         endpoints: GroupEndpoints { primary, reader, port: config.port },
@@ -135,6 +130,7 @@ fn check(
         access: asked.access.clone(),
         login: Login::default(),
         accounts: Accounts::default(),
+        transit: asked.transit,
         reads: asked.reads,
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
@@ -149,6 +145,14 @@ fn check(
     users::attach(archive, &mut spec, &asked.user_groups)?;
     users::check_login(&spec)?;
     Ok(spec)
+}
+
+fn default_durability(asked: &CreateGroup) -> Durability {
+    if asked.automatic_failover && asked.replicas > 0 {
+        Durability::Sync
+    } else {
+        Durability::Async
+    }
 }
 
 /// Zones by their names.

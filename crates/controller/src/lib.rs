@@ -8,9 +8,11 @@
 //!
 //! Not here: the decisions (`tanist-core`), the hands (`tanist-agent`, `tanist-proxy`).
 
+mod aliases;
 mod api;
 mod archive;
 mod calls;
+mod certificates;
 mod clock;
 mod confirm;
 mod create;
@@ -20,6 +22,7 @@ mod meters;
 mod modify;
 mod names;
 mod observe;
+mod outside;
 mod proxies;
 mod reads;
 mod reconciler;
@@ -43,12 +46,14 @@ use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, ToAgent};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+pub use aliases::{Aliases, BadAlias};
 pub use api::routes;
 pub use clock::{boot_time, wall_ms};
 pub use error::ControllerError;
 pub use names::{HostsFile, Names};
+pub use outside::{Certifier, Outside};
 pub use reconciler::{Handle, run};
 
 /// A host that the controller may use.
@@ -83,6 +88,10 @@ pub struct ControllerConfig {
     pub stopping: Duration,
     /// Names of endpoints.
     pub names: Names,
+    /// Who makes certificates.
+    pub certifier: Certifier,
+    /// What its owner may change while it runs.
+    pub outside: watch::Receiver<Arc<Outside>>,
     /// Things that concern the whole installation, shown by `status`.
     pub notes: Vec<String>,
 }

@@ -46,6 +46,12 @@ pub(crate) fn plan(
         users::attach(archive, &mut spec, user_groups)?;
     }
     users::check_login(&spec)?;
+    if let Some(mode) = asked.transit_mode {
+        spec.transit.mode = mode;
+    }
+    if let Some(clients) = asked.client_certificates {
+        spec.transit.clients = clients;
+    }
     if let Some(reads) = asked.reads {
         reads::check(&reads, spec.durability)?;
         spec.reads = reads;

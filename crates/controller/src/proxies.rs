@@ -25,6 +25,8 @@ pub(crate) struct Session {
     /// for the end of a new one.
     pub(crate) generation: u64,
     pub(crate) sender: Outgoing,
+    /// It understands certificates.
+    pub(crate) certificates: bool,
 }
 
 /// The way to a proxy, until it is cut.
@@ -67,13 +69,13 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
                 }
             };
             let input = match message {
-                FromProxy::Hello { proxy, pid } => {
+                FromProxy::Hello { proxy, pid, certificates } => {
                     // Given away, not shared: the session alone says when the stream ends.
                     let Some(sender) = sender.take() else { break };
                     info!(peer = %proxy, pid, "proxy connected");
                     who = Some(proxy.clone());
                     let sender = Outgoing(Some(sender));
-                    let session = Session { pid, up: true, generation, sender };
+                    let session = Session { pid, up: true, generation, sender, certificates };
                     Input::ProxyHello { proxy, session }
                 }
                 FromProxy::Beat { shards } => match &who {
@@ -128,7 +130,10 @@ mod tests {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
         let response = converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        there.sender.send(&FromProxy::Hello { proxy: "p1".into(), pid: 1 }).unwrap();
+        there
+            .sender
+            .send(&FromProxy::Hello { proxy: "p1".into(), pid: 1, certificates: true })
+            .unwrap();
         Duplex { sender: there.sender, receiver: back.receiver }
     }
 
@@ -168,7 +173,10 @@ mod tests {
     async fn a_second_hello_ends_the_conversation() {
         let (inbox, mut inputs) = mpsc::channel(8);
         let proxy = call(inbox, 1);
-        proxy.sender.send(&FromProxy::Hello { proxy: "p2".into(), pid: 1 }).unwrap();
+        proxy
+            .sender
+            .send(&FromProxy::Hello { proxy: "p2".into(), pid: 1, certificates: true })
+            .unwrap();
         assert!(matches!(inputs.recv().await, Some(Input::ProxyHello { .. })));
         let Some(Input::ProxyGone { proxy, .. }) = inputs.recv().await else {
             panic!("it goes on");
@@ -209,6 +217,8 @@ mod tests {
                 domain: "localhost".to_owned(),
                 hosts_file: "/dev/null".into(),
             },
+            certifier: crate::Certifier::Nobody("there is none".to_owned()),
+            outside: tokio::sync::watch::channel(Arc::default()).1,
             notes: Vec::new(),
         };
         (
@@ -238,6 +248,7 @@ mod tests {
             access: Access::default(),
             tokens: Vec::new(),
             user_groups: Default::default(),
+            transit: Default::default(),
             reads: Reads::default(),
             attributes: BTreeMap::new(),
         };

@@ -30,6 +30,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use crate::archive::Archive;
+use crate::certificates::Certificates;
 use crate::clock::boot_time;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
@@ -119,6 +120,7 @@ pub(crate) struct Controller {
     pub(crate) timelines: Timelines,
     pub(crate) recorder: Recorder,
     pub(crate) confirmations: Confirmations,
+    pub(crate) certificates: Certificates,
     pub(crate) measurements: Measurements,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
@@ -198,6 +200,7 @@ pub(crate) async fn lead(
         ending,
         timelines: Timelines::default(),
         confirmations: Confirmations::default(),
+        certificates: Certificates::default(),
         measurements: Measurements::default(),
         routes: BTreeMap::new(),
         ages: Ages::default(),
@@ -280,6 +283,7 @@ impl Controller {
         }
         if self.stopping.is_none() {
             self.cure_all(touched).await?;
+            self.certify_all(now).await?;
         }
         touched.shards.extend(self.archive.topologies.keys().cloned());
         Ok(())
@@ -324,6 +328,7 @@ impl Controller {
             // Of a later release, and nothing that had to be understood.
             Input::Agent(FromAgent::Unknown) => {}
             Input::ProxyHello { proxy, mut session } => {
+                self.certificates.tell(&mut session);
                 for route in self.routes.values() {
                     session.tell(&ToProxy::Route(Box::new(route.clone())));
                 }
@@ -486,6 +491,7 @@ impl Controller {
             self.tell(&host, ToAgent::Order(Box::new(order)));
         }
         if self.routes.get(key) != Some(&route) {
+            self.certify(&key.group).await?;
             for session in self.proxies.values_mut().filter(|session| session.up) {
                 session.tell(&ToProxy::Route(Box::new(route.clone())));
             }
@@ -558,6 +564,7 @@ impl Controller {
                 session.tell(&ToProxy::Gone(key.clone()));
             }
         }
+        self.certificates.forget(group);
         self.observer.recount(&self.archive);
         Ok(())
     }

@@ -42,8 +42,16 @@ impl Controller {
                 .filter_map(|name| self.group_status(name, &listed))
                 .collect(),
             proxies: self.proxy_status(),
-            notes: self.config.notes.clone(),
+            notes: self.notes(),
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.config.notes.clone();
+        let outside = self.config.outside.borrow();
+        let trouble = outside.trouble.iter();
+        notes.extend(trouble.map(|why| format!("a change of the file is not taken: {why}")));
+        notes
     }
 
     fn proxy_status(&self) -> Vec<ProxyStatus> {
@@ -83,6 +91,8 @@ impl Controller {
             zones: spec.zones.clone(),
             access: spec.access.clone(),
             login: crate::users::login_status(spec),
+            transit: spec.transit,
+            certificate: self.certificates.status(name),
             reads: spec.reads,
             attributes: spec.attributes.clone(),
             primary_endpoint: primary,

@@ -194,6 +194,7 @@ mod tests {
             durability: Durability::Sync,
             access: crate::model::Access::Everyone,
             accounts: Default::default(),
+            transit: Default::default(),
             reads: crate::model::Reads::default(),
             endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
             state,

@@ -7,6 +7,7 @@
 //!
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
+mod certificate;
 mod keys;
 mod sentinel;
 mod users;
@@ -17,10 +18,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
-    Access, Cause, Durability, EngineKind, Epoch, GroupName, HostId, Instant, NodeId, Offset,
-    PasswordHash, Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId, Wait, Zone,
+    Access, Cause, ClientCertificates, Durability, EngineKind, Epoch, GroupName, HostId, Instant,
+    NodeId, Offset, PasswordHash, Problem, ProxyId, Reads, RequestId, Rev, Severity, ShardId,
+    Transit, TransitMode, Wait, Zone,
 };
 
+pub use certificate::CertificateStatus;
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use sentinel::SentinelEndpoint;
 pub use users::{
@@ -95,6 +98,9 @@ pub struct CreateGroup {
     /// The user groups whose users there are: none or one.
     #[serde(default)]
     pub user_groups: BTreeSet<String>,
+    /// How bytes travel between clients and endpoints.
+    #[serde(default)]
+    pub transit: Transit,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Reads,
@@ -134,6 +140,12 @@ pub struct ModifyGroup {
     /// The user groups whose users there are: none or one.
     #[serde(default)]
     pub user_groups: Option<BTreeSet<String>>,
+    /// Whether connections are encrypted.
+    #[serde(default)]
+    pub transit_mode: Option<TransitMode>,
+    /// Whether clients show certificates.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Option<Reads>,
@@ -286,6 +298,12 @@ pub struct GroupStatus {
     /// How clients say who they are.
     #[serde(default)]
     pub login: LoginStatus,
+    /// How bytes travel between clients and endpoints.
+    #[serde(default)]
+    pub transit: Transit,
+    /// What the endpoints show of themselves; nothing while they speak no TLS.
+    #[serde(default)]
+    pub certificate: Option<CertificateStatus>,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Reads,

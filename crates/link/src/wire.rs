@@ -5,10 +5,12 @@
 //! over messages of an agent that it does not know.
 //!
 //! Invariant: no message carries a password; whoever needs one derives it ([`crate::Secret`]) from
-//! the labels named here.
+//! the labels named here. The one secret that is sent is the key of a group's certificate, to proxies
+//! alone.
 //!
 //! Not here: orders and routes themselves (`tanist_core::model`).
 
+mod certificate;
 mod meters;
 mod vitals;
 
@@ -24,6 +26,7 @@ use tanist_core::model::{
 
 use crate::api::Fault;
 
+pub use certificate::{Certificate, PrivateKey};
 pub use meters::{Meters, ShardMeters, Slow, TIMES, Times, longest, place};
 pub use vitals::{HostCpu, Totals, Vitals};
 
@@ -100,6 +103,9 @@ pub enum FromProxy {
         proxy: ProxyId,
         /// Its process.
         pid: u32,
+        /// It understands certificates.
+        #[serde(default)]
+        certificates: bool,
     },
     /// What it works by: on every change at once, and every 200 ms.
     Beat {
@@ -169,6 +175,9 @@ pub struct NodeClients {
 pub enum ToProxy {
     /// Work by this route, if it is not older than the known one.
     Route(Box<Route>),
+    /// Show this to a group's clients from now on. Said before the group's routes, and only to a
+    /// proxy that says that it understands it.
+    Certificate(Box<Certificate>),
     /// The shard does not exist any more: close its endpoints.
     Gone(ShardKey),
     /// These are all shards that exist, whether or not their routes are known yet: any other is

@@ -7,7 +7,7 @@
 //! Invariant: a socket that the session does not want is not read; a client that leaves is noticed
 //! even then.
 //!
-//! Not here: what the bytes mean (`crate::session`).
+//! Not here: what the bytes mean (`crate::session`), encryption (`crate::tls`).
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -26,15 +26,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::clients::Card;
+use crate::endpoint;
 use crate::login::Who;
 use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session};
 use crate::shard::{Identity, Shard};
+use crate::tls::Wire;
 
 /// Room for one read, in bytes.
-const READ_BYTES: usize = 16 << 10;
+pub(crate) const READ_BYTES: usize = 16 << 10;
 /// Most room that is made because a length in a frame asks for it, in bytes.
-const MAX_RESERVE: usize = 1 << 20;
+pub(crate) const MAX_RESERVE: usize = 1 << 20;
 /// How long a connection to an engine may take to open.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Passes before other clients get their turn.
@@ -47,7 +49,8 @@ type Aside = Pin<Box<dyn Future<Output = Option<Bytes>>>>;
 struct Client {
     shard: Rc<Shard>,
     session: Session,
-    socket: Rc<TcpStream>,
+    wire: Wire,
+    endpoint: Rc<Endpoint>,
     /// Resolves when the client has left; only while its socket is not read.
     leaving: Option<Pin<Box<dyn Future<Output = ()>>>>,
     upstream: Option<TcpStream>,
@@ -62,7 +65,6 @@ struct Client {
     place: usize,
     from: SocketAddr,
     card: Rc<Card>,
-    endpoint: Rc<Endpoint>,
     /// The shard's generation in which it was last asked whether the client is admitted.
     admitted_in: u64,
 }
@@ -86,10 +88,12 @@ pub(crate) async fn serve(
     let count = &shard.counters.clients;
     count.set(count.get() + 1);
     let place = shard.enroll();
+    let own = shard.identity.own.borrow().contains_key(&from);
     let mut client = Client {
         shard: Rc::clone(&shard),
         session,
-        socket: Rc::new(socket),
+        wire: Wire::new(socket, own),
+        endpoint,
         leaving: None,
         upstream: None,
         connecting: None,
@@ -101,10 +105,10 @@ pub(crate) async fn serve(
         place,
         from,
         card,
-        endpoint,
         admitted_in: 0,
     };
     poll_fn(|cx| client.poll(cx)).await;
+    client.wire.farewell();
 }
 
 impl Drop for Client {
@@ -124,6 +128,13 @@ impl Client {
         if !self.is_admitted() {
             return Poll::Ready(());
         }
+        if !self.wire.is_open() {
+            match self.poll_open(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Ready(true) => {}
+            }
+        }
         for _ in 0..MAX_PASSES {
             let now = Instant::now();
             let mut moved = self.poll_connecting(cx);
@@ -139,13 +150,13 @@ impl Client {
             // A side that was not asked above would never be heard.
             let wants = self.wanted();
             moved |= wants.into_iter().zip(wanted).any(|(now, before)| now && !before);
-            if self.session.is_closed() {
+            if self.session.is_closed() && (self.wire.is_flushed() || self.session.is_cut()) {
                 return Poll::Ready(());
             }
             moved |= self.poll_timer(cx);
             if !moved {
                 self.give_buffers_back();
-                return Poll::Pending;
+                return if self.wire.poll_idle(cx) { Poll::Ready(()) } else { Poll::Pending };
             }
         }
         cx.waker().wake_by_ref();
@@ -157,9 +168,24 @@ impl Client {
         let generation = self.shard.generation.get();
         if self.admitted_in != generation {
             self.admitted_in = generation;
-            return self.shard.admits(self.from);
+            return self.shard.admits(self.from) && self.wire.is_allowed(&self.shard);
         }
         true
+    }
+
+    /// Finds out whether the connection is encrypted; whether it is one that may go on.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.endpoint.closed.get() || self.shard.gone.get() || self.card.killed.get() {
+            return Poll::Ready(false);
+        }
+        match self.wire.poll_open(cx, &self.shard) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(self.wire.is_allowed(&self.shard)),
+            Poll::Ready(Err(refused)) => {
+                endpoint::note_refused(&self.shard.identity, self.endpoint.address, &refused);
+                Poll::Ready(false)
+            }
+        }
     }
 
     /// Opens and closes the upstream as the session wishes; whether something has begun.
@@ -247,7 +273,7 @@ impl Client {
         }
         self.leaving = None;
         let wanted = self.session.client_wants();
-        match poll_read(&self.socket, cx, &mut self.session.client_in, wanted) {
+        match self.wire.poll_read(cx, &self.shard, &mut self.session.client_in, wanted) {
             Poll::Pending => false,
             Poll::Ready(Ok(more)) if more > 0 => true,
             Poll::Ready(Ok(_)) => {
@@ -266,7 +292,7 @@ impl Client {
         if self.session.has_eof() {
             return false;
         }
-        let socket = &self.socket;
+        let socket = &self.wire.socket;
         let leaving = self.leaving.get_or_insert_with(|| {
             let socket = Rc::clone(socket);
             // In this interest's readiness there is nothing but the peer's end of sending.
@@ -296,7 +322,7 @@ impl Client {
     }
 
     fn write_client(&mut self, cx: &mut Context<'_>) -> bool {
-        let lost = poll_write(&self.socket, cx, &mut self.session.client_out).is_err();
+        let lost = self.wire.poll_write(cx, &self.shard, &mut self.session.client_out).is_err();
         if lost {
             self.session.client_lost();
         }

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::config::{ProxyConfig, ProxyLimits};
 use crate::endpoint::{Endpoints, Failed, Refusals};
 use crate::shard::{Identity, Shard};
+use crate::tls::Certificates;
 use crate::{bell, probe, trunks};
 
 /// Where a controller talks to proxies.
@@ -70,6 +71,10 @@ impl Control {
                 next_client: Cell::new(1),
                 refusals: Refusals::default(),
                 strangers: Refusals::default(),
+                plain: Refusals::default(),
+                handshakes: Refusals::default(),
+                certificates: Certificates::default(),
+                room: RefCell::default(),
                 own: RefCell::default(),
                 news: Notify::new(),
             }),
@@ -115,7 +120,7 @@ impl Control {
     async fn converse(&mut self, duplex: Duplex<FromProxy, ToProxy>) -> Result<End, LinkError> {
         let Duplex { sender, mut receiver } = duplex;
         let proxy = self.identity.proxy.clone();
-        sender.send(&FromProxy::Hello { proxy, pid: std::process::id() })?;
+        sender.send(&FromProxy::Hello { proxy, pid: std::process::id(), certificates: true })?;
         // A new controller has heard of no failure yet.
         for reason in self.failed.values_mut() {
             reason.clear();
@@ -162,13 +167,29 @@ impl Control {
                     self.offer(Some(sender)).await;
                 }
             }
+            ToProxy::Certificate(certificate) => {
+                let group = &certificate.group;
+                match self.identity.certificates.learn(&certificate) {
+                    Ok(()) => debug!(%group, "certificate"),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        warn!(%group, error, "a certificate cannot be shown");
+                    }
+                }
+            }
             ToProxy::Gone(key) => {
                 self.keep(|known| *known != key);
+                if !self.shards.keys().any(|known| known.group == key.group) {
+                    self.identity.certificates.keep(|group| *group != key.group);
+                }
                 self.offer(Some(sender)).await;
             }
             ToProxy::Known(keys) => {
                 let keys: BTreeSet<ShardKey> = keys.into_iter().collect();
                 self.keep(|known| keys.contains(known));
+                // A certificate comes before the first route of its shards.
+                let exists = |group: &_| keys.iter().any(|key| key.group == *group);
+                self.identity.certificates.keep(exists);
                 self.offer(Some(sender)).await;
             }
             // What came before has been taken in: it binds every client that is accepted from now

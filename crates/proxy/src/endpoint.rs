@@ -27,6 +27,7 @@ use crate::client;
 use crate::session::Endpoint;
 use crate::shard::{EndpointKind, Identity, Shard};
 use crate::text;
+use crate::tls::Refused;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -205,6 +206,30 @@ enum Why {
     Full,
     /// It may not connect to this group.
     Stranger,
+    /// It does not encrypt.
+    Plain,
+    /// Its handshake failed.
+    Handshake,
+}
+
+/// Counts a client whose connection was not opened.
+pub(crate) fn note_refused(identity: &Rc<Identity>, address: SocketAddr, refused: &Refused) {
+    match refused {
+        Refused::Gone => {}
+        Refused::Plain => identity.plain.note(identity, address, Why::Plain),
+        Refused::NoCertificate => {
+            debug!(%address, "there is no certificate to show");
+            identity.handshakes.note(identity, address, Why::Handshake);
+        }
+        Refused::Handshake(error) => {
+            debug!(%address, %error, "a handshake failed");
+            identity.handshakes.note(identity, address, Why::Handshake);
+        }
+        Refused::Late => {
+            debug!(%address, "a handshake did not end in time");
+            identity.handshakes.note(identity, address, Why::Handshake);
+        }
+    }
 }
 
 /// Clients that were refused for one reason.
@@ -233,6 +258,8 @@ async fn tell_refusals(identity: Rc<Identity>, why: Why) {
     let refusals = match why {
         Why::Full => &identity.refusals,
         Why::Stranger => &identity.strangers,
+        Why::Plain => &identity.plain,
+        Why::Handshake => &identity.handshakes,
     };
     while let Some((refused, address)) = refusals.unsaid.take() {
         match why {
@@ -242,6 +269,12 @@ async fn tell_refusals(identity: Rc<Identity>, why: Why) {
             }
             Why::Stranger => {
                 warn!(refused, latest = %address, "clients turned away: no security group admits them");
+            }
+            Why::Plain => {
+                warn!(refused, latest = %address, "clients closed: their group takes encrypted connections only");
+            }
+            Why::Handshake => {
+                warn!(refused, latest = %address, "TLS handshakes failed; TANIST_LOG=debug says why");
             }
         }
         // waits: for time itself; what is refused meanwhile goes into the next line.

@@ -26,6 +26,7 @@ mod rewrite;
 mod session;
 mod shard;
 mod text;
+mod tls;
 mod trunk;
 mod trunks;
 

@@ -207,6 +207,7 @@ mod tests {
             durability: Durability::Async,
             access: tanist_core::model::Access::Everyone,
             accounts: Default::default(),
+            transit: Default::default(),
             reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints {
                 primary: Ipv4Addr::new(127, 9, 9, 200),

@@ -21,7 +21,7 @@ use rand::RngExt;
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
     Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, ReaderFallback, Reads, Route,
-    RouteState, ShardKey, Zone,
+    RouteState, ShardKey, Transit, Zone,
 };
 use tanist_link::Secret;
 use tanist_link::wire::{NodeClients, ProxyShard};
@@ -32,6 +32,7 @@ use crate::bell::Bell;
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
 use crate::login::{self, Who};
+use crate::tls::{Certificates, Room};
 use crate::trunks::Trunks;
 
 /// Connections to engines of one shard that are being opened at the same time: an engine that has
@@ -54,6 +55,14 @@ pub(crate) struct Identity {
     pub(crate) refusals: Refusals,
     /// Clients that may not connect.
     pub(crate) strangers: Refusals,
+    /// Clients that do not encrypt where they have to.
+    pub(crate) plain: Refusals,
+    /// Clients whose handshakes failed.
+    pub(crate) handshakes: Refusals,
+    /// What each group's endpoints show of themselves.
+    pub(crate) certificates: Certificates,
+    /// Where encrypted bytes are taken apart and put together.
+    pub(crate) room: RefCell<Room>,
     /// Where the proxy itself dials from when it asks an endpoint on behalf of an admitted client, and
     /// who that client is.
     pub(crate) own: RefCell<BTreeMap<SocketAddr, Who>>,
@@ -145,6 +154,7 @@ pub(crate) struct Shard {
     known: RefCell<Known>,
     access: RefCell<Access>,
     pub(crate) users: RefCell<login::Known>,
+    transit: Cell<Transit>,
     reads: Cell<Reads>,
     loads: Rc<RefCell<BTreeMap<NodeId, NodeClients>>>,
     /// Lanes that do not answer; somebody probes each.
@@ -179,6 +189,7 @@ impl Shard {
             known: RefCell::default(),
             access: RefCell::default(),
             users: RefCell::default(),
+            transit: Cell::default(),
             reads: Cell::default(),
             loads: Rc::default(),
             down: RefCell::default(),
@@ -196,6 +207,7 @@ impl Shard {
             access_changed = true;
         }
         let asked_anew = self.reads.replace(route.reads) != route.reads || access_changed;
+        let asked_anew = self.transit.replace(route.transit) != route.transit || asked_anew;
         {
             let mut known = self.known.borrow_mut();
             let moving = known.is_moving();
@@ -280,6 +292,11 @@ impl Shard {
     /// Whether a client with this address may be connected; the proxy's own connections may.
     pub(crate) fn admits(&self, client: SocketAddr) -> bool {
         self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains_key(&client)
+    }
+
+    /// How bytes travel between clients and endpoints.
+    pub(crate) fn transit(&self) -> Transit {
+        self.transit.get()
     }
 
     /// The epoch whose replies may be released.

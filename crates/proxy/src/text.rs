@@ -54,6 +54,9 @@ pub(crate) const EXECABORT_CHANGED: &[u8] =
 pub(crate) const EXECABORT_NOREPLICAS: &[u8] = b"-EXECABORT Transaction discarded because of: \
 NOREPLICAS Not enough good replicas to write.\r\n";
 pub(crate) const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+/// To a plain client where connections are encrypted. The engine has no words for it: it closes.
+pub(crate) const TLS_REQUIRED: &[u8] =
+    b"-ERR this endpoint takes encrypted connections only: connect with TLS\r\n";
 pub(crate) const PAUSE_TIMEOUT: &[u8] = b"-ERR timeout is not an integer or out of range\r\n";
 pub(crate) const PAUSE_NEGATIVE: &[u8] = b"-ERR timeout is negative\r\n";
 pub(crate) const PAUSE_MODE: &[u8] = b"-ERR CLIENT PAUSE mode must be WRITE or ALL\r\n";

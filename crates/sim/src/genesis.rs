@@ -119,6 +119,7 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         access: Access::Everyone,
         login: Default::default(),
         accounts: Default::default(),
+        transit: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),

@@ -9,7 +9,7 @@ mod login;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tanist_core::model::{Durability, EngineKind, ReaderFallback};
+use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallback, TransitMode};
 
 pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
 
@@ -110,6 +110,14 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Whether a group's connections are encrypted; shows it if nothing is to be changed.
+    Tls(TlsArgs),
+    /// The certificate that clients have to trust, and how to make them.
+    Ca {
+        /// What to do; shows it if left out.
+        #[command(subcommand)]
+        command: Option<CaCommand>,
+    },
     /// Access keys for AWS clients; `tanist env` prints the root one.
     Key {
         /// What to do.
@@ -173,6 +181,76 @@ pub(crate) enum KeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Make a certificate and a key for a client.
+    Issue(IssueArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IssueArgs {
+    /// Whose it is.
+    pub(crate) name: String,
+    /// The directory to write NAME.pem, NAME.key and ca.pem to.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Days until it ends; it cannot be taken back before.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// Whether connections are encrypted.
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// Whether clients show certificates that `tanist ca issue` made.
+    #[arg(long, value_enum)]
+    pub(crate) client_certificates: Option<ClientsArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// None is.
+    Off,
+    /// Those that begin with TLS are; plain ones are served too.
+    Preferred,
+    /// All are; plain ones are closed.
+    Required,
+}
+
+impl From<ModeArg> for TransitMode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Off => Self::Off,
+            ModeArg::Preferred => Self::Preferred,
+            ModeArg::Required => Self::Required,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientsArg {
+    /// None is asked for.
+    Off,
+    /// One that is shown has to be good.
+    Optional,
+    /// Nobody connects without one.
+    Required,
+}
+
+impl From<ClientsArg> for ClientCertificates {
+    fn from(clients: ClientsArg) -> Self {
+        match clients {
+            ClientsArg::Off => Self::Off,
+            ClientsArg::Optional => Self::Optional,
+            ClientsArg::Required => Self::Required,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DevArgs {
     /// Keep the endpoints' names in /etc/hosts while it runs (needs to be root).
@@ -187,7 +265,7 @@ pub(crate) struct DevArgs {
     /// The port of every endpoint.
     #[arg(long, default_value_t = 6379)]
     pub(crate) port: u16,
-    /// A file that declares networks and how clients are judged.
+    /// A file that declares networks, names and certificates, and how clients are judged.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
     /// Take AWS requests without a signature for the root user's: whoever can reach this machine's
@@ -319,6 +397,12 @@ pub(crate) struct CreateArgs {
     /// Memory limit of each node, such as 512mb or 2gb.
     #[arg(long, value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,
+    /// Encrypt connections; with `=preferred` plain ones are served too.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "required")]
+    pub(crate) tls: Option<ModeArg>,
+    /// Whether clients show certificates that `tanist ca issue` made [default: off].
+    #[arg(long, value_enum)]
+    pub(crate) client_certificates: Option<ClientsArg>,
     /// Do not replace a lost primary automatically.
     #[arg(long)]
     pub(crate) no_automatic_failover: bool,

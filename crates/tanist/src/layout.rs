@@ -43,6 +43,16 @@ impl Layout {
         self.root.join("secret")
     }
 
+    /// Certificates: the authority's, and what clients trust.
+    pub(crate) fn tls(&self) -> PathBuf {
+        self.root.join(tanist_tls::DIRECTORY)
+    }
+
+    /// Whom clients on this machine trust, in one file.
+    pub(crate) fn bundle(&self) -> PathBuf {
+        self.tls().join("bundle.pem")
+    }
+
     /// The file of what was measured.
     pub(crate) fn metrics(&self) -> PathBuf {
         self.root.join("metrics")

@@ -7,9 +7,11 @@
 //!
 //! Not here: decisions, hands, the data path.
 
+mod bundle;
 mod cli;
 mod commands;
 mod dev;
+mod dial;
 mod drill;
 mod failure;
 mod house;

@@ -188,14 +188,19 @@ pub(crate) fn own(args: &[&std::ffi::OsStr]) -> io::Result<Child> {
 /// Becomes redis-cli (or valkey-cli); returns only if that fails.
 ///
 /// At an endpoint whose clients have to say who they are it does so by itself, unless `args` do.
-pub(crate) fn become_cli(host: &str, port: u16, house: Option<&House>, args: &[String]) -> Failure {
+pub(crate) fn become_cli(
+    (host, port): (&str, u16),
+    secure: &[String],
+    house: Option<&House>,
+    args: &[String],
+) -> Failure {
     let says = |arg: &String| matches!(arg.as_str(), "-a" | "--pass" | "--user" | "--askpass");
     let house = house.filter(|_| !args.iter().take_while(|arg| arg.starts_with('-')).any(says));
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for program in ["redis-cli", "valkey-cli"] {
         let port = port.to_string();
         let mut command = Command::new(program);
-        command.args(["-h", host, "-p", port.as_str()]);
+        command.args(["-h", host, "-p", port.as_str()]).args(secure);
         if let Some(house) = house {
             // The environment is its owner's to read; the arguments are everybody's.
             command.args(["--user", House::USER]).env("REDISCLI_AUTH", &house.password);

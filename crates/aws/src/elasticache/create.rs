@@ -12,7 +12,8 @@ use super::refusal::{Refusal, bad_combination, bad_value, no_cluster, refuse};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
 use super::{
-    durability, engines, ids, login, network, node_types, remembered, spread, tags, windows,
+    durability, engines, ids, login, network, node_types, remembered, spread, tags, transit,
+    windows,
 };
 use crate::groups::GroupRecord;
 use crate::value::Structure;
@@ -91,6 +92,7 @@ pub(super) fn founding(scene: Scene<'_>, input: &Structure) -> Result<Founding, 
         access: Default::default(),
         tokens,
         user_groups,
+        transit: transit::asked(input)?,
         reads: Reads::default(),
         attributes: Default::default(),
     };

@@ -128,6 +128,8 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         zones: Vec::new(),
         access: Access::Everyone,
         login: Default::default(),
+        transit: Default::default(),
+        certificate: None,
         reads: Reads::default(),
         attributes: [].into(),
         primary_endpoint: endpoint(name, 1),

@@ -15,7 +15,9 @@ use super::describe::named;
 use super::refusal::{Refusal, bad_combination, bad_state, bad_value};
 use super::scene::{NODE_GROUP, Scene};
 use super::unbuilt::refuse_unbuilt;
-use super::{durability, engines, login, network, node_types, remembered, spread, windows, words};
+use super::{
+    durability, engines, login, network, node_types, remembered, spread, transit, windows, words,
+};
 use crate::groups::{Group, GroupRecord};
 use crate::value::Structure;
 
@@ -84,6 +86,7 @@ pub(super) fn change(scene: Scene<'_>, input: &Structure) -> Result<Change, Refu
     memory(scene, group, input, &mut change)?;
     protection(scene, group, input, &mut change)?;
     words_and_windows(scene, group, input, &mut change.record)?;
+    change.asked.transit_mode = transit::change(group, input)?;
     change.promote = promotion(group, input)?;
     let login = login::change(group, input)?;
     change.asked.token = login.token;

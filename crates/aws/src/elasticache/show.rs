@@ -15,7 +15,7 @@ use tanist_link::api::{EndpointStatus, NodeStatus};
 
 use super::engines::{self, Engine};
 use super::scene::{NODE_GROUP, Scene};
-use super::{durability, node_types, spread, windows, words};
+use super::{durability, node_types, spread, transit, windows, words};
 use crate::groups::Group;
 use crate::value::{Structure, Value};
 
@@ -72,7 +72,7 @@ impl Scene<'_> {
         } else {
             shown.list("NodeGroups", [self.node_group(group, word)])
         };
-        durability::show(group, shown)
+        transit::show(group, durability::show(group, shown))
             .maybe("SnapshottingClusterId", snapshotting(group))
             .set("AutomaticFailover", failover)
             .set("MultiAZ", on(spread::is_so(group)))
@@ -82,7 +82,6 @@ impl Scene<'_> {
             .set("CacheNodeType", self.node_type(group))
             .set("AuthTokenEnabled", status.login.tokens > 0)
             .maybe("AuthTokenLastModifiedDate", token_changed(group))
-            .set("TransitEncryptionEnabled", false)
             .set("AtRestEncryptionEnabled", false)
             .set("ARN", self.arn("replicationgroup", group.name()))
             .maybe("UserGroupIds", user_groups(group))
@@ -150,7 +149,7 @@ impl Scene<'_> {
         } else {
             shown
         };
-        shown
+        transit::show(group, shown)
             .set("AutoMinorVersionUpgrade", record.auto_minor_version_upgrade.unwrap_or(true))
             .list("SecurityGroups", security_groups)
             .maybe("ReplicationGroupId", member_of)
@@ -158,7 +157,6 @@ impl Scene<'_> {
             .set("SnapshotWindow", snapshot_window)
             .set("AuthTokenEnabled", group.status.login.tokens > 0)
             .maybe("AuthTokenLastModifiedDate", token_changed(group))
-            .set("TransitEncryptionEnabled", false)
             .set("AtRestEncryptionEnabled", false)
             .set("ARN", self.arn("cluster", name))
             .set("ReplicationGroupLogDeliveryEnabled", false)

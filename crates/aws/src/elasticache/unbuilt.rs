@@ -13,8 +13,7 @@ use super::scene::Scene;
 use crate::value::Structure;
 
 /// Flags that must not be true, and why.
-const FLAGS: [(&str, &str); 3] = [
-    ("TransitEncryptionEnabled", "Encryption in transit is not offered yet."),
+const FLAGS: [(&str, &str); 2] = [
     ("AtRestEncryptionEnabled", "Encryption at rest is not offered: data is as safe as its disk."),
     ("DataTieringEnabled", "Data tiering is not offered: all data is in memory."),
 ];
@@ -27,10 +26,8 @@ const WORDS: [(&str, &str, &str); 3] = [
 ];
 
 /// Members that must not be there, and why.
-const MEMBERS: [(&str, &str); 2] = [
-    ("TransitEncryptionMode", "Encryption in transit is not offered yet."),
-    ("KmsKeyId", "Encryption at rest is not offered, so there is no key to use."),
-];
+const MEMBERS: [(&str, &str); 1] =
+    [("KmsKeyId", "Encryption at rest is not offered, so there is no key to use.")];
 
 /// Refuses what is not built, of requests that create or modify a replication group.
 pub(super) fn refuse_unbuilt(scene: Scene<'_>, input: &Structure) -> Result<(), Refusal> {
@@ -123,7 +120,6 @@ mod tests {
         let one = Structure::new;
         let combination = Some("InvalidParameterCombination");
         let value = Some("InvalidParameterValue");
-        assert_eq!(code(one().set("TransitEncryptionEnabled", true)), combination);
         assert_eq!(code(one().set("AtRestEncryptionEnabled", true)), combination);
         assert_eq!(code(one().set("ClusterMode", "enabled")), combination);
         assert_eq!(code(one().set("NetworkType", "dual_stack")), value);
@@ -140,7 +136,6 @@ mod tests {
     #[test]
     fn what_is_there_anyway_may_be_asked_for() {
         let input = Structure::new()
-            .set("TransitEncryptionEnabled", false)
             .set("AtRestEncryptionEnabled", false)
             .set("NetworkType", "ipv4")
             .set("ClusterMode", "disabled")

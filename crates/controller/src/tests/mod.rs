@@ -7,6 +7,7 @@
 
 mod archive;
 mod confirm;
+mod encryption;
 mod late;
 mod names;
 mod patience;

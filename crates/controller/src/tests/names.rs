@@ -26,6 +26,7 @@ fn named(name: &str) -> CreateGroup {
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),
+        transit: Default::default(),
         reads: Reads::default(),
         attributes: BTreeMap::new(),
     }

@@ -74,6 +74,7 @@ pub(crate) fn spec() -> GroupSpec {
         access: Access::Everyone,
         login: Default::default(),
         accounts: Default::default(),
+        transit: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
@@ -177,6 +178,8 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
             domain: "example".to_owned(),
             hosts_file: "/nowhere".into(),
         },
+        certifier: crate::Certifier::Nobody("there is none".to_owned()),
+        outside: tokio::sync::watch::channel(std::sync::Arc::default()).1,
         notes: Vec::new(),
     }
 }
@@ -227,17 +230,20 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new(limits: Limits, spec: GroupSpec, shard: ShardTopology) -> Self {
+        Self::with(config(limits), spec, shard).await
+    }
+
+    pub(super) async fn with(
+        config: ControllerConfig,
+        spec: GroupSpec,
+        shard: ShardTopology,
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let store = store(&home, spec, shard).await;
         let (outbox, told) = mpsc::channel(4096);
         let (hosts, inbox) = mpsc::channel(64);
         let agents = Agents { outboxes: BTreeMap::from([(host(1), outbox)]), inbox };
-        let parts = Parts {
-            config: config(limits),
-            store: store.clone(),
-            agents,
-            metrics: Default::default(),
-        };
+        let parts = Parts { config, store: store.clone(), agents, metrics: Default::default() };
         let (handle, _task) = crate::run(parts).await.unwrap();
         let events = handle.events.subscribe();
         Self { _home: home, handle, store, events, hosts, told }
@@ -297,14 +303,20 @@ impl Rig {
 
     /// A proxy that connects; returns once it has been told what exists.
     pub(super) async fn proxy(&self, name: &str, generation: u64) -> Proxy {
+        let mut proxy = self.connect(name, generation, true);
+        while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
+        proxy
+    }
+
+    /// A proxy that has called, and understands certificates or does not.
+    pub(super) fn connect(&self, name: &str, generation: u64, certificates: bool) -> Proxy {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
         let inbox = self.handle.inbox.clone();
         let response = proxies::converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        let mut proxy =
+        let proxy =
             Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
-        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1 });
-        while !matches!(proxy.hear().await, ToProxy::Known(_)) {}
+        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates });
         proxy
     }
 

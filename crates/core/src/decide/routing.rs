@@ -42,6 +42,7 @@ pub fn route(
         endpoints: asked.endpoints,
         access: asked.access.clone(),
         accounts: asked.accounts.clone(),
+        transit: asked.transit,
         reads: asked.reads,
         state,
         nodes: nodes(&view),

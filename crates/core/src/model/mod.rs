@@ -22,6 +22,7 @@ mod spec;
 pub mod stored;
 mod time;
 mod topology;
+mod transit;
 
 pub use access::Access;
 pub use accounts::{
@@ -47,3 +48,4 @@ pub use time::Instant;
 pub use topology::{
     GAP, Lineage, Member, Primaryship, Run, ShardTopology, SlotRange, Tag, Vacancy,
 };
+pub use transit::{ClientCertificates, Transit, TransitMode};

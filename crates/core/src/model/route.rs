@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev,
-    ShardId, Zone,
+    ShardId, Transit, Zone,
 };
 
 /// Where a shard's requests may go.
@@ -79,6 +79,9 @@ pub struct Route {
     /// Who clients may be.
     #[serde(default)]
     pub accounts: Accounts,
+    /// How bytes travel there.
+    #[serde(default)]
+    pub transit: Transit,
     /// What reads promise.
     #[serde(default)]
     pub reads: Reads,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Access, Accounts, GroupName, Login, NodeId, Reads, Region, RequestId, Rev, ShardId, SlotRange,
-    Zone,
+    Transit, Zone,
 };
 
 /// Which engine's binary runs the nodes.
@@ -130,6 +130,9 @@ pub struct GroupSpec {
     /// never stored, so that a user that changes is changed everywhere at once.
     #[serde(skip)]
     pub accounts: Accounts,
+    /// How bytes travel between clients and them.
+    #[serde(default)]
+    pub transit: Transit,
     /// What its reads promise.
     #[serde(default)]
     pub reads: Reads,

@@ -70,6 +70,8 @@ pub(super) fn group(name: &str, epoch: u64, primary: Option<u8>) -> GroupStatus 
         zones: Vec::new(),
         access: Access::default(),
         login: Default::default(),
+        transit: Default::default(),
+        certificate: None,
         reads: Reads::default(),
         attributes: BTreeMap::new(),
         primary_endpoint: endpoint(1),

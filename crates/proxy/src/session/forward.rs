@@ -378,8 +378,7 @@ impl Session {
             match pending.class {
                 Class::Multi => {
                     forward.multi = true;
-                    forward.failed = false;
-                    forward.changes_keys = false;
+                    (forward.failed, forward.changes_keys) = (false, false);
                     return (Role::Multi, raw);
                 }
                 Class::Unwatch => forward.watch_lost = false,
@@ -420,8 +419,7 @@ impl Session {
                 }
             }
             Class::Discard => {
-                forward.multi = false;
-                forward.watch_lost = false;
+                (forward.multi, forward.watch_lost) = (false, false);
                 (Role::Discard, raw)
             }
             _ if pending.is_bad_exec() => {

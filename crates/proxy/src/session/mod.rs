@@ -350,6 +350,11 @@ impl Session {
         }
     }
 
+    /// Whether it is over although something may not have been written.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.closing == Closing::Now
+    }
+
     /// Takes what has to be sent to the primary's own endpoint.
     pub(crate) fn take_side(&mut self) -> Option<Bytes> {
         self.side.take()

@@ -17,6 +17,10 @@ pub(crate) fn identity() -> Rc<Identity> {
         next_client: Cell::new(1),
         refusals: Refusals::default(),
         strangers: Refusals::default(),
+        plain: Refusals::default(),
+        handshakes: Refusals::default(),
+        certificates: Certificates::default(),
+        room: RefCell::default(),
         own: RefCell::default(),
         news: Notify::new(),
     })
@@ -58,6 +62,7 @@ pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
         durability: Durability::Async,
         access: tanist_core::model::Access::Everyone,
         accounts: Default::default(),
+        transit: Default::default(),
         reads: tanist_core::model::Reads::default(),
         endpoints: GroupEndpoints {
             primary: Ipv4Addr::new(127, 9, 9, 200),

@@ -10,6 +10,7 @@
 
 pub mod conn;
 pub mod engine;
+pub mod tls;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -158,6 +159,7 @@ impl World {
             durability,
             access: tanist_core::model::Access::Everyone,
             accounts: Default::default(),
+            transit: Default::default(),
             reads: tanist_core::model::Reads::default(),
             endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
             state: RouteState::Vacant,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tanist_core::model::{Access, Reads};
+use tanist_core::model::{Access, Reads, Transit};
 use tanist_link::Client;
 use tanist_link::api::{CreateGroup, GroupStatus};
 
@@ -39,6 +39,10 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),
+        transit: Transit {
+            mode: args.tls.map(Into::into).unwrap_or_default(),
+            clients: args.client_certificates.map(Into::into).unwrap_or_default(),
+        },
         reads: Reads { strict: args.strict_reads, ..Reads::default() },
         attributes: BTreeMap::new(),
     };

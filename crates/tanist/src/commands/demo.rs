@@ -20,7 +20,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{create, down, pause};
 use crate::cli::{DemoArgs, EngineArg};
-use crate::drill::{self, FaultKind};
+use crate::dial::Dialler;
+use crate::drill::{self, Drill, FaultKind};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
@@ -109,8 +110,15 @@ async fn show(
     let started = std::time::Instant::now();
     let group = create::wait(client, "creating", GROUP, started, &whole, out).await?;
     let faults = [FaultKind::Kill, FaultKind::Freeze, FaultKind::Switchover];
-    let report =
-        drill::run((client, layout), &group, &faults, args.load, 50, LIMIT_MS, out).await?;
+    let plan = Drill {
+        group: &group,
+        dialler: Dialler::of(layout, &group)?,
+        faults: &faults,
+        writes_per_second: args.load,
+        connections: 50,
+        limit_ms: LIMIT_MS,
+    };
+    let report = drill::run(client, &plan, out).await?;
     if out.is_json() {
         out.json(&report)?;
     } else {

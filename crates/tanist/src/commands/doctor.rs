@@ -57,7 +57,8 @@ impl Check {
 pub(crate) async fn doctor(client: &Client, layout: &Layout, out: &Output) -> Outcome {
     let mut checks =
         vec![engines(), overcommit(), huge_pages(), descriptors(), disk(layout), secrets(layout)];
-    checks.extend(installation(client).await);
+    checks.push(certificates(layout));
+    checks.extend(installation(client, layout).await);
     if out.is_json() {
         out.json(&checks)?;
     } else {
@@ -154,7 +155,8 @@ fn disk(layout: &Layout) -> Check {
 
 fn secrets(layout: &Layout) -> Check {
     use std::os::unix::fs::PermissionsExt;
-    let open = [layout.root().to_owned(), layout.secret()].into_iter().find(|path| {
+    let key = layout.tls().join(tanist_tls::KEY);
+    let open = [layout.root().to_owned(), layout.secret(), key].into_iter().find(|path| {
         std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
     });
     match open {
@@ -166,7 +168,19 @@ fn secrets(layout: &Layout) -> Check {
     }
 }
 
-async fn installation(client: &Client) -> Vec<Check> {
+fn certificates(layout: &Layout) -> Check {
+    match super::ca::load(layout) {
+        Ok(authority) => {
+            let print = authority.fingerprint();
+            let print = print.get(..16).unwrap_or_default();
+            Check::good(format!("the certificate authority {print}… can be used: tanist ca"))
+        }
+        Err(failure) if !layout.tls().exists() => Check::warning(failure.message, failure.remedy),
+        Err(failure) => Check::problem(failure.message, failure.remedy),
+    }
+}
+
+async fn installation(client: &Client, layout: &Layout) -> Vec<Check> {
     let status: Status = match client.get("/v1/status").await {
         Ok(status) => status,
         Err(err) => {
@@ -187,7 +201,7 @@ async fn installation(client: &Client) -> Vec<Check> {
         checks.push(Check::problem("no proxy is connected: endpoints may be closed", remedy));
     }
     for group in &status.groups {
-        checks.extend(groups::checks(client, group).await);
+        checks.extend(groups::checks(client, layout, group).await);
     }
     checks
 }

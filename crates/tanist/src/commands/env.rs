@@ -7,6 +7,8 @@
 use tanist_link::Client;
 use tanist_link::api::AwsEndpoint;
 
+use super::ca;
+use crate::bundle;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Done, Outcome};
@@ -27,13 +29,21 @@ pub(crate) async fn env(client: &Client, layout: &Layout, output: &Output) -> Ou
             tracing::debug!(err = &err as &dyn std::error::Error, "asking for the endpoint")
         }
     }
+    let known = variables.len() > 1;
+    if let Some((authority, certificate)) = ca::known(layout) {
+        let bundle = bundle::write(layout, &authority)?;
+        variables.extend([
+            (bundle::VARIABLE, bundle.to_string_lossy().into_owned()),
+            // Beside those that it brings along.
+            ("NODE_EXTRA_CA_CERTS", certificate.to_string_lossy().into_owned()),
+        ]);
+    }
     if output.is_json() {
         let all: serde_json::Map<String, serde_json::Value> =
             variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         output.json(&all)?;
         return Ok(Done::Well);
     }
-    let known = variables.len() > 1;
     for (name, value) in variables {
         output.line(format!("export {name}={}", quoted(&value)));
     }

@@ -4,6 +4,7 @@
 //!
 //! Not here: the roles (`crate::dev`, `crate::roles`), drills (`crate::drill`).
 
+pub(crate) mod ca;
 mod create;
 mod delete;
 mod demo;
@@ -18,6 +19,7 @@ mod mover;
 mod reads;
 mod scale;
 mod status;
+mod tls;
 mod token;
 mod users;
 mod watch;
@@ -33,7 +35,7 @@ use crate::failure::Failure;
 use crate::house;
 use crate::layout::Layout;
 use crate::output::Output;
-use crate::{Outcome, dev, drill, roles, spawn};
+use crate::{Outcome, dev, dial, drill, roles, spawn};
 
 /// How often a waiting command asks for the status.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -73,6 +75,8 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             dev::dev(layout, &args, output).await
         }
         Command::Env => env::env(&client, &layout, output).await,
+        Command::Tls(args) => tls::tls(&client, args, output).await,
+        Command::Ca { command } => ca::ca(&layout, command, output),
         Command::Key { command } => key::key(&client, command, output).await,
         Command::Token { command } => token::token(&client, command, output).await,
         Command::User { command } => users::user(&client, command, output).await,
@@ -101,9 +105,11 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::History { group } => history::history(&client, &group, output).await,
         Command::Cli { group, reader, args } => {
             let group = group_status(&client, &group).await?;
-            let endpoint = if reader { &group.reader_endpoint } else { &group.primary_endpoint };
+            let secure = dial::cli_arguments(&layout, &group)?;
             let house = house::of(&layout, &group.name, &group.login)?;
-            Err(spawn::become_cli(&endpoint.host, endpoint.port, house.as_ref(), &args))
+            let endpoint = if reader { &group.reader_endpoint } else { &group.primary_endpoint };
+            let dial = (endpoint.host.as_str(), endpoint.port);
+            Err(spawn::become_cli(dial, &secure, house.as_ref(), &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_) | Command::Supervise | Command::Proxy | Command::ExecEngine { .. } => {

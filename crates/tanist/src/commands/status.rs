@@ -5,7 +5,7 @@
 //! Not here: how the words are computed (`tanist-controller`).
 
 use tanist_core::decide::RULES;
-use tanist_core::model::Severity;
+use tanist_core::model::{Severity, TransitMode};
 use tanist_link::Client;
 use tanist_link::api::{GroupStatus, NodeStatus, ShardStatus, Status};
 
@@ -66,8 +66,12 @@ fn group_lines(group: &GroupStatus, out: &Output, lines: &mut Vec<String>) {
         _ => Paint::Warn,
     };
     let name = out.paint(Paint::Bold, group.name.as_str());
+    let tls = match group.transit.mode {
+        TransitMode::Off => String::new(),
+        mode => format!("   TLS {mode}"),
+    };
     lines.push(format!(
-        "{name}   {}   {}   {}   {} MiB per node",
+        "{name}   {}   {}   {}   {} MiB per node{tls}",
         out.paint(paint, &group.status),
         group.engine,
         group.durability,

@@ -3,12 +3,13 @@
 //! Invariant: what is not understood is refused with its line; nothing in the file is guessed.
 //!
 //! Not here: what the sections mean (`tanist-aws` for networks, `tanist-discovery` for
-//! Sentinel).
+//! Sentinel, `tanist-controller` for names), and when they are read again (`super::live`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tanist_aws::Declared;
+use tanist_controller::Aliases;
 use tanist_discovery::sentinel::Settings;
 
 use crate::failure::Failure;
@@ -29,6 +30,22 @@ pub(crate) struct Config {
     /// What Sentinel-aware clients are told.
     #[serde(default)]
     pub(crate) sentinel: Settings,
+    /// Further names of endpoints.
+    #[serde(default)]
+    pub(crate) names: Aliases,
+    /// The owner's certificate.
+    #[serde(default)]
+    pub(crate) tls: Option<OwnersFiles>,
+}
+
+/// Where the owner's certificate is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnersFiles {
+    /// The certificate and those between it and its authority, PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its key, PEM.
+    pub(crate) key: PathBuf,
 }
 
 /// How clients are judged.
@@ -117,6 +134,8 @@ mod tests {
             (network, ":1: "),
             ("[sentinel]\nadvertise = \"engines\"\n", ":2: "),
             ("[sentinel]\n\n[sentinel.aliases]\n\"a b\" = \"web\"\n", ":3: "),
+            ("\n[names]\n\"a b\" = \"web\"\n", ":2: "),
+            ("[tls]\ncertificate = \"c.pem\"\n", ":1: "),
         ] {
             let refused = of(text).unwrap_err();
             assert!(refused.message.contains(line), "{text:?}: {}", refused.message);

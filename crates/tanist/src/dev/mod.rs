@@ -13,6 +13,7 @@ mod config;
 mod engines;
 mod front;
 mod hosts_file;
+mod live;
 mod machine;
 mod metrics;
 mod network;
@@ -24,13 +25,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_agent::{AgentConfig, Ended, Inbox};
-use tanist_controller::{Agents, ControllerConfig, ControllerError, HostConfig, Names, Parts};
+use tanist_controller::{
+    Agents, Certifier, ControllerConfig, ControllerError, HostConfig, Names, Outside, Parts,
+};
 use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, FromSupervisor, ToSupervisor};
 use tanist_link::{Client, Listener, Secret};
 use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
+use tanist_tls::Authority;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -195,6 +199,8 @@ struct Ground<'a> {
     secret: Secret,
     network: [u8; 2],
     hosts: Vec<HostConfig>,
+    certifier: Certifier,
+    outside: watch::Receiver<Arc<Outside>>,
 }
 
 async fn start(
@@ -204,6 +210,7 @@ async fn start(
     roles: &[&'static str],
 ) -> Result<Running, Failure> {
     let declared = config::read(args.config.as_deref())?;
+    let outside = live::watch(args.config.clone(), &declared)?;
     layout.create()?;
     let engines = find_engines()?;
     let store = open_store(layout).await?;
@@ -215,7 +222,20 @@ async fn start(
     })?;
     let network = network::choose(layout, args.network)?;
     let hosts = simulated_hosts(args.simulated_hosts, network, machine);
-    let ground = Ground { layout, args, machine, engines, store, metrics, secret, network, hosts };
+    let certifier = certifier(layout);
+    let ground = Ground {
+        layout,
+        args,
+        machine,
+        engines,
+        store,
+        metrics,
+        secret,
+        network,
+        hosts,
+        certifier,
+        outside,
+    };
     let (agents, wires) = start_agents(&ground);
     let parts = Parts {
         config: controller_config(&ground),
@@ -262,6 +282,19 @@ fn start_agents(ground: &Ground<'_>) -> (JoinSet<(HostId, Ended)>, Agents) {
     (agents, Agents { outboxes, inbox })
 }
 
+/// The installation's authority. One that is damaged keeps nobody from starting: engines and plain
+/// endpoints need none.
+fn certifier(layout: &Layout) -> Certifier {
+    match Authority::load_or_create(&layout.tls()) {
+        Ok(authority) => Certifier::Authority(Arc::new(authority)),
+        Err(err) => {
+            let why = crate::failure::chain(&err);
+            tracing::error!("the certificate authority cannot be used: {why}");
+            Certifier::Nobody(why)
+        }
+    }
+}
+
 fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
     let Ground { args, machine, .. } = ground;
     let mut notes = vec![
@@ -276,6 +309,9 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
                 .to_owned(),
         );
     }
+    if let Certifier::Nobody(why) = &ground.certifier {
+        notes.push(format!("the certificate authority cannot be used (tanist ca): {why}"));
+    }
     ControllerConfig {
         region: Region::new(REGION),
         hosts: ground.hosts.clone(),
@@ -289,6 +325,8 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
             domain: "cache.localhost".to_owned(),
             hosts_file: "/etc/hosts".into(),
         },
+        certifier: ground.certifier.clone(),
+        outside: ground.outside.clone(),
         notes,
     }
 }

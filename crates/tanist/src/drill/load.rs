@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use tanist_controller::boot_time;
 use tanist_core::ledger::{Answer, Ledger};
-use tanist_resp::{Command, Connection, ConnectionError, Value};
+use tanist_resp::{Command, Value};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::dial::{Dialler, Open};
 use crate::failure::Failure;
-use crate::house::House;
 
 /// How long a client waits for an answer: longer than a proxy may hold a request.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -37,6 +37,7 @@ const READ_BACK: usize = 500;
 /// What to do to which endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
+    pub(crate) dialler: Dialler,
     pub(crate) primary: SocketAddr,
     pub(crate) reader: SocketAddr,
     pub(crate) connections: u16,
@@ -46,19 +47,6 @@ pub(crate) struct Load {
     pub(crate) value_bytes: usize,
     /// When keys are to vanish by themselves: long after they were read back.
     pub(crate) expiry: Duration,
-    /// How to log in, if one has to.
-    pub(crate) house: Option<House>,
-}
-
-impl Load {
-    /// A connection to an endpoint, as somebody.
-    async fn connect(&self, endpoint: SocketAddr) -> Result<Connection, ConnectionError> {
-        let mut connection = Connection::connect(endpoint, CONNECT).await?;
-        if let Some(house) = &self.house {
-            connection.call(&house.auth(), ANSWER).await?;
-        }
-        Ok(connection)
-    }
 }
 
 /// What everybody sees while it runs.
@@ -164,7 +152,7 @@ impl Client {
         while !*self.stopped.borrow() {
             ticks.tick().await;
             if connection.is_none() {
-                connection = self.load.connect(self.load.primary).await.ok();
+                connection = self.load.dialler.connect(self.load.primary, CONNECT).await.ok();
             }
             let Some(open) = &mut connection else {
                 ledger.disconnected();
@@ -204,7 +192,7 @@ impl Client {
     }
 
     /// Reads an acknowledged write; returns whether the connection lives.
-    async fn check(&self, open: &mut Connection, key: &str) -> bool {
+    async fn check(&self, open: &mut Open, key: &str) -> bool {
         let Ok(reply) = open.call(&Command::new("GET").arg(key), ANSWER).await else {
             return false;
         };
@@ -225,7 +213,7 @@ impl Client {
         while !*self.stopped.borrow() {
             ticks.tick().await;
             if connection.is_none() {
-                connection = self.load.connect(self.load.reader).await.ok();
+                connection = self.load.dialler.connect(self.load.reader, CONNECT).await.ok();
             }
             let answered = match &mut connection {
                 Some(open) => open.call(&Command::new("GET").arg(&key), ANSWER).await.ok(),
@@ -266,7 +254,8 @@ pub(crate) async fn read_back(
     let failed = |err: &dyn std::error::Error| {
         Failure::caused("T651", err, "the writes could not be read back; see tanist status")
     };
-    let mut connection = load.connect(load.primary).await.map_err(|err| failed(&err))?;
+    let dialled = load.dialler.connect(load.primary, CONNECT).await;
+    let mut connection = dialled.map_err(|err| failed(&err))?;
     let keys: Vec<u64> = ledger.keys().collect();
     let mut found = BTreeMap::new();
     for chunk in keys.chunks(READ_BACK) {

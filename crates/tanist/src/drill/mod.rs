@@ -22,8 +22,8 @@ use tanist_link::api::GroupStatus;
 
 use crate::cli::DrillArgs;
 use crate::commands::{group_status, pause};
+use crate::dial::Dialler;
 use crate::failure::Failure;
-use crate::house;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::{Done, Outcome};
@@ -71,9 +71,15 @@ pub(crate) async fn drill(
         let remedy = format!("wait until it is available: tanist status {}", args.group);
         return Err(Failure::new("T206", message, remedy).exit(5));
     }
-    let report =
-        run((client, layout), &group, &faults, args.load, args.connections, args.limit_ms, out)
-            .await?;
+    let plan = Drill {
+        group: &group,
+        dialler: Dialler::of(layout, &group)?,
+        faults: &faults,
+        writes_per_second: args.load,
+        connections: args.connections,
+        limit_ms: args.limit_ms,
+    };
+    let report = run(client, &plan, out).await?;
     let path = report.save(&layout.reports())?;
     if out.is_json() {
         out.json(&report)?;
@@ -98,27 +104,41 @@ fn missing(group: &GroupStatus, kinds: &[FaultKind]) -> Option<&'static str> {
     }
 }
 
+/// What to break, under which load.
+#[derive(Debug)]
+pub(crate) struct Drill<'a> {
+    /// The group.
+    pub(crate) group: &'a GroupStatus,
+    /// How its endpoints are dialled.
+    pub(crate) dialler: Dialler,
+    /// What is done to it, one after another.
+    pub(crate) faults: &'a [FaultKind],
+    /// Over all connections.
+    pub(crate) writes_per_second: u32,
+    /// Connections that write.
+    pub(crate) connections: u16,
+    /// The longest gap that passes, in milliseconds.
+    pub(crate) limit_ms: u64,
+}
+
 /// Runs faults one after another under one load.
 pub(crate) async fn run(
-    (client, layout): (&Client, &Layout),
-    group: &GroupStatus,
-    faults: &[FaultKind],
-    writes_per_second: u32,
-    connections: u16,
-    limit_ms: u64,
+    client: &Client,
+    drill: &Drill<'_>,
     out: &Output,
 ) -> Result<Report, Failure> {
+    let Drill { group, faults, connections, writes_per_second, .. } = *drill;
     let address = |endpoint: &tanist_link::api::EndpointStatus| {
         SocketAddr::from((endpoint.address, endpoint.port))
     };
     let load = Load {
+        dialler: drill.dialler.clone(),
         primary: address(&group.primary_endpoint),
         reader: address(&group.reader_endpoint),
         connections,
         writes_per_second,
         value_bytes: 64,
         expiry: expiry(faults.len()),
-        house: house::of(layout, &group.name, &group.login)?,
     };
     let prefix = format!("__tanist:drill:{:x}", boot_time().as_micros());
     out.line(format!(
@@ -142,7 +162,7 @@ pub(crate) async fn run(
     out.line(format!("reading   {} writes back, one by one", ledger.keys().count()));
     let found = load::read_back(&ledger, &load, &prefix).await?;
     let name = group.name.as_str();
-    Report::new(client, name, runs, &ledger, &found, &counters, limit_ms).await
+    Report::new(client, name, runs, &ledger, &found, &counters, drill.limit_ms).await
 }
 
 /// When the keys of a drill may vanish by themselves: an hour, and more for each fault than it takes,

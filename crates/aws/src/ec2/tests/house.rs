@@ -99,6 +99,8 @@ fn web(security_groups: Vec<String>) -> GroupStatus {
         zones: Vec::new(),
         access: Access::Everyone,
         login: Default::default(),
+        transit: Default::default(),
+        certificate: None,
         reads: Reads::default(),
         attributes: BTreeMap::from([("aws".to_owned(), record.text().unwrap())]),
         primary_endpoint: endpoint(),

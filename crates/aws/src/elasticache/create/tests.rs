@@ -171,7 +171,7 @@ fn what_does_not_exist_is_refused_by_its_code() {
     assert_eq!(refused(&input().list("SecurityGroupIds", ["sg-x"])), VALUE);
     assert_eq!(refused(&input().set("PrimaryClusterId", "x-001")), "CacheClusterNotFound");
     assert_eq!(refused(&input().set("PrimaryClusterId", "web-001")), COMBINATION);
-    assert_eq!(refused(&input().set("TransitEncryptionEnabled", true)), COMBINATION);
+    assert_eq!(refused(&input().set("TransitEncryptionMode", "required")), COMBINATION);
     let windows = input()
         .set("PreferredMaintenanceWindow", "sun:05:00-sun:06:00")
         .set("SnapshotWindow", "05:00-06:00");

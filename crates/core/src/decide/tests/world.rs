@@ -69,6 +69,7 @@ pub(super) fn spec() -> GroupSpec {
         access: Access::Everyone,
         login: Default::default(),
         accounts: Default::default(),
+        transit: Default::default(),
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),

@@ -11,13 +11,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tanist_core::model::{Durability, ProblemKind};
+use tanist_core::model::{ClientCertificates, Durability, ProblemKind, TransitMode};
 use tanist_link::Client;
 use tanist_link::api::{EndpointStatus, FailoverRecord, GroupStatus, Step};
-use tanist_resp::{Command, Connection};
+use tanist_resp::Command;
 
 use super::Check;
 use crate::commands::encoded;
+use crate::dial::Dialler;
+use crate::failure::chain;
+use crate::layout::Layout;
 
 /// How long an endpoint may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,10 +30,11 @@ const SLOW: Duration = Duration::from_secs(1);
 const LAG_MS: u64 = 1000;
 
 /// Everything that is looked at.
-pub(super) async fn checks(client: &Client, group: &GroupStatus) -> Vec<Check> {
+pub(super) async fn checks(client: &Client, layout: &Layout, group: &GroupStatus) -> Vec<Check> {
     let mut checks = problems(group);
     checks.extend(replicas(group));
-    checks.extend(endpoints(group).await);
+    checks.extend(endpoints(layout, group).await);
+    checks.push(encryption(group));
     checks.extend(turned_away(group));
     checks.push(lag(group));
     checks.push(failover(group));
@@ -75,14 +79,21 @@ fn replicas(group: &GroupStatus) -> Option<Check> {
 }
 
 /// "Cannot connect", "cannot connect after a failover."
-async fn endpoints(group: &GroupStatus) -> Vec<Check> {
+async fn endpoints(layout: &Layout, group: &GroupStatus) -> Vec<Check> {
     let name = &group.name;
+    let dialler = match Dialler::of(layout, group) {
+        Ok(dialler) => dialler,
+        Err(failure) => {
+            let what = format!("{name}: its endpoints cannot be dialled: {}", failure.message);
+            return vec![Check::problem(what, failure.remedy)];
+        }
+    };
     let nodes = group.shards.iter().flat_map(|shard| &shard.nodes).map(|node| &node.endpoint);
     let all: Vec<&EndpointStatus> =
         [&group.primary_endpoint, &group.reader_endpoint].into_iter().chain(nodes).collect();
     let mut silent = Vec::new();
     for endpoint in &all {
-        if let Err(why) = answers(endpoint).await {
+        if let Err(why) = answers(&dialler, endpoint).await {
             silent.push(format!("{endpoint} ({why})"));
         }
     }
@@ -105,12 +116,35 @@ async fn endpoints(group: &GroupStatus) -> Vec<Check> {
 }
 
 /// Whether an endpoint answers anything at all: a refusal is an answer.
-async fn answers(endpoint: &EndpointStatus) -> Result<(), String> {
+async fn answers(dialler: &Dialler, endpoint: &EndpointStatus) -> Result<(), String> {
     let address = SocketAddr::from((endpoint.address, endpoint.port));
-    let mut connection =
-        Connection::connect(address, PATIENCE).await.map_err(|err| err.to_string())?;
+    let mut connection = dialler.connect(address, PATIENCE).await.map_err(|err| chain(&err))?;
     let answer = connection.call(&Command::new("PING"), PATIENCE).await;
     answer.map(drop).map_err(|err| err.to_string())
+}
+
+/// "Is it encrypted?", "the certificate is not trusted."
+fn encryption(group: &GroupStatus) -> Check {
+    let (name, transit) = (&group.name, group.transit);
+    let clients = match transit.clients {
+        ClientCertificates::Off => String::new(),
+        asked => format!(", client certificates {asked}"),
+    };
+    match (transit.mode, &group.certificate) {
+        (TransitMode::Off, _) => Check::good(format!("{name}: connections are not encrypted")),
+        (mode, None) => Check::problem(
+            format!("{name}: TLS is {mode}, and there is no certificate to show"),
+            "tanist events says why",
+        ),
+        (mode, Some(shown)) if shown.owners => {
+            Check::good(format!("{name}: TLS is {mode}{clients}, with the owner's certificate"))
+        }
+        (mode, Some(shown)) => Check::good(format!(
+            "{name}: TLS is {mode}{clients}; the certificate is for {} names and addresses. A \
+             client that does not trust it: tanist ca",
+            shown.names.len()
+        )),
+    }
 }
 
 fn turned_away(group: &GroupStatus) -> Option<Check> {
