@@ -139,9 +139,9 @@ fn mode(path: &Path) -> u32 {
 fn certificates_cannot_be_asked_for_where_nothing_is_encrypted() {
     let installation = web("redis", &["--replicas", "0"]);
     let refused = installation.tanist(&["tls", "web", "--client-certificates", "required"]);
-    assert!(refused.code == 1 && refused.err.contains("T440"), "{refused:?}");
+    assert!(refused.code == 1 && refused.err.contains("T460"), "{refused:?}");
     let ran = installation.tanist(&["create", "api", "--client-certificates", "optional"]);
-    assert!(ran.code == 1 && ran.err.contains("T440"), "{ran:?}");
+    assert!(ran.code == 1 && ran.err.contains("T460"), "{ran:?}");
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn a_damaged_authority_stops_nobody_but_those_who_need_it_and_says_so() {
     let notes = installation.try_status().map(|status| status.notes).unwrap_or_default();
     assert!(notes.iter().any(|note| note.contains("ca.key is damaged")), "{notes:?}");
     let refused = installation.tanist(&["create", "sealed", "--tls"]);
-    assert!(refused.code == 1 && refused.err.contains("T441"), "{refused:?}");
+    assert!(refused.code == 1 && refused.err.contains("T461"), "{refused:?}");
     let refused = installation.tanist(&["tls", "web", "--mode", "required"]);
-    assert!(refused.code == 1 && refused.err.contains("T441"), "{refused:?}");
+    assert!(refused.code == 1 && refused.err.contains("T461"), "{refused:?}");
     let shown = installation.tanist(&["ca"]);
     assert!(
         shown.err.contains("T670") && shown.err.contains("put ca.pem and ca.key back"),
