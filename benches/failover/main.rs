@@ -1,7 +1,7 @@
 //! `cargo bench -p tanist-bench --bench failover [-- PART ...]`: how long clients are without a primary.
 //!
-//! Parts: `kill`, `kill-1gb`, `freeze`, `switchover`, `create`, `idle`, `busy`, `sentinel`; all but
-//! `kill-1gb` and `busy` if none is named. `TANIST_BENCH_RUNS` (30) is the number of faults of each
+//! Parts: `kill`, `kill-1gb`, `freeze`, `switchover`, `create`, `idle`, `busy`, `sentinel`, `crowd`;
+//! all but `kill-1gb`, `busy` and `crowd` if none is named. `TANIST_BENCH_RUNS` (30) is the number of faults of each
 //! kind, `TANIST_BENCH_BUSY_SECONDS` (600) the length of `busy`.
 //!
 //! Invariant: every printed figure was measured in this run, with its target and its peer beside it.
@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its result")]
 
 mod busy;
+mod crowd;
 mod idle;
 mod sentinel;
 mod tanist;
@@ -32,6 +33,7 @@ fn main() {
             }
             "sentinel" => rows.extend(sentinel::faults()),
             "busy" => rows.push(busy::busy()),
+            "crowd" => rows.extend(crowd::crowd()),
             other => println!("there is no part {other:?}"),
         }
     }

@@ -25,6 +25,28 @@ pub(crate) fn faults(flag: &str, megabytes: usize, target: &'static str) -> Vec<
     fill(&installation, megabytes);
     installation.available("bench");
     let runs = setting("TANIST_BENCH_RUNS", 30);
+    let (gaps, totals) = faults_of(&installation, flag, runs);
+    let what = flag.trim_start_matches("--");
+    vec![
+        Row {
+            what: format!("{what}, {megabytes} MB: longest write gap"),
+            measured: spread(gaps),
+            target,
+        },
+        Row {
+            what: format!("{what}, {megabytes} MB: what clients saw"),
+            measured: totals.to_string(),
+            target: "0 lost, 0 disconnects, 0 errors",
+        },
+    ]
+}
+
+/// Runs so many drills of one kind; the gaps, in microseconds, and what clients saw.
+pub(crate) fn faults_of(
+    installation: &Installation,
+    flag: &str,
+    runs: u64,
+) -> (Vec<u64>, Totals) {
     let mut gaps = Vec::new();
     let mut totals = Totals::default();
     for run in 1..=runs {
@@ -42,24 +64,12 @@ pub(crate) fn faults(flag: &str, megabytes: usize, target: &'static str) -> Vec<
         gaps.push(gap);
         totals.add(&report);
     }
-    let what = flag.trim_start_matches("--");
-    vec![
-        Row {
-            what: format!("{what}, {megabytes} MB: longest write gap"),
-            measured: spread(gaps),
-            target,
-        },
-        Row {
-            what: format!("{what}, {megabytes} MB: what clients saw"),
-            measured: totals.to_string(),
-            target: "0 lost, 0 disconnects, 0 errors",
-        },
-    ]
+    (gaps, totals)
 }
 
 /// What clients saw, over all runs.
 #[derive(Debug, Default)]
-struct Totals {
+pub(crate) struct Totals {
     acked: u64,
     lost: u64,
     disconnects: u64,
