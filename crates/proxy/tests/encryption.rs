@@ -83,7 +83,7 @@ async fn large_values_and_long_pipelines_come_through_whole() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_late_gets_everything() {
+async fn more_replies_than_all_buffers_hold_all_come() {
     const REPLIES: usize = 300;
     let (world, _, client) = world(TransitMode::Required, ClientCertificates::Off).await;
     let mut tls = client.dial(world.primary_address(), NAME).await.unwrap();
