@@ -45,9 +45,15 @@ pub(crate) fn secret() -> Secret {
 fn address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let pid = std::process::id();
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let byte = |n: u32| u8::try_from(n & 0xff).unwrap();
-    Ipv4Addr::new(127, 64 + byte((pid >> 8) & 63), byte(pid), byte(n))
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = Ipv4Addr::new(127, 64 + byte((pid >> 8) & 63), byte(pid), byte(n));
+        // A run that was broken off may have left engines at it.
+        if std::net::TcpListener::bind((address, PORT)).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A supervisor process.
