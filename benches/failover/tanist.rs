@@ -42,11 +42,7 @@ pub(crate) fn faults(flag: &str, megabytes: usize, target: &'static str) -> Vec<
 }
 
 /// Runs so many drills of one kind; the gaps, in microseconds, and what clients saw.
-pub(crate) fn faults_of(
-    installation: &Installation,
-    flag: &str,
-    runs: u64,
-) -> (Vec<u64>, Totals) {
+pub(crate) fn faults_of(installation: &Installation, flag: &str, runs: u64) -> (Vec<u64>, Totals) {
     let mut gaps = Vec::new();
     let mut totals = Totals::default();
     for run in 1..=runs {
