@@ -14,7 +14,7 @@ use std::time::Duration;
 use tanist_lab::{Installation, kill};
 use tanist_link::Secret;
 use tanist_link::api::GroupStatus;
-use tanist_link::wire::{ADMIN_USER, admin_label};
+use tanist_link::wire::{ADMIN_USER, BELL_CHANNEL, admin_label};
 use tanist_resp::{Command, Connection, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -27,6 +27,7 @@ crate::on_both_engines!(
     a_client_hears_what_a_bare_engine_says,
     a_token_is_replaced_and_the_primary_moves_and_no_client_notices,
     users_share_no_connection_to_an_engine,
+    a_user_with_few_rights_is_proven_what_it_reads_and_writes,
     a_user_that_changes_or_goes_does_so_for_living_connections,
     what_cannot_be_is_refused_and_nothing_else_stops,
     users_outlive_every_part_of_tanist,
@@ -351,6 +352,35 @@ async fn judge(
             }
         }
     }
+}
+
+/// What the proxy asks for the sake of a proof needs no right of the client's.
+fn a_user_with_few_rights_is_proven_what_it_reads_and_writes(engine: &str) {
+    let installation = web(engine, &["--strict-reads"]);
+    with_users(&installation, engine, "on ~app:* -@all +get +set +multi +exec +blpop");
+    let to = primary(&installation.group("web"));
+    runtime().block_on(async {
+        let mut app = log_in(to, &["app", PASSWORD]).await;
+        assert!(call(&mut app, &["SET", "app:a", "1"]).await.is_ok());
+        assert_eq!(text(&mut app, &["GET", "app:a"]).await, "1");
+        for words in [&["MULTI"][..], &["GET", "app:a"]] {
+            assert!(call(&mut app, words).await.as_error().is_none());
+        }
+        let answers = call(&mut app, &["EXEC"]).await;
+        assert_eq!(answers.as_array().map(<[Value]>::len), Some(1), "{answers:?}");
+        assert!(error(&mut app, &["SPUBLISH", BELL_CHANNEL, ""]).await.starts_with("NOPERM"));
+        assert!(error(&mut app, &["CLIENT", "ID"]).await.starts_with("NOPERM"));
+        // Its own connection is known to the engine by a number, by which others may wake it.
+        let mut default = log_in(to, &[ONE]).await;
+        let listed = text(&mut default, &["CLIENT", "LIST"]).await;
+        let line = listed.lines().find(|line| line.contains("user=app "));
+        let line = line.unwrap_or_else(|| panic!("{listed}"));
+        let id = line.split_once(' ').map_or(line, |(id, _)| id).trim_start_matches("id=");
+        let waits = tokio::spawn(async move { call(&mut app, &["BLPOP", "app:q", "0"]).await });
+        while call(&mut default, &["CLIENT", "UNBLOCK", id]).await.as_int() != Some(1) {}
+        let answer = waits.await.unwrap_or_else(|err| panic!("{err}"));
+        assert!(answer.is_null(), "{answer:?}");
+    });
 }
 
 fn users_share_no_connection_to_an_engine(engine_name: &str) {

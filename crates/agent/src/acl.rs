@@ -20,8 +20,8 @@ use tanist_core::model::accounts::allows;
 use tanist_core::model::{Order, ProxyId, Rules, Tag};
 use tanist_link::Secret;
 use tanist_link::wire::{
-    ADMIN_USER, lane_label, lane_owner, lane_user, own_lane_label, own_lane_user, replica_label,
-    replica_user,
+    ADMIN_USER, BELL_CHANNEL, lane_label, lane_owner, lane_user, own_lane_label, own_lane_user,
+    replica_label, replica_user,
 };
 use tanist_resp::Command;
 
@@ -76,7 +76,9 @@ const EXCEPTIONS_ARE: [&str; 1] = ["slow"];
 
 /// What a proxy asks by itself on the lane of a client's user: how far replicas are, and a word that
 /// goes to them and to nobody else. Whether its client may ask the same the proxy decides.
-const PROXYS_OWN: &str = "(+role +wait +spublish &__tanist)";
+fn proxys_own() -> String {
+    format!("(+role +wait +client|id +spublish &{BELL_CHANNEL})")
+}
 
 /// A set of rules with the fences behind it.
 fn fenced(rules: &[String]) -> Vec<String> {
@@ -90,7 +92,7 @@ fn own_lane_rules(rules: &Rules) -> Vec<String> {
     let mut sets = rules.0.iter().map(|set| fenced(set));
     let mut words = sets.next().unwrap_or_default();
     words.extend(sets.map(|set| format!("({})", set.join(" "))));
-    words.push(PROXYS_OWN.to_owned());
+    words.push(proxys_own());
     words
 }
 
@@ -232,7 +234,7 @@ mod tests {
         );
         // What was asked for itself is fenced like all else, and nothing is given that was not.
         assert!(sets[1].ends_with(" -acl -cluster)"), "{}", sets[1]);
-        assert_eq!(sets[2], PROXYS_OWN);
+        assert_eq!(*sets[2], proxys_own());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod common;
 use common::*;
 use tanist_core::model::accounts::mark;
 use tanist_core::model::*;
-use tanist_link::wire::{own_lane_label, own_lane_user};
+use tanist_link::wire::{BELL_CHANNEL, own_lane_label, own_lane_user};
 
 with_both_engines!(
     a_users_lane_may_what_its_rules_say_and_never_what_is_fenced,
@@ -58,7 +58,7 @@ async fn a_users_lane_may_what_its_rules_say_and_never_what_is_fenced(engine: En
     // What the proxy asks on its behalf is answered.
     assert_eq!(app.call(&["ROLE"]).await.as_error(), None);
     assert_eq!(app.call(&["WAIT", "0", "0"]).await.as_int(), Some(0));
-    assert_eq!(app.call(&["SPUBLISH", "__tanist", ""]).await.as_int(), Some(0));
+    assert_eq!(app.call(&["SPUBLISH", BELL_CHANNEL, ""]).await.as_int(), Some(0));
     for user in ["all", "some"] {
         let mut lane = open(&host, 1, user).await.unwrap();
         for fenced in [

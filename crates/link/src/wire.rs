@@ -74,6 +74,10 @@ pub fn lane_owner(name: &str) -> Option<&str> {
     Some(rest.split_once(':').map_or(DEFAULT_USER, |(_, user)| user))
 }
 
+/// The shard channel on which proxies make a primary talk to its replicas. Nobody listens there, and
+/// every lane may use it, whatever its user may do.
+pub const BELL_CHANNEL: &str = "__tanist:bell__";
+
 /// The user by which the installation's own programs are a group's `default` user, whatever its
 /// tokens and users are. Nobody else can know its password.
 pub const HOUSE_USER: &str = "tanist-house";

@@ -3,8 +3,8 @@
 //! An acknowledgement can be late for no reason of the replica's. On a link that was resumed (a
 //! partial resync) engines leave Nagle's algorithm on, so that one that follows another closely stays
 //! in the replica's kernel until the primary's has confirmed the first, and that waits 40 ms for
-//! something to send along. A replica sends one unasked each second, so under load this happens about
-//! once per second and replica. Whatever the primary says to its replicas ends it.
+//! something to send along. A replica sends one unasked each second, so under load this happens
+//! again and again. Whatever the primary says to its replicas ends it.
 //!
 //! A connection that sleeps in WAIT cannot be used for that, and another WAIT would make things
 //! worse: it asks for one more acknowledgement, which is the next that others wait for. What is said
@@ -18,16 +18,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tanist_link::wire::BELL_CHANNEL;
 use tanist_resp::{Command, Connection};
 use tokio::sync::Notify;
 
 use crate::shard::{EndpointKind, Lane, Shard};
 
-/// How long the engine may take to answer.
-const LIMIT: Duration = Duration::from_secs(1);
-
-/// Where nobody listens.
-const CHANNEL: &str = "__tanist:bell__";
+/// How long the engine may take to answer. It may hang, and the next primary be the one to ring at.
+const LIMIT: Duration = Duration::from_millis(250);
 
 /// What slow proofs pull at.
 #[derive(Debug, Default)]
@@ -71,5 +69,5 @@ async fn connect(shard: &Shard, lane: &Lane) -> Option<Connection> {
 /// this primary when the read was answered: without it, a primary that nobody follows any more would
 /// prove what it says by what they heard before.
 pub(crate) fn word() -> Command {
-    Command::new("SPUBLISH").arg(CHANNEL).arg("")
+    Command::new("SPUBLISH").arg(BELL_CHANNEL).arg("")
 }

@@ -457,7 +457,8 @@ impl Drop for OwnAddress {
     }
 }
 
-/// Dials an own endpoint on behalf of a client that was admitted, whoever else is, and as its user. The source is the
+/// Dials an own endpoint on behalf of a client that was admitted, whoever else is, and as its user.
+/// The source is the
 /// endpoint's own address: this host has it, and it is known before the endpoint sees it.
 async fn dial_endpoint(
     identity: &Rc<Identity>,

@@ -18,6 +18,9 @@ pub(crate) const NO_COPIES: &[u8] = b":0\r\n";
 /// WAITAOF in the same case.
 pub(crate) const NO_COPIES_AOF: &[u8] = b"*2\r\n:0\r\n:0\r\n";
 pub(crate) const TRYAGAIN: &[u8] = b"-TRYAGAIN primary unavailable, request not executed\r\n";
+/// No node that a reader endpoint leads to could be asked.
+pub(crate) const TRYAGAIN_READER: &[u8] =
+    b"-TRYAGAIN no replica can be read from, request not executed\r\n";
 /// A read whose answer could not be proven to be acknowledged.
 pub(crate) const UNPROVEN_READ: &[u8] =
     b"-TRYAGAIN the group's reads are strict and this one could not be proven in time\r\n";
@@ -126,6 +129,7 @@ mod tests {
             NO_COPIES,
             NO_COPIES_AOF,
             TRYAGAIN,
+            TRYAGAIN_READER,
             UNPROVEN_READ,
             NO_PASSWORD,
             WRONGPASS,

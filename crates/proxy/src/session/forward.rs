@@ -218,6 +218,8 @@ impl Session {
         // While only subscriptions are allowed, the engine says so.
         let limited = self.state.is_limited();
         let bytes: &'static [u8] = match pending.class {
+            // Nearly all.
+            Class::Plain | Class::Script => return None,
             Class::Denied(name) => return Some(denied(name)),
             Class::Quit => {
                 return Some(Answer { closes: true, ..Answer::to(pending, text::OK) });
@@ -323,8 +325,8 @@ impl Session {
         let waits = role == Role::Plain && pending.effect == Effect::Wait;
         if waits && std::mem::take(&mut self.wrote_shared) {
             // The client's writes went over another connection, and WAIT counts its own. This goes
-            // to all replicas, behind everything that was written before, and to no pattern.
-            self.push_own(&[b"SPUBLISH", b"__tanist", b""], Expect::Nothing);
+            // to all replicas, behind everything that was written before.
+            self.push_word();
         }
         self.link.out.push(raw);
         self.link.expect.push_back(Expect::Slot);
@@ -450,6 +452,8 @@ impl Session {
         if self.held_from(since).is_none_or(|from| from + HOLD_LIMIT > now) {
             return;
         }
+        let reads = self.endpoint.kind == EndpointKind::Reader;
+        let text = if reads { text::TRYAGAIN_READER } else { text::TRYAGAIN };
         let mut in_transaction = false;
         for item in &mut self.queue {
             let Item::Request(pending) = item else { continue };
@@ -463,7 +467,7 @@ impl Session {
                 _ => {}
             }
             self.load = self.load.saturating_sub(pending.size());
-            let mut answer = Answer::to(pending, text::TRYAGAIN);
+            let mut answer = Answer::to(pending, text);
             answer.fails = true;
             answer.ends = matches!(pending.class, Class::Exec | Class::Discard);
             *item = Item::Answer(answer);

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tanist_link::wire::BELL_CHANNEL;
 use tanist_resp::Request;
 use tokio::time::Instant;
 
@@ -247,6 +248,9 @@ impl Session {
         let (command, categories): (&str, &[&str]) = match pending.class {
             Class::Role => ("role", &["admin", "fast", "dangerous"]),
             Class::Wait => ("wait", &["slow", "connection"]),
+            Class::Publish if pending.request.arg(1) == Some(BELL_CHANNEL.as_bytes()) => {
+                (pending.name, &["pubsub", "fast"])
+            }
             Class::ClientId | Class::ClientInfo | Class::ClientGetredir => {
                 (pending.name, OWN_CLIENT)
             }

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::flight::{Expect, Slot};
 use super::{Phase, Session};
-use crate::bell;
 use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
 use crate::shard::Shard;
 
@@ -48,8 +47,7 @@ impl Session {
         self.proofs += 1;
         let serial = self.proofs;
         if shard.reads_strictly() {
-            self.link.out.push(bell::word().encode());
-            self.link.expect.push_back(Expect::Nothing);
+            self.push_word();
         }
         self.push_own(&[b"ROLE"], Expect::Role { proof: serial, first: true });
         self.proof = Some(Proof::new(serial));

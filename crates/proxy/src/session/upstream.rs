@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::flight::Expect;
 use super::{Closing, Session, Stop};
+use crate::bell;
 use crate::out::OutQueue;
 use crate::shard::{EndpointKind, Lane, Shard};
 
@@ -296,6 +297,12 @@ impl Session {
             self.link.out.push(shard.credentials(lane, self.link.user.as_deref()).encode());
             self.link.expect.push_back(Expect::Auth);
         }
+    }
+
+    /// Appends something for the replicas to hear.
+    pub(super) fn push_word(&mut self) {
+        self.link.out.push(bell::word().encode());
+        self.link.expect.push_back(Expect::Nothing);
     }
 
     /// Appends a request of the proxy's own.
