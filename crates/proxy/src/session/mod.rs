@@ -182,6 +182,10 @@ pub(crate) struct Session {
     withheld: usize,
     /// The recent replies' size on average, in bytes.
     usual_reply: usize,
+    /// The recent requests' and replies' size on average, in bytes.
+    weight: usize,
+    /// It is with those whose requests or replies are large.
+    heavy: bool,
     /// A request for the primary's own endpoint, until somebody takes it.
     side: Option<Bytes>,
     stop: Stop,
@@ -232,6 +236,8 @@ impl Session {
             proof_wanted: false,
             withheld: 0,
             usual_reply: FIRST_GUESS,
+            weight: 0,
+            heavy: false,
             side: None,
             stop: Stop::Empty,
             held_since: None,
