@@ -379,6 +379,11 @@ impl Shard {
         }
     }
 
+    /// Whether this node serves or was the last one that did; `None` if nobody ever has.
+    pub(crate) fn leads(&self, node: &NodeId) -> Option<bool> {
+        self.known.borrow().served.as_ref().map(|(_, primary)| primary == node)
+    }
+
     /// One of the replicas that are fit: of two of them, taken at random among those of this proxy's
     /// zone if there are any, the one that owes less. Many proxies that all chose the least busy of
     /// all would all choose the same.

@@ -210,6 +210,26 @@ async fn a_node_endpoint_leads_to_its_node_whatever_its_role() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_primary_no_more_disconnects_who_came_to_its_primary() {
+    let mut world = World::new(2, Durability::Async).await;
+    let (mut writer, mut subscriber) = (world.node("n1").await, world.node("n1").await);
+    let (mut replica, mut client) = (world.node("n2").await, world.primary().await);
+    assert_eq!(writer.call("SET a 1").await, "+OK");
+    subscriber.call("SUBSCRIBE news").await;
+    assert_eq!(client.call("PING").await, "+PONG");
+    assert_eq!(replica.call("PING").await, "+PONG");
+    world.hold(Some(1));
+    world.obeyed().await;
+    assert!(writer.is_silent(50).await, "nobody else is primary yet");
+    world.hold(None);
+    world.switch_over("n1", "n2").await;
+    assert_eq!(writer.rest().await, b"");
+    assert_eq!(subscriber.rest().await, b"");
+    assert_eq!(client.call("GET a").await, "$1 1", "the primary endpoint leads its clients on");
+    assert_eq!(replica.call("SET a 2").await, "+OK", "it came to a replica");
+}
+
+#[tokio::test]
 async fn clients_are_counted_at_the_node_that_serves_them() {
     let world = World::new(2, Durability::Async).await;
     let mut writers = [world.primary().await, world.primary().await];

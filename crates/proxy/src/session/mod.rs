@@ -11,6 +11,7 @@
 
 mod class;
 mod clients;
+mod demoted;
 mod fate;
 mod flight;
 mod forward;
@@ -186,6 +187,8 @@ pub(crate) struct Session {
     held_since: Option<Instant>,
     /// What the shard was when it was last looked at.
     generation: u64,
+    /// The endpoint is a node's that was primary while the client was connected.
+    at_primary: bool,
     eof: bool,
     closing: Closing,
     tally: Tally,
@@ -234,6 +237,7 @@ impl Session {
             stop: Stop::Empty,
             held_since: None,
             generation: 0,
+            at_primary: false,
             eof: false,
             closing: Closing::No,
             tally: Tally::default(),
@@ -278,6 +282,7 @@ impl Session {
             self.generation = shard.generation.get();
             self.check_who(shard, now);
             self.tell_notices(shard);
+            self.leave_demoted(shard);
             self.follow_route(shard, now);
         }
     }

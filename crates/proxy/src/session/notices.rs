@@ -1,8 +1,8 @@
 //! Notices of a failover or a planned move, for clients that ask for them (`CLIENT MAINT_NOTIFICATIONS`).
 //!
-//! redis-py, node-redis and go-redis ask every server for them. While a notice says that the primary
-//! is moving, they give a request more time instead of giving up on a connection that is about to be
-//! served again.
+//! redis-py, node-redis, go-redis and Lettuce ask every server for them. While a notice says that the
+//! primary is moving, they give a request more time instead of giving up on a connection that is about
+//! to be served again. Each notice ends with the shard that moves: Lettuce warns of one without it.
 //!
 //! Invariant: a client that heard `FAILING_OVER` or `MIGRATING` hears that it is over before the next one.
 //!
@@ -77,12 +77,19 @@ impl Session {
         if moving {
             notices.planned = shard.counters.planned.get();
         }
-        let push = match (moving, notices.planned) {
-            (true, true) => format!(">3\r\n$9\r\nMIGRATING\r\n:{notice}\r\n:{seconds}\r\n"),
-            (true, false) => format!(">3\r\n$12\r\nFAILING_OVER\r\n:{notice}\r\n:{seconds}\r\n"),
-            (false, true) => format!(">2\r\n$8\r\nMIGRATED\r\n:{notice}\r\n"),
-            (false, false) => format!(">2\r\n$11\r\nFAILED_OVER\r\n:{notice}\r\n"),
+        let name = match (moving, notices.planned) {
+            (true, true) => "MIGRATING",
+            (true, false) => "FAILING_OVER",
+            (false, true) => "MIGRATED",
+            (false, false) => "FAILED_OVER",
         };
+        let (parts, time) =
+            if moving { (4, format!(":{seconds}\r\n")) } else { (3, String::new()) };
+        let (length, shard) = (name.len(), shard.key.shard.as_str());
+        let push = format!(
+            ">{parts}\r\n${length}\r\n{name}\r\n:{notice}\r\n{time}${}\r\n{shard}\r\n",
+            shard.len()
+        );
         self.client_out.push(Bytes::from(push));
     }
 }
