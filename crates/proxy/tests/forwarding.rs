@@ -230,6 +230,30 @@ async fn a_node_that_is_primary_no_more_disconnects_who_came_to_its_primary() {
 }
 
 #[tokio::test]
+async fn a_writer_that_comes_to_a_former_primary_too_late_is_disconnected() {
+    let mut world = World::new(3, Durability::Async).await;
+    world.switch_over("n1", "n2").await;
+    let epoch = world.route.epoch;
+    for name in ["n1", "n3"] {
+        world.engine(name).lane(epoch).await;
+    }
+    world.route.rev = world.route.rev.next();
+    for node in &mut world.route.nodes {
+        node.lane = Some(epoch);
+    }
+    world.publish();
+    world.obeyed().await;
+    let refusal = "-READONLY You can't write against a read only replica.";
+    let (mut writer, mut other) = (world.node("n1").await, world.node("n3").await);
+    assert_eq!(writer.call("PING").await, "+PONG", "it may have come to read");
+    assert_eq!(writer.call("SET a 1").await, refusal);
+    assert_eq!(writer.rest().await, b"");
+    for _ in 0..2 {
+        assert_eq!(other.call("SET a 1").await, refusal, "this one has not been primary");
+    }
+}
+
+#[tokio::test]
 async fn clients_are_counted_at_the_node_that_serves_them() {
     let world = World::new(2, Durability::Async).await;
     let mut writers = [world.primary().await, world.primary().await];

@@ -46,6 +46,7 @@ use crate::meter::{self, Meter};
 use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
+use demoted::Came;
 use flight::{Item, Slot};
 use inbound::Inbound;
 use shared::Shared;
@@ -189,8 +190,7 @@ pub(crate) struct Session {
     held_since: Option<Instant>,
     /// What the shard was when it was last looked at.
     generation: u64,
-    /// The endpoint is a node's that was primary while the client was connected.
-    at_primary: bool,
+    came: Came,
     eof: bool,
     closing: Closing,
     tally: Tally,
@@ -239,7 +239,7 @@ impl Session {
             stop: Stop::Empty,
             held_since: None,
             generation: 0,
-            at_primary: false,
+            came: Came::Unknown,
             eof: false,
             closing: Closing::No,
             tally: Tally::default(),
@@ -284,7 +284,7 @@ impl Session {
             self.generation = shard.generation.get();
             self.check_who(shard, now);
             self.tell_notices(shard);
-            self.leave_demoted(shard);
+            self.leave_demoted(shard, now);
             self.follow_route(shard, now);
         }
     }
