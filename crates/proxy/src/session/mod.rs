@@ -11,6 +11,7 @@
 
 mod class;
 mod clients;
+mod demoted;
 mod fate;
 mod flight;
 mod forward;
@@ -45,6 +46,7 @@ use crate::meter::{self, Meter};
 use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
+use demoted::Came;
 use flight::{Item, Slot};
 use inbound::Inbound;
 use shared::Shared;
@@ -192,6 +194,7 @@ pub(crate) struct Session {
     held_since: Option<Instant>,
     /// What the shard was when it was last looked at.
     generation: u64,
+    came: Came,
     eof: bool,
     closing: Closing,
     tally: Tally,
@@ -242,6 +245,7 @@ impl Session {
             stop: Stop::Empty,
             held_since: None,
             generation: 0,
+            came: Came::Unknown,
             eof: false,
             closing: Closing::No,
             tally: Tally::default(),
@@ -286,6 +290,7 @@ impl Session {
             self.generation = shard.generation.get();
             self.check_who(shard, now);
             self.tell_notices(shard);
+            self.leave_demoted(shard, now);
             self.follow_route(shard, now);
         }
     }

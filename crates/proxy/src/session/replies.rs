@@ -373,6 +373,7 @@ impl Session {
                         shard.note_released(lane.epoch);
                     }
                     if !flight.pending.mute {
+                        self.leave_astray(&reply);
                         self.client_out.push(reply);
                     }
                 }

@@ -428,6 +428,25 @@ fn while_holding_nothing_is_forwarded_and_the_client_is_not_read() {
 }
 
 #[test]
+fn a_move_that_is_seen_when_it_is_over_is_told_from_its_beginning() {
+    let mut rig = Rig::ready(Durability::Async, &[]);
+    rig.session.state.version = tanist_resp::Version::Resp3;
+    rig.ask(&["CLIENT MAINT_NOTIFICATIONS ON"]);
+    assert_eq!(rig.client_got(), "+OK\r\n");
+    let begins =
+        |number| format!(">4\r\n$12\r\nFAILING_OVER\r\n:{number}\r\n:10\r\n$4\r\n0001\r\n");
+    let ends = |number| format!(">3\r\n$11\r\nFAILED_OVER\r\n:{number}\r\n$4\r\n0001\r\n");
+    assert!(rig.shard.learn(route(2, 2, RouteState::Vacant)));
+    rig.route(Durability::Async, 3, 2, serving("n2", &[], None));
+    assert_eq!(rig.client_got(), begins(1) + &ends(2));
+    rig.route(Durability::Async, 4, 3, RouteState::Vacant);
+    assert_eq!(rig.client_got(), begins(3));
+    assert!(rig.shard.learn(route(5, 3, serving("n1", &[], None))));
+    rig.route(Durability::Async, 6, 4, RouteState::Vacant);
+    assert_eq!(rig.client_got(), ends(4) + &begins(5));
+}
+
+#[test]
 fn what_is_held_too_long_is_refused_with_the_transaction_around_it() {
     let mut rig = Rig::ready(Durability::Async, &[]);
     rig.ask(&["MULTI", "SET a 1"]);
