@@ -39,8 +39,6 @@ struct Fates<'a> {
     /// Bytes of requests that are answered now.
     answered: usize,
     replayed: u64,
-    /// RESET took effect.
-    reset: bool,
     /// Answered requests before this place were followed by one that changed the connection.
     changed_at: usize,
 }
@@ -138,7 +136,7 @@ impl Fates<'_> {
                 }
                 _ => self.replay(pending),
             },
-            Role::Instead(_) | Role::Discard | Role::Reset | Role::Side => {
+            Role::Instead(_) | Role::Discard | Role::Side => {
                 self.resolve(flight.role, &pending);
             }
         }
@@ -161,7 +159,7 @@ impl Fates<'_> {
                 self.replay(pending);
             }
             (Role::Queued, _) => self.replay(pending),
-            (Role::Exec | Role::Discard | Role::Reset, Sent::NotWhole) => {
+            (Role::Exec | Role::Discard, Sent::NotWhole) => {
                 self.keep_group();
                 self.replay(pending);
             }
@@ -176,7 +174,7 @@ impl Fates<'_> {
                 Fate::Replay => self.replay(pending),
                 Fate::Uncertain => self.uncertain(&pending),
             },
-            (role @ (Role::Instead(_) | Role::Discard | Role::Reset | Role::Side), _) => {
+            (role @ (Role::Instead(_) | Role::Discard | Role::Side), _) => {
                 self.resolve(role, &pending);
             }
         }
@@ -189,18 +187,13 @@ impl Fates<'_> {
                 self.end_group();
                 // A nil that every version understands is made when it is released.
                 let mut item = Answer::to(pending, answer.unwrap_or_default());
-                item.nil = answer.is_none() && !pending.mute;
+                item.nil = answer.is_none() && !pending.is_mute();
                 self.answered += pending.size();
                 self.items.push_back(Item::Answer(item));
             }
             Role::Discard => {
                 self.end_group();
                 self.answer(pending, Bytes::from_static(text::OK));
-            }
-            Role::Reset => {
-                self.end_group();
-                self.reset = true;
-                self.answer(pending, Bytes::from_static(text::RESET));
             }
             _ => self.uncertain(pending),
         }
@@ -221,7 +214,7 @@ fn changed_at(slots: &VecDeque<Slot>) -> usize {
             Role::Plain => {
                 matches!(flight.pending.effect, Effect::Connection | Effect::Subscription)
             }
-            Role::Multi | Role::Queued | Role::Reset => true,
+            Role::Multi | Role::Queued => true,
             Role::Exec | Role::Instead(_) | Role::Discard | Role::Side => false,
         },
         _ => false,
@@ -259,7 +252,6 @@ impl Session {
             ended: false,
             answered: 0,
             replayed: 0,
-            reset: false,
             changed_at: changed_at(&self.slots),
         };
         let mut aside = None;
@@ -271,7 +263,7 @@ impl Session {
                 Slot::Flight(flight) => fates.judge(index, flight),
             }
         }
-        let Fates { mut items, ended, answered, replayed, reset, .. } = fates;
+        let Fates { mut items, ended, answered, replayed, .. } = fates;
         meter::add(&self.endpoint.meter.replayed, replayed);
         items.append(&mut self.queue);
         self.queue = items;
@@ -280,13 +272,11 @@ impl Session {
         self.withheld = 0;
         self.slots.extend(aside.map(Slot::Flight));
         self.proof = None;
+        self.witness = None;
         self.proof_wanted = false;
         if ended {
             self.transaction.end();
             self.state.watching = false;
-        }
-        if reset {
-            self.state = super::State::default();
         }
         self.forget_upstream();
         if refused {
@@ -296,7 +286,7 @@ impl Session {
     }
 
     fn forget_upstream(&mut self) {
-        self.link.clear();
+        self.drop_link();
         let before = mem::take(&mut self.forward);
         let watching = mem::take(&mut self.state.watching);
         let open = self.transaction.is_open();
@@ -305,6 +295,7 @@ impl Session {
             multi: open && !lost,
             failed: self.transaction.failed,
             changes_keys: self.transaction.changes_keys,
+            subscribes: self.transaction.subscribes(),
             doomed: before.doomed || lost,
             watch_lost: before.watch_lost || watching,
         };

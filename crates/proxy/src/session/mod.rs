@@ -17,6 +17,7 @@ mod forward;
 mod inbound;
 mod local;
 mod login;
+mod mute;
 mod notices;
 mod proof;
 mod replies;
@@ -27,6 +28,7 @@ mod tests;
 mod transaction;
 mod unconnected;
 mod upstream;
+mod witness;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -46,10 +48,12 @@ use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
 use flight::{Item, Slot};
 use inbound::Inbound;
+use mute::Hearing;
 use shared::Shared;
 use state::State;
 use transaction::Transaction;
 pub(crate) use upstream::{Link, Phase};
+use witness::Witness;
 
 /// What the next reply is taken to be before there was one, in bytes.
 const FIRST_GUESS: usize = 4 << 10;
@@ -127,6 +131,8 @@ struct Forward {
     changes_keys: bool,
     /// There is no such transaction on the upstream, but the client believes so: answer it here.
     doomed: bool,
+    /// Something is queued in it, or was in the last one, after which only subscriptions may be allowed.
+    subscribes: bool,
     /// A key was watched on an upstream that is gone.
     watch_lost: bool,
 }
@@ -141,6 +147,7 @@ pub(crate) struct Session {
     /// What goes to the client.
     pub(crate) client_out: OutQueue,
     inbound: Inbound,
+    hearing: Hearing,
     queue: VecDeque<Item>,
     /// Bytes of requests that are queued or in flight.
     load: usize,
@@ -158,8 +165,8 @@ pub(crate) struct Session {
     spare: Option<Shared>,
     /// Until when an own one is kept although none is needed.
     own_until: Option<Instant>,
-    /// It has written over a shared one since it last waited for copies.
-    wrote_shared: bool,
+    /// It has written over another connection than its present own one since it last waited for copies.
+    wrote_elsewhere: bool,
     /// Who the client is.
     pub(crate) who: Who,
     /// Since when it is nobody.
@@ -173,6 +180,8 @@ pub(crate) struct Session {
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
+    /// In its place, where the connection itself cannot be asked.
+    witness: Option<Witness>,
     proofs: u64,
     /// A proof has to begin as soon as it can be asked for.
     proof_wanted: bool,
@@ -207,6 +216,7 @@ impl Session {
             client_in: BytesMut::new(),
             client_out: OutQueue::default(),
             inbound: Inbound::default(),
+            hearing: Hearing::default(),
             queue: VecDeque::new(),
             load: 0,
             forward: Forward::default(),
@@ -217,7 +227,8 @@ impl Session {
             served: None,
             spare: None,
             own_until: None,
-            wrote_shared: false,
+            wrote_elsewhere: false,
+            witness: None,
             who: Who::Nobody,
             nobody_since: None,
             unread: false,
@@ -252,6 +263,7 @@ impl Session {
         self.check_shared(shard, now);
         self.check_link(shard, now);
         self.check_proof(shard, now);
+        self.check_witness(shard);
         self.check_nobody(now);
         self.parse(now);
         self.expire(now);
@@ -377,7 +389,7 @@ impl Session {
             }
             let idle = self.queue.is_empty()
                 && (self.slots.is_empty() || self.is_parked())
-                && self.proof.is_none();
+                && !self.is_proving();
             if idle && self.closing == Closing::No {
                 self.closing = Closing::Flushed;
             }
@@ -422,7 +434,7 @@ impl Session {
             return to_primary && !self.slots.is_empty();
         }
         to_primary
-            && (self.proof.is_some()
+            && (self.is_proving()
                 || self.proof_wanted
                 || (self.cursor < self.slots.len() && !self.is_parked()))
     }

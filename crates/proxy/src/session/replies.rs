@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Role, Slot};
-use super::{Closing, Phase, Session, transaction};
+use super::transaction::Special;
+use super::{Closing, Phase, Session, State, mute, transaction};
 use crate::shard::{EndpointKind, Shard};
 use crate::{meter, rewrite};
 
@@ -166,6 +167,13 @@ impl Session {
             None => return,
         };
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return };
+        let raw = match flight.role {
+            Role::Exec if flight.heard && flight.pending.is_mute() => mute::confirmations(&raw),
+            _ => raw,
+        };
+        flight.heard |= flight.role == Role::Plain
+            && is_subscription(flight.pending.class)
+            && raw.first() != Some(&b'-');
         let blocks = flight.pending.effect.is_blocking();
         let served = blocks && flight.is_write() && !is_null_or_error(&raw);
         let seen = blocks && flight.gated && flight.pending.effect.is_read();
@@ -231,7 +239,7 @@ impl Session {
             Role::Plain if is_error => raw,
             Role::Plain => {
                 self.state.apply(pending);
-                rewritten(shard, pending.class, self.state.version, raw)
+                rewritten(shard, pending.class, &self.state, raw)
             }
             Role::Multi => {
                 if is_error {
@@ -266,11 +274,6 @@ impl Session {
                 self.state.watching = false;
                 raw
             }
-            Role::Reset => {
-                self.transaction.end();
-                self.state = super::State::default();
-                raw
-            }
             Role::Exec | Role::Side => raw,
         }
     }
@@ -286,9 +289,13 @@ impl Session {
             return (raw, 0);
         }
         let Some(mut parts) = transaction::elements(&raw) else { return (raw, 0) };
+        let confirms = |entry: &Special| is_subscription(entry.pending.class);
+        let heard = special.iter().any(confirms);
+        if let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) {
+            flight.heard = heard;
+        }
         let mut more = 0;
         for entry in special {
-            let version = self.state.version;
             let frames = self.state.confirmations(&entry.pending);
             if let Some(part) = parts.get_mut(entry.index + more) {
                 if entry.pending.class == Class::ClientKill {
@@ -300,7 +307,7 @@ impl Session {
                 } else if let Some(instead) = entry.instead {
                     *part = instead;
                 } else if part.first() != Some(&b'-') {
-                    *part = rewritten(shard, entry.pending.class, version, part.clone());
+                    *part = rewritten(shard, entry.pending.class, &self.state, part.clone());
                     self.state.apply(&entry.pending);
                 }
             } else if frames > 0 {
@@ -333,7 +340,7 @@ impl Session {
     /// Lets go of every reply whose turn it is; whether there was one.
     pub(super) fn release(&mut self, shard: &Shard, now: Instant) -> bool {
         let before = self.slots.len();
-        let withholding = self.shared.is_some() || self.proof.is_some() || self.proof_wanted;
+        let withholding = self.shared.is_some() || self.is_proving() || self.proof_wanted;
         while self.closing == Closing::No {
             match self.slots.front() {
                 None => break,
@@ -371,7 +378,7 @@ impl Session {
                     if let Some(lane) = self.lane().filter(|lane| lane.primary) {
                         shard.note_released(lane.epoch);
                     }
-                    if !flight.pending.mute {
+                    if !flight.pending.is_mute() || flight.heard {
                         self.client_out.push(reply);
                     }
                 }
@@ -412,6 +419,11 @@ fn is_refused(reply: &Reply, flight: &Flight, kind: &EndpointKind) -> bool {
     }
 }
 
+/// Whether the answer is a confirmation, which even somebody hears who wants no replies.
+fn is_subscription(class: Class) -> bool {
+    matches!(class, Class::Subscribe(_) | Class::Unsubscribe(_))
+}
+
 fn contains(text: &[u8], part: &str) -> bool {
     text.windows(part.len()).any(|window| window == part.as_bytes())
 }
@@ -436,11 +448,12 @@ fn nil(version: Version) -> Bytes {
     })
 }
 
-fn rewritten(shard: &Shard, class: Class, version: Version, raw: Bytes) -> Bytes {
+fn rewritten(shard: &Shard, class: Class, state: &State, raw: Bytes) -> Bytes {
     match (class, shard.route()) {
         (Class::Info, Some(route)) => rewrite::info(&raw, &route),
-        (Class::Role, Some(route)) => rewrite::role(&raw, &route, version),
+        (Class::Role, Some(route)) => rewrite::role(&raw, &route, state.version),
         (Class::WhoAmI, _) => rewrite::user(raw),
+        (Class::TrackingInfo, _) => rewrite::redirect(raw, state.redirect()),
         _ => raw,
     }
 }

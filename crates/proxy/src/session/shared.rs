@@ -145,7 +145,7 @@ impl Session {
                 };
             }
         }
-        self.link.clear();
+        self.drop_link();
         let usable = |lane: &Lane| !shard.is_down(lane) && self.is_known_at(lane, shard);
         let Some(lane) = shard.goal(&self.endpoint.kind, None).filter(usable) else {
             return Readiness::Held;
@@ -198,7 +198,7 @@ impl Session {
         let writes = pending.effect.is_write();
         let proves = writes || shard.reads_strictly();
         let ticket = shared.seat.hand_over(pending.request.raw().clone(), proves);
-        self.wrote_shared |= writes;
+        self.wrote_elsewhere |= writes;
         self.push_flight(pending, Role::Plain, 0, ticket.gated);
         if let Some(Slot::Flight(flight)) = self.slots.back_mut() {
             flight.batch = ticket.batch;
@@ -308,6 +308,9 @@ impl Session {
     pub(crate) fn keep_waker(&self, waker: &Waker) {
         if let Some(shared) = &self.shared {
             shared.seat.keep_waker(waker);
+        }
+        if let Some(witness) = &self.witness {
+            witness.seat.keep_waker(waker);
         }
     }
 
