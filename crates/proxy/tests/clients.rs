@@ -216,6 +216,10 @@ async fn where_a_cache_is_redirected_to_is_told_by_the_endpoints_number() {
         heard.call("SUBSCRIBE __redis__:invalidate").await;
         let told = |id: &str| format!("redirect :{id} ");
         assert!(data.call("CLIENT TRACKINGINFO").await.contains(&told("-1")));
+        // To oneself, on a connection that is made for it.
+        let mut alone = world.primary().await;
+        let own = alone.call("CLIENT ID").await.trim_start_matches(':').to_owned();
+        assert_eq!(alone.call(&format!("CLIENT TRACKING ON REDIRECT {own}")).await, "+OK");
         assert_eq!(data.call(&format!("CLIENT TRACKING ON REDIRECT {id}")).await, "+OK");
         let info = data.call("CLIENT TRACKINGINFO").await;
         assert!(info.contains(&told(&id)), "{info} and not {id}");

@@ -228,6 +228,7 @@ impl Session {
         let bytes: &'static [u8] = match pending.class {
             // Nearly all.
             Class::Plain | Class::Script => return None,
+            Class::Denied(_) if shard.identity.pass_through => return None,
             Class::Denied(name) => return Some(denied(name)),
             Class::Quit => {
                 return Some(Answer { closes: true, ..Answer::to(pending, text::OK) });

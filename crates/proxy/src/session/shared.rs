@@ -67,12 +67,7 @@ impl Pending {
             // taken for the reply to somebody else.
             Class::Script if !shard.errors_are_lines.get() => true,
             Class::Plain if !self.family_shares => true,
-            Class::Plain
-            | Class::Script
-            | Class::Info
-            | Class::Role
-            | Class::Publish
-            | Class::Denied(_) => {
+            Class::Plain | Class::Script | Class::Info | Class::Role | Class::Publish => {
                 !self.known
                     || self.size() > LARGE_REQUEST
                     || !matches!(self.effect, Effect::Read | Effect::Write)

@@ -124,12 +124,30 @@ impl World {
         binary: Binary,
         limits: ProxyLimits,
     ) -> Self {
+        Self::of(nodes, durability, binary, limits, false).await
+    }
+
+    /// One whose clients may administer the engine.
+    pub async fn pass_through(nodes: usize, durability: Durability, binary: Binary) -> Self {
+        Self::of(nodes, durability, binary, ProxyLimits::default(), true).await
+    }
+
+    async fn of(
+        nodes: usize,
+        durability: Durability,
+        binary: Binary,
+        limits: ProxyLimits,
+        pass_through: bool,
+    ) -> Self {
         let mut engines = Vec::new();
         for number in 1..=nodes {
             engines.push(Engine::start(binary, &format!("n{number}")).await);
         }
         for engine in &engines {
-            engine.lane(Epoch(1)).await;
+            match pass_through {
+                true => engine.lane_with(Epoch(1), "~* &* +@all").await,
+                false => engine.lane(Epoch(1)).await,
+            }
         }
         for engine in engines.iter().skip(1) {
             engine.follow(&engines[0], &format!("{}.00000000.1", engine.name)).await;
@@ -165,7 +183,7 @@ impl World {
             state: RouteState::Vacant,
             nodes,
         };
-        let mut world = Self::without_route(engines, route, limits).await;
+        let mut world = Self::without_route(engines, route, limits, pass_through).await;
         let required: Vec<String> =
             world.route.nodes.iter().filter_map(|node| node.tag.clone()).collect();
         let required: Vec<&str> = required.iter().map(String::as_str).collect();
@@ -174,7 +192,12 @@ impl World {
         world
     }
 
-    async fn without_route(engines: Vec<Engine>, route: Route, limits: ProxyLimits) -> Self {
+    async fn without_route(
+        engines: Vec<Engine>,
+        route: Route,
+        limits: ProxyLimits,
+        pass_through: bool,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let desk = Desk {
             route: watch::Sender::new(None),
@@ -189,6 +212,7 @@ impl World {
             secret: secret(),
             zone: None,
             limits,
+            pass_through,
         };
         let proxy = std::thread::spawn(move || {
             let runtime =
