@@ -166,6 +166,8 @@ pub(crate) struct Pending {
     pub(crate) login: Option<&'static [u8]>,
     /// The client has a lane of its own, so that the engine knows who it is.
     pub(crate) own_lane: bool,
+    /// It is forwarded as it comes: what is here of it is its beginning.
+    pub(crate) streamed: bool,
     /// Connections that ended with it in flight although the engine was still the right one.
     pub(crate) losses: u8,
 }
@@ -205,6 +207,7 @@ impl Pending {
             mute: None,
             login: None,
             own_lane: false,
+            streamed: false,
             losses: 0,
         }
     }

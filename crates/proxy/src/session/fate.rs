@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Flight, Item, Role, Slot};
+use super::large::Flow;
 use super::{Closing, Forward, Session};
 use crate::shard::{Lane, Shard};
 use crate::{meter, text};
@@ -45,6 +46,10 @@ struct Fates<'a> {
 
 impl Fates<'_> {
     fn replay(&mut self, mut pending: Pending) {
+        if pending.streamed {
+            // Its beginning is not here any more, and it has changed nothing.
+            return self.answer(&pending, Bytes::from_static(text::TRYAGAIN));
+        }
         self.replayed += 1;
         if self.shard.is_valid(&self.lane) {
             pending.losses = pending.losses.saturating_add(1);
@@ -230,6 +235,12 @@ impl Session {
     /// Gives the upstream up: every request in flight meets its fate.
     pub(super) fn lose(&mut self, shard: &Shard) {
         let Some(lane) = self.lane().cloned() else { return };
+        if self.has_begun_reply() {
+            self.closing = Closing::Now;
+        }
+        if self.flow == Some(Flow::Sent) {
+            self.flow = Some(Flow::Swallowed);
+        }
         if shard.is_valid(&lane) {
             self.decide_batches(shard);
             self.release(shard, Instant::now());

@@ -85,6 +85,10 @@ pub(crate) struct Flight {
     pub(crate) heard: bool,
     /// The reply proves that the request was not executed.
     pub(crate) refused: bool,
+    /// Bytes of the reply that the client has already.
+    pub(crate) passed: usize,
+    /// The parts so far of a large reply that has to be whole.
+    pub(crate) parts: Option<Box<BytesMut>>,
     /// The frames so far of a reply that has several, and how many are missing.
     pub(crate) partial: Option<Box<(BytesMut, usize)>>,
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Item, Role, Slot};
+use super::large::Flow;
 use super::mute::Hearing;
 use super::{Closing, Pause, Session, Stop, local, transaction};
 use crate::shard::{EndpointKind, Shard};
@@ -35,7 +36,7 @@ impl Session {
     pub(super) fn pump(&mut self, shard: &Shard, now: Instant) {
         let mut batch_writes = false;
         self.stop = loop {
-            if self.closing != Closing::No {
+            if self.closing != Closing::No || self.flow_on(now) {
                 break Stop::Busy;
             }
             match self.queue.front() {
@@ -65,7 +66,12 @@ impl Session {
                 }
                 Step::Answer(answer) => {
                     self.load = self.load.saturating_sub(pending.size());
-                    self.push_answer(answer);
+                    if pending.streamed {
+                        self.flow = Some(Flow::Swallowed);
+                        self.queue.push_front(Item::Answer(answer));
+                    } else {
+                        self.push_answer(answer);
+                    }
                 }
                 Step::Side => self.send_aside(pending),
                 Step::Forward => batch_writes |= self.send(pending, shard, now, batch_writes),
@@ -340,9 +346,15 @@ impl Session {
             self.push_word();
         }
         self.link.wrote |= role == Role::Exec || pending.effect.is_write();
-        self.link.out.push(raw);
         self.link.expect.push_back(Expect::Slot);
-        let end = self.link.out.pushed();
+        let end = if pending.streamed {
+            self.flow = Some(Flow::Sent);
+            // Its end is not known yet.
+            u64::MAX
+        } else {
+            self.link.out.push(raw);
+            self.link.out.pushed()
+        };
         let parks = role == Role::Plain && pending.effect.is_blocking();
         let reads = role == Role::Plain && pending.effect.is_read() && self.proves_reads(shard);
         let gates = self.push_flight(pending, role, end, batch_writes || reads) || reads;
@@ -368,6 +380,8 @@ impl Session {
             settled: false,
             heard: false,
             refused: false,
+            passed: 0,
+            parts: None,
             partial: None,
         };
         let writes = flight.is_write();
@@ -474,6 +488,9 @@ impl Session {
             }
             self.load = self.load.saturating_sub(pending.size());
             self.hearing.mark(pending);
+            if pending.streamed {
+                self.flow = Some(Flow::Swallowed);
+            }
             let mut answer = Answer::to(pending, text);
             answer.fails = true;
             answer.ends = matches!(pending.class, Class::Exec | Class::Discard);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Item};
+use super::large::ROOM;
 use super::{Closing, Session};
 
 /// How long a request may be incomplete before its client is taken for hostile.
@@ -22,16 +23,26 @@ const FRAME_RATE: usize = 64 << 10;
 /// The parsing side of a client.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    framer: RequestFramer,
+    pub(super) framer: RequestFramer,
     /// No further byte is looked at.
-    over: bool,
+    pub(super) over: bool,
     /// Since when a request is incomplete.
-    partial: Option<Instant>,
+    pub(super) partial: Option<Instant>,
+    /// It is large, and has to wait for what was before it.
+    pub(super) waits: bool,
+    /// It is held whole, however large it is.
+    pub(super) whole: bool,
 }
 
 impl Default for Inbound {
     fn default() -> Self {
-        Self { framer: RequestFramer::new(Limits::default()), over: false, partial: None }
+        Self {
+            framer: RequestFramer::new(Limits::default()),
+            over: false,
+            partial: None,
+            waits: false,
+            whole: false,
+        }
     }
 }
 
@@ -56,12 +67,13 @@ impl Inbound {
 impl Session {
     /// How many bytes to make room for before reading the client.
     pub(crate) fn client_wants(&self) -> usize {
-        self.inbound.wanted(self.client_in.len())
+        let wanted = self.inbound.wanted(self.client_in.len());
+        if self.flow.is_some() || self.inbound.waits { wanted.min(ROOM) } else { wanted }
     }
 
     /// Cuts what has come into requests, as many as may be queued.
     pub(super) fn parse(&mut self, now: Instant) {
-        if self.closing != Closing::No {
+        if self.closing != Closing::No || self.flow.is_some() {
             return;
         }
         self.unread = false;
@@ -75,6 +87,7 @@ impl Session {
             match self.inbound.framer.next(&mut self.client_in) {
                 Ok(Some(request)) => {
                     self.inbound.partial = None;
+                    self.inbound.whole = false;
                     let pending = Pending::new(request, now);
                     self.card.note(now, pending.name);
                     self.inbound.over |= pending.class == Class::Quit && !self.is_barred(&pending);
@@ -82,6 +95,7 @@ impl Session {
                     self.queue.push_back(Item::Request(pending));
                 }
                 Ok(None) => {
+                    self.begin_flow(now);
                     self.watch_partial(now);
                     return;
                 }

@@ -15,6 +15,7 @@ mod fate;
 mod flight;
 mod forward;
 mod inbound;
+mod large;
 mod local;
 mod login;
 mod mute;
@@ -48,6 +49,8 @@ use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
 use flight::{Item, Slot};
 use inbound::Inbound;
+use large::Flow;
+pub(crate) use large::LARGE;
 use mute::Hearing;
 use shared::Shared;
 use state::State;
@@ -148,6 +151,8 @@ pub(crate) struct Session {
     pub(crate) client_out: OutQueue,
     inbound: Inbound,
     hearing: Hearing,
+    /// A large request that is under way.
+    flow: Option<Flow>,
     queue: VecDeque<Item>,
     /// Bytes of requests that are queued or in flight.
     load: usize,
@@ -217,6 +222,7 @@ impl Session {
             client_out: OutQueue::default(),
             inbound: Inbound::default(),
             hearing: Hearing::default(),
+            flow: None,
             queue: VecDeque::new(),
             load: 0,
             forward: Forward::default(),
@@ -272,8 +278,9 @@ impl Session {
         loop {
             self.pump(shard, now);
             let released = self.release(shard, now);
-            if self.unread && self.queue.is_empty() {
-                // Who asks next depends on what was just answered.
+            let waited = self.inbound.waits && self.slots.is_empty() && !self.is_proving();
+            if (self.unread || waited) && self.queue.is_empty() {
+                // Who asks next depends on what was just answered, and a large request comes alone.
                 self.parse(now);
                 continue;
             }
@@ -315,6 +322,7 @@ impl Session {
         self.closing == Closing::No
             && !self.eof
             && !holding
+            && !self.is_flow_full()
             && !self.inbound.is_over()
             && self.load < self.limits.pending_bytes
             && self.client_out.len() < self.limits.output_bytes

@@ -36,7 +36,7 @@ impl Session {
             return;
         }
         let parked = matches!(self.slots.back(), Some(Slot::Flight(flight)) if flight.is_parked());
-        if self.forward.multi || parked {
+        if self.forward.multi || parked || self.flow.is_some() {
             return;
         }
         // After it nothing but subscriptions may be allowed here.

@@ -7,13 +7,13 @@
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::gate::refused_by_role;
-use tanist_resp::{Kind, Reply, Version};
+use tanist_resp::{Kind, Piece, Reply, Version};
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Role, Slot};
 use super::transaction::Special;
-use super::{Closing, Phase, Session, State, mute, transaction};
+use super::{Closing, LARGE, Phase, Session, State, mute, transaction};
 use crate::shard::{EndpointKind, Shard};
 use crate::{meter, rewrite};
 
@@ -24,8 +24,12 @@ impl Session {
     /// Takes in what the upstream has sent.
     pub(super) fn read_replies(&mut self, shard: &Shard, now: Instant) {
         while self.link.is_connected() && !self.link.input.is_empty() {
-            match self.link.framer.next(&mut self.link.input) {
-                Ok(Some(reply)) => self.take(shard, reply, now),
+            // Messages are told from replies by what is in them.
+            let whole = self.state.is_limited() || self.link.expect.front() != Some(&Expect::Slot);
+            let hold = if whole { usize::MAX } else { LARGE };
+            match self.link.framer.next_piece(&mut self.link.input, hold) {
+                Ok(Some(Piece::Whole(reply))) => self.take(shard, reply, now),
+                Ok(Some(Piece::Part(part))) => self.take_part(part),
                 Ok(None) => return,
                 Err(_) => self.lose(shard),
             }
@@ -146,16 +150,18 @@ impl Session {
     }
 
     pub(super) fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
-        self.usual_reply = (self.usual_reply * 7 + reply.raw().len()) / 8;
+        let reply = self.put_together(reply);
         let lane_primary = self.lane().is_some_and(|lane| lane.primary);
         let draining = self.is_draining();
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
             return self.lose(shard);
         };
+        let passed = flight.passed;
+        self.usual_reply = (self.usual_reply * 7 + passed + reply.raw().len()) / 8;
         let refused = reply.is_error()
             && is_refused(&reply, flight, &self.endpoint.kind)
             && (lane_primary || reply.error_code() != Some("READONLY"));
-        if draining || refused {
+        if (draining || refused) && passed == 0 {
             // Followers are in doubt as well: their order with this one counts.
             flight.reply = Some(rewrite::error(reply.into_raw()));
             flight.refused = refused;
@@ -163,6 +169,8 @@ impl Session {
             return self.drain(now);
         }
         let raw = match self.collect(shard, reply) {
+            // What is left of a large one is a piece of data.
+            Some(raw) if passed > 0 => raw,
             Some(raw) => rewrite::error(raw),
             None => return,
         };

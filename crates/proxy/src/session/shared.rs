@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tanist_core::gate::{HOLD_LIMIT, Sent};
-use tanist_resp::{Effect, Version};
+use tanist_resp::{Effect, Piece, Version};
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
@@ -58,7 +58,7 @@ const SHARED_FAMILIES: &[&str] =
 impl Pending {
     /// Whether it needs a connection of its own.
     fn needs_own(&self, shard: &Shard) -> bool {
-        if self.losses > MOST_LOSSES {
+        if self.losses > MOST_LOSSES || self.streamed {
             return true;
         }
         match self.class {
@@ -124,7 +124,7 @@ impl Session {
             if shared.draining.is_some() || !shard.may_forward(lane) || !known {
                 return Readiness::Held;
             }
-            if !self.fits(shared.seat.key(), shard, writes) {
+            if !self.fits(shared.seat.key(), shard, writes) || shared.seat.is_retired() {
                 if !self.slots.is_empty() {
                     return Readiness::Busy;
                 }
@@ -174,6 +174,7 @@ impl Session {
             self.fits(shared.seat.key(), shard, writes)
                 && shard.may_forward(shared.seat.lane())
                 && shared.seat.phase() != trunk::Phase::Over
+                && !shared.seat.is_retired()
         });
         if !right {
             self.shared = None;
@@ -209,6 +210,11 @@ impl Session {
             && self.withheld < MAX_WITHHELD
     }
 
+    /// Whether something waits on the shared connection for which there is room.
+    pub(crate) fn has_come(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.seat.has_come()) && self.wants_shared()
+    }
+
     /// Takes in what has come on the shared connection.
     pub(super) fn read_shared(&mut self, shard: &Shard, now: Instant) {
         let over = |shared: &Shared| shared.seat.phase() == trunk::Phase::Over;
@@ -218,7 +224,8 @@ impl Session {
         }
         while over || self.wants_shared() {
             match self.shared.as_ref().and_then(|shared| shared.seat.receive()) {
-                Some(reply) => self.answer_slot(shard, reply, now),
+                Some(Piece::Whole(reply)) => self.answer_slot(shard, reply, now),
+                Some(Piece::Part(part)) => self.take_part(part),
                 None => break,
             }
         }
