@@ -9,7 +9,7 @@
 //!
 //! Not here: what the bytes mean (`crate::session`), encryption (`crate::tls`).
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::clients::Card;
 use crate::endpoint;
 use crate::login::Who;
 use crate::out::{MAX_SLICES, OutQueue};
-use crate::session::{Endpoint, Phase, Session};
+use crate::session::{Endpoint, Phase, Session, Stock};
 use crate::shard::{Identity, Shard};
 use crate::tls::Wire;
 
@@ -45,8 +45,12 @@ const MAX_PASSES: usize = 16;
 type Connecting = Pin<Box<dyn Future<Output = Option<(TcpStream, OwnedSemaphorePermit)>>>>;
 type Aside = Pin<Box<dyn Future<Output = Option<Bytes>>>>;
 
-/// A client and its sockets.
-struct Client {
+/// A client and its sockets: a task that ends when the client or its endpoint does, or when it is not
+/// admitted any more.
+///
+/// It is a future by itself, not an async function, which would keep room for each place that a
+/// client is moved through.
+pub(crate) struct Client {
     shard: Rc<Shard>,
     session: Session,
     wire: Wire,
@@ -67,48 +71,64 @@ struct Client {
     card: Rc<Card>,
     /// The shard's generation in which it was last asked whether the client is admitted.
     admitted_in: u64,
+    _seat: endpoint::Seat,
 }
 
-/// Serves a client until it or its endpoint ends, or it is not admitted any more.
-pub(crate) async fn serve(
-    socket: TcpStream,
-    from: SocketAddr,
-    endpoint: Rc<Endpoint>,
-    shard: Rc<Shard>,
-) {
-    let id = shard.identity.next_client.get();
-    shard.identity.next_client.set(id + 1);
-    let card = Rc::new(Card::new(id, from, Instant::now()));
-    endpoint.clients.enter(&card);
-    let limits = shard.identity.limits.clone();
-    let mut session = Session::new(Rc::clone(&endpoint), limits, Rc::clone(&card));
-    if let Some(who) = shard.identity.own.borrow().get(&from) {
-        session.turn_into(who.clone(), &shard);
+impl Client {
+    /// A client that was just accepted.
+    pub(crate) fn new(
+        socket: TcpStream,
+        from: SocketAddr,
+        endpoint: Rc<Endpoint>,
+        shard: Rc<Shard>,
+        seat: endpoint::Seat,
+    ) -> Self {
+        let id = shard.identity.next_client.get();
+        shard.identity.next_client.set(id + 1);
+        let card = Rc::new(Card::new(id, from, Instant::now()));
+        endpoint.clients.enter(&card);
+        let mut session =
+            Session::new(Rc::clone(&endpoint), shard.identity.limits.clone(), Rc::clone(&card));
+        let who = shard.identity.own.borrow().get(&from).cloned();
+        let own = who.is_some();
+        if let Some(who) = who {
+            session.turn_into(who, &shard);
+        }
+        let count = &shard.counters.clients;
+        count.set(count.get() + 1);
+        Self {
+            place: shard.enroll(),
+            shard,
+            session,
+            wire: Wire::new(socket, own),
+            endpoint,
+            leaving: None,
+            upstream: None,
+            connecting: None,
+            permit: None,
+            serial: 0,
+            aside: None,
+            timer: None,
+            armed: None,
+            from,
+            card,
+            admitted_in: 0,
+            _seat: seat,
+        }
     }
-    let count = &shard.counters.clients;
-    count.set(count.get() + 1);
-    let place = shard.enroll();
-    let own = shard.identity.own.borrow().contains_key(&from);
-    let mut client = Client {
-        shard: Rc::clone(&shard),
-        session,
-        wire: Wire::new(socket, own),
-        endpoint,
-        leaving: None,
-        upstream: None,
-        connecting: None,
-        permit: None,
-        serial: 0,
-        aside: None,
-        timer: None,
-        armed: None,
-        place,
-        from,
-        card,
-        admitted_in: 0,
-    };
-    poll_fn(|cx| client.poll(cx)).await;
-    client.wire.farewell();
+}
+
+impl Future for Client {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let client = self.get_mut();
+        let over = client.work(cx);
+        if over.is_ready() {
+            client.wire.farewell();
+        }
+        over
+    }
 }
 
 impl Drop for Client {
@@ -122,7 +142,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shard.keep_waker(self.place, cx.waker());
         self.card.keep_waker(cx.waker());
         if !self.is_admitted() {
@@ -142,6 +162,7 @@ impl Client {
             let wanted = self.wanted();
             moved |= self.read_upstream(cx, now);
             moved |= self.read_client(cx);
+            self.session.borrow_from(&mut self.shard.identity.stock.borrow_mut());
             self.session.advance(&self.shard, now);
             self.session.keep_waker(cx.waker());
             moved |= self.follow_link();
@@ -357,12 +378,31 @@ impl Client {
 
     /// Ten thousand idle clients need no buffers.
     fn give_buffers_back(&mut self) {
-        for buffer in [&mut self.session.client_in, &mut self.session.link.input] {
-            if buffer.is_empty() && buffer.capacity() > 0 {
-                *buffer = BytesMut::new();
-            }
+        let stock = &mut *self.shard.identity.stock.borrow_mut();
+        self.session.give_back(stock);
+        if self.timer.is_some() && self.armed.is_none() && self.session.deadline().is_none() {
+            self.timer = None;
         }
     }
+}
+
+/// Reads once, what is small into a block that many clients share; 0 bytes are the end.
+pub(crate) fn poll_read_small(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    stock: &mut Stock,
+    into: &mut BytesMut,
+    wanted: usize,
+) -> Poll<io::Result<usize>> {
+    if !into.is_empty() || wanted > READ_BYTES {
+        return poll_read(socket, cx, into, wanted);
+    }
+    let block = stock.room(READ_BYTES);
+    let read = poll_read(socket, cx, block, READ_BYTES);
+    if matches!(read, Poll::Ready(Ok(1..))) {
+        *into = block.split();
+    }
+    read
 }
 
 /// Reads once; 0 bytes are the end.

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::client;
+use crate::client::Client;
 use crate::session::Endpoint;
 use crate::shard::{EndpointKind, Identity, Shard};
 use crate::text;
@@ -194,11 +194,7 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>)
             debug!(address = %endpoint.address, %error, "preparing a client's socket");
             continue;
         }
-        let (endpoint, shard) = (Rc::clone(&endpoint), Rc::clone(&shard));
-        spawn_local(async move {
-            let _seat = seat;
-            client::serve(socket, from, endpoint, shard).await;
-        });
+        spawn_local(Client::new(socket, from, Rc::clone(&endpoint), Rc::clone(&shard), seat));
     }
 }
 
@@ -292,7 +288,7 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 }
 
 /// One of the places for clients.
-struct Seat(Rc<Identity>);
+pub(crate) struct Seat(Rc<Identity>);
 
 impl Seat {
     fn take(identity: &Rc<Identity>) -> Option<Self> {

@@ -24,6 +24,7 @@ mod proof;
 mod replies;
 mod shared;
 mod state;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -54,6 +55,7 @@ pub(crate) use large::LARGE;
 use mute::Hearing;
 use shared::Shared;
 use state::State;
+pub(crate) use stock::Stock;
 use transaction::Transaction;
 pub(crate) use upstream::{Link, Phase};
 use witness::Witness;
