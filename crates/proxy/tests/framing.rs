@@ -34,7 +34,7 @@ const AT_ONCE: usize = 16;
 /// How long nothing comes before a connection is taken for one that stays open.
 const QUIET: Duration = Duration::from_millis(40);
 /// The same, when somebody has to be sure.
-const SURE: Duration = Duration::from_secs(2);
+const SURE: Duration = kit::LIMIT;
 
 /// What one side does with the bytes.
 #[derive(Debug, PartialEq, Eq)]

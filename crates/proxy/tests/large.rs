@@ -75,11 +75,13 @@ async fn there_and_back(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), size
         .unwrap();
     write_value(socket, size).await;
     socket.write_all(b"\r\n$2\r\nEX\r\n$4\r\n1000\r\nSTRLEN k\r\n").await.unwrap();
+    socket.flush().await.unwrap();
     read_exactly(socket, "+OK\r\n").await;
     read_exactly(socket, &format!(":{size}\r\n")).await;
     // The second time the proxy knows that this client's replies are large.
     for _ in 0..2 {
         socket.write_all(b"GET k\r\nPING\r\n").await.unwrap();
+        socket.flush().await.unwrap();
         read_exactly(socket, &format!("${size}\r\n")).await;
         read_value(socket, size).await;
         read_exactly(socket, "\r\n+PONG\r\n").await;
@@ -204,6 +206,24 @@ async fn a_large_request_that_loses_its_primary_is_answered_when_it_has_been_sen
     socket.write_all(b"\r\nSET other 1\r\nEXISTS k\r\n").await.unwrap();
     read_exactly(&mut socket, "-TRYAGAIN primary unavailable, request not executed\r\n").await;
     read_exactly(&mut socket, "+OK\r\n:0\r\n").await;
+}
+
+#[tokio::test]
+async fn a_planned_move_waits_for_a_large_request_that_has_begun() {
+    let mut world = World::new(2, Durability::Async).await;
+    let (mut socket, left) = half_a_set(&world).await;
+    world.hold(Some(1));
+    world.obeyed().await;
+    let mut other = world.primary().await;
+    other.send(&["EXISTS k"]).await;
+    assert!(other.is_silent(300).await, "it is held");
+    assert_eq!(world.beat().drained, None);
+    write_value(&mut socket, left).await;
+    socket.write_all(b"\r\nEXISTS k\r\n").await.unwrap();
+    world.switch_over("n1", "n2").await;
+    read_exactly(&mut socket, "+OK\r\n:1\r\n").await;
+    assert_eq!(other.text().await, ":1");
+    assert_eq!(world.beat().uncertain, 0);
 }
 
 #[tokio::test]

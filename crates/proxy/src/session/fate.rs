@@ -48,7 +48,9 @@ impl Fates<'_> {
     fn replay(&mut self, mut pending: Pending) {
         if pending.streamed {
             // Its beginning is not here any more, and it has changed nothing.
-            return self.answer(&pending, Bytes::from_static(text::TRYAGAIN));
+            let primary = self.lane.primary;
+            let text = if primary { text::TRYAGAIN } else { text::TRYAGAIN_READER };
+            return self.answer(&pending, Bytes::from_static(text));
         }
         self.replayed += 1;
         if self.shard.is_valid(&self.lane) {

@@ -277,11 +277,16 @@ impl Session {
         self.expire(now);
         // Some requests wait until everything before them has left.
         self.release(shard, now);
+        let mut flows = self.flow.is_some();
         loop {
             self.pump(shard, now);
             let released = self.release(shard, now);
-            let waited = self.inbound.waits && self.slots.is_empty() && !self.is_proving();
-            if (self.unread || waited) && self.queue.is_empty() {
+            let idle = self.slots.is_empty() && !self.is_proving() && !self.proof_wanted;
+            let waited = self.inbound.waits && idle;
+            let passed = std::mem::replace(&mut flows, self.flow.is_some()) && !flows;
+            // Who is about to end asks nothing more: parsing would change nothing, for ever.
+            let open = self.closing == Closing::No && self.queue.is_empty();
+            if open && (self.unread || waited || passed) {
                 // Who asks next depends on what was just answered, and a large request comes alone.
                 self.parse(now);
                 continue;

@@ -13,7 +13,7 @@ pub mod engine;
 pub mod tls;
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -397,6 +397,15 @@ pub async fn moment(millis: u64) {
     // waits: nothing tells from outside that a request lies in front of an engine that does not
     // answer, that a load has gone on for a while, or that a port was closed.
     tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// An address of this machine that is not a loopback one.
+pub fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    // Nothing is sent: the kernel only chooses the source.
+    socket.connect(("198.51.100.1", 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 pub fn free_port(address: Ipv4Addr) -> u16 {
