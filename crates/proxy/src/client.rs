@@ -171,6 +171,8 @@ impl Client {
             // A side that was not asked above would never be heard.
             let wants = self.wanted();
             moved |= wants.into_iter().zip(wanted).any(|(now, before)| now && !before);
+            // Nor is it told again of what it has not taken, for which there is room now.
+            moved |= self.session.has_come();
             if self.session.is_closed() && (self.wire.is_flushed() || self.session.is_cut()) {
                 return Poll::Ready(());
             }

@@ -24,6 +24,10 @@ pub struct ProxyConfig {
     pub zone: Option<Zone>,
     /// What clients may use at most.
     pub limits: ProxyLimits,
+    /// Clients may administer the engine: for engines' own test suites, which begin with `CONFIG` and
+    /// `DEBUG`. Endpoints are then offered on loopback only. No program that is installed sets it, so
+    /// no configuration, however wrong, opens a group (`examples/pass_through.rs` does set it).
+    pub pass_through: bool,
 }
 
 /// What clients may use at most.

@@ -58,7 +58,10 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(config: ProxyConfig) -> Self {
-        let ProxyConfig { id, controller, secret, zone, limits } = config;
+        let ProxyConfig { id, controller, secret, zone, limits, pass_through } = config;
+        if pass_through {
+            warn!("clients may administer the engine: this proxy is for test suites only");
+        }
         let limits = ProxyLimits { max_clients: limits.max_clients.max(1), ..limits };
         Self {
             controller: Client::new(controller),
@@ -67,6 +70,7 @@ impl Control {
                 secret,
                 limits,
                 zone,
+                pass_through,
                 clients: Cell::new(0),
                 next_client: Cell::new(1),
                 refusals: Refusals::default(),

@@ -155,6 +155,9 @@ fn addresses(shard: &Shard) -> Vec<(SocketAddr, EndpointKind)> {
 }
 
 fn offer(address: SocketAddr, kind: EndpointKind, shard: &Rc<Shard>) -> io::Result<Offered> {
+    if shard.identity.pass_through && !address.ip().is_loopback() {
+        return Err(io::Error::other("it lets clients administer the engine, on loopback only"));
+    }
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

@@ -130,6 +130,25 @@ fn rename(host: &mut Value, port: &mut Value, route: &Route) {
     };
 }
 
+/// Rewrites a `CLIENT TRACKINGINFO` answer: the engine knows the client that is redirected to by the
+/// number of a connection of the proxy's.
+pub(crate) fn redirect(raw: Bytes, client: Option<u64>) -> Bytes {
+    const FIELD: &[u8] = b"$8\r\nredirect\r\n:";
+    let Some(client) = client else { return raw };
+    // Before it there are only the engine's own words.
+    let Some(at) = raw.windows(FIELD.len()).position(|part| part == FIELD) else { return raw };
+    let (before, rest) = raw.split_at(at + FIELD.len());
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || rest.starts_with(b"0") {
+        return raw;
+    }
+    let mut out = BytesMut::with_capacity(raw.len() + 8);
+    out.extend_from_slice(before);
+    out.extend_from_slice(client.to_string().as_bytes());
+    out.extend_from_slice(rest.get(digits..).unwrap_or_default());
+    out.freeze()
+}
+
 /// What every lane's user begins with.
 const LANE: &[u8] = b"lane-";
 

@@ -49,6 +49,8 @@ pub(crate) struct Identity {
     pub(crate) limits: ProxyLimits,
     /// Where it is, if it knows.
     pub(crate) zone: Option<Zone>,
+    /// Clients may administer the engine.
+    pub(crate) pass_through: bool,
     /// Clients connected to any endpoint.
     pub(crate) clients: Cell<usize>,
     /// The number of the client that comes next.

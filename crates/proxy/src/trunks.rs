@@ -31,7 +31,7 @@ impl Trunks {
     pub(crate) fn pick(&self, key: Key, most: usize) -> Rc<Trunk> {
         let mut known = self.known.borrow_mut();
         let of_key = known.entry(key.clone()).or_default();
-        of_key.retain(|trunk| trunk.phase() != Phase::Over);
+        of_key.retain(|trunk| trunk.phase() != Phase::Over && !trunk.is_retired());
         if of_key.len() < most.max(1) {
             let trunk = Rc::new(Trunk::new(key));
             of_key.push(Rc::clone(&trunk));

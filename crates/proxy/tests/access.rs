@@ -4,9 +4,7 @@
 
 mod kit;
 
-use std::net::{IpAddr, UdpSocket};
-
-use kit::{Conn, World};
+use kit::{Conn, World, outer_address};
 use tanist_core::model::{Access, Durability};
 
 impl World {
@@ -22,15 +20,6 @@ impl World {
 fn only(sources: &[String], loopback: bool) -> Access {
     let sources = sources.iter().map(|source| source.parse().unwrap()).collect();
     Access::Only { sources, loopback }
-}
-
-/// An address of this machine that is not a loopback one.
-fn outer_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
-    // Nothing is sent: the kernel only chooses the source.
-    socket.connect(("198.51.100.1", 9)).ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 #[tokio::test]

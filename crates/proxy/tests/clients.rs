@@ -4,7 +4,7 @@
 
 mod kit;
 
-use kit::{Binary, World};
+use kit::{Binary, Conn, Engine, World};
 use tanist_core::model::Durability;
 use tanist_proxy::ProxyLimits;
 
@@ -146,5 +146,89 @@ async fn what_a_cache_has_to_forget_goes_to_the_client_that_was_named() {
         let mut other = world.primary().await;
         assert_eq!(other.call("SET k 1").await, "+OK");
         assert_eq!(heard.text().await, "*3 $7 message $20 __redis__:invalidate *1 $1 k");
+    }
+}
+
+/// What comes for these lines within a moment, one by one.
+async fn said(conn: &mut Conn, lines: &[&str]) -> Vec<String> {
+    conn.send(lines).await;
+    let mut said = Vec::new();
+    while let Ok(Some(frame)) =
+        tokio::time::timeout(std::time::Duration::from_millis(120), conn.next()).await
+    {
+        said.push(String::from_utf8_lossy(&frame).into_owned());
+    }
+    said
+}
+
+#[tokio::test]
+async fn who_wants_no_replies_hears_what_the_engine_would_say() {
+    for binary in [Binary::Redis, Binary::Valkey] {
+        let world = world(binary).await;
+        let bare = Engine::start(binary, "bare").await;
+        bare.admin(&["ACL", "SETUSER", "default", "on", "nopass", "~*", "&*", "+@all"]).await;
+        let programs: &[&[&[&str]]] = &[
+            // A subscriber of RESP2 may not say so, whatever it said before.
+            &[&["SUBSCRIBE c"], &["CLIENT REPLY OFF"], &["PING"], &["CLIENT REPLY SKIP", "PING"]],
+            &[&["SUBSCRIBE c", "CLIENT REPLY OFF", "PING", "UNSUBSCRIBE c", "PING x"]],
+            &[
+                &["CLIENT REPLY OFF", "SUBSCRIBE c d", "CLIENT REPLY ON", "PING"],
+                &["SUBSCRIBE", "UNSUBSCRIBE c d", "CLIENT REPLY ON", "PING"],
+            ],
+            &[&["CLIENT REPLY SKIP", "SUBSCRIBE c", "PING", "CLIENT REPLY OFF"]],
+            &[&["SUBSCRIBE c", "RESET", "CLIENT REPLY OFF", "PING", "CLIENT REPLY ON"]],
+            &[&["CLIENT REPLY OFF", "MULTI", "SUBSCRIBE c d", "GET a", "EXEC", "PING"]],
+            &[&["CLIENT REPLY OFF", "MULTI", "GET a", "EXEC", "CLIENT REPLY ON"]],
+            &[&["CLIENT REPLY OFF", "RESET", "PING"], &["CLIENT REPLY SKIP", "RESET", "PING"]],
+            &[&["CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "PING", "PING x"]],
+            &[&["CLIENT REPLY SKIP", "CLIENT REPLY nope", "PING", "CLIENT REPLY nope"]],
+            &[&["CLIENT REPLY SKIP", "CLIENT REPLY ON", "PING"], &["CLIENT REPLY OFF", "QUIT"]],
+        ];
+        for program in programs {
+            let (mut here, mut there) = (world.primary().await, Conn::open(bare.address).await);
+            for lines in *program {
+                let (here, there) = tokio::join!(said(&mut here, lines), said(&mut there, lines));
+                assert_eq!(here, there, "{binary:?}: {lines:?}");
+            }
+        }
+        // Nor what is wrong with its last request. (The engine leaves such a connection open.)
+        for (before, said) in [
+            ("CLIENT REPLY OFF", ""),
+            ("PING", "+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n"),
+        ] {
+            let mut conn = world.primary().await;
+            conn.send(&[before]).await;
+            conn.send_raw(b"*x\r\n").await;
+            assert_eq!(conn.rest().await, said.as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_a_cache_is_redirected_to_is_told_by_the_endpoints_number() {
+    for binary in [Binary::Redis, Binary::Valkey] {
+        let world = world(binary).await;
+        let (mut data, mut heard) = (world.primary().await, world.primary().await);
+        for _ in 0..5 {
+            world.primary().await.call("PING").await;
+        }
+        let id = heard.call("CLIENT ID").await.trim_start_matches(':').to_owned();
+        heard.call("SUBSCRIBE __redis__:invalidate").await;
+        let told = |id: &str| format!("redirect :{id} ");
+        assert!(data.call("CLIENT TRACKINGINFO").await.contains(&told("-1")));
+        // To oneself, on a connection that is made for it.
+        let mut alone = world.primary().await;
+        let own = alone.call("CLIENT ID").await.trim_start_matches(':').to_owned();
+        assert_eq!(alone.call(&format!("CLIENT TRACKING ON REDIRECT {own}")).await, "+OK");
+        assert_eq!(data.call(&format!("CLIENT TRACKING ON REDIRECT {id}")).await, "+OK");
+        let info = data.call("CLIENT TRACKINGINFO").await;
+        assert!(info.contains(&told(&id)), "{info} and not {id}");
+        data.send(&["MULTI", "CLIENT TRACKINGINFO", "EXEC"]).await;
+        assert_eq!(data.text().await, "+OK");
+        assert_eq!(data.text().await, "+QUEUED");
+        assert!(data.text().await.contains(&told(&id)));
+        assert_eq!(data.call("CLIENT TRACKING OFF").await, "+OK");
+        assert_eq!(data.call("CLIENT TRACKING ON").await, "+OK");
+        assert!(data.call("CLIENT TRACKINGINFO").await.contains(&told("0")));
     }
 }

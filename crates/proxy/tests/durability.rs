@@ -230,3 +230,56 @@ async fn draining_includes_the_proof() {
     assert_eq!(client.text().await, "+OK");
     world.until("it drains", |beat| beat.drained.is_some()).await;
 }
+
+#[tokio::test]
+async fn a_transaction_that_subscribes_is_proven_and_keeps_its_connection() {
+    for binary in [Binary::Redis, Binary::Valkey] {
+        let world = World::with(2, Durability::Sync, binary, ProxyLimits::default()).await;
+        let (mut client, mut other) = (world.primary().await, world.primary().await);
+        client.send(&["MULTI", "SUBSCRIBE c", "INCR n", "EXEC"]).await;
+        for expected in ["+OK", "+QUEUED", "+QUEUED", "*2 *3 $9 subscribe $1 c :1 :1"] {
+            assert_eq!(client.text().await, expected);
+        }
+        // The connection is the same: nothing that was said meanwhile is missing.
+        assert_eq!(other.call("PUBLISH c hello").await, ":1");
+        assert_eq!(client.text().await, "*3 $7 message $1 c $5 hello");
+        assert_eq!(client.call("UNSUBSCRIBE c").await, "*3 $11 unsubscribe $1 c :0");
+        assert_eq!(client.call("GET n").await, "$1 1");
+        // It waits for whoever has to have it, as every write does.
+        world.engine("n2").signal("-STOP");
+        client.send(&["MULTI", "SUBSCRIBE c", "INCR n", "EXEC"]).await;
+        for expected in ["+OK", "+QUEUED", "+QUEUED"] {
+            assert_eq!(client.text().await, expected);
+        }
+        assert!(client.is_silent(200).await);
+        world.engine("n2").signal("-CONT");
+        assert_eq!(client.text().await, "*2 *3 $9 subscribe $1 c :1 :2");
+        assert_eq!(world.beat().uncertain, 0);
+    }
+}
+
+#[tokio::test]
+async fn waiting_within_a_transaction_counts_no_copy_that_there_is_not() {
+    for binary in [Binary::Redis, Binary::Valkey] {
+        let world = World::with(2, Durability::Async, binary, ProxyLimits::default()).await;
+        let mut client = world.primary().await;
+        assert_eq!(client.call("SET a 1").await, "+OK");
+        world.engine("n2").signal("-STOP");
+        assert_eq!(client.call("SET a 2").await, "+OK");
+        client.send(&["MULTI", "WAIT 1 0", "EXEC"]).await;
+        for expected in ["+OK", "+QUEUED", "*1 :0"] {
+            assert_eq!(client.text().await, expected, "{binary:?}");
+        }
+        // What a transaction has written counts when its connection is given back, too.
+        client.send(&["MULTI", "SET a 3", "EXEC"]).await;
+        for expected in ["+OK", "+QUEUED", "*1 +OK"] {
+            assert_eq!(client.text().await, expected);
+        }
+        kit::moment(1300).await;
+        assert_eq!(client.call("GET a").await, "$1 3");
+        kit::moment(100).await;
+        assert_eq!(client.call("WAIT 1 50").await, ":0", "{binary:?}");
+        world.engine("n2").signal("-CONT");
+        assert_eq!(client.call("WAIT 1 5000").await, ":1", "{binary:?}");
+    }
+}

@@ -4,6 +4,8 @@
 
 mod kit;
 
+use std::net::IpAddr;
+
 use kit::{Binary, Conn, World};
 use tanist_core::model::{Durability, NodeId};
 use tanist_link::wire::ProxyShard;
@@ -442,4 +444,52 @@ async fn a_half_closed_client_still_gets_its_answers() {
     client.send(&["SET a 1", "GET a"]).await;
     client.finish().await;
     assert_eq!(client.rest().await, b"+OK\r\n$1\r\n1\r\n");
+}
+
+#[tokio::test]
+async fn only_an_endpoint_for_test_suites_lets_clients_administer_the_engine() {
+    let asked = ["CONFIG SET maxmemory 100mb", "DEBUG SLEEP 0", "ACL SETUSER somebody", "SAVE"];
+    for binary in [Binary::Redis, Binary::Valkey] {
+        let closed = World::with(1, Durability::Async, binary, ProxyLimits::default()).await;
+        let open = World::pass_through(1, Durability::Async, binary).await;
+        let _ =
+            open.engine("n1").try_admin(&["CONFIG", "SET", "enable-debug-command", "yes"]).await;
+        let (mut denied, mut allowed) = (closed.primary().await, open.primary().await);
+        for line in asked {
+            let refused = denied.call(line).await;
+            assert!(refused.starts_with("-NOPERM "), "{line}: {refused}");
+            let reply = allowed.call(line).await;
+            // Engines of later versions debug only where their configuration says so.
+            assert!(reply == "+OK" || reply.starts_with("-ERR DEBUG"), "{line}: {reply}");
+        }
+        assert_eq!(allowed.call("CONFIG GET maxmemory").await, "*2 $9 maxmemory $9 104857600");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_for_test_suites_is_offered_on_loopback_only() {
+    let Some(IpAddr::V4(outer)) = kit::outer_address() else {
+        return tanist_lab::skip("this machine has no address but loopback");
+    };
+    for open in [false, true] {
+        let mut world = match open {
+            false => World::new(1, Durability::Async).await,
+            true => World::pass_through(1, Durability::Async, Binary::Redis).await,
+        };
+        world.route.rev = world.route.rev.next();
+        world.route.nodes[0].endpoint = outer;
+        world.publish();
+        world.obeyed().await;
+        let address = outer.to_string();
+        if open {
+            let refused = async {
+                while !world.failures().iter().any(|failed| failed.starts_with(&address)) {
+                    kit::moment(10).await;
+                }
+            };
+            tokio::time::timeout(kit::LIMIT, refused).await.unwrap();
+        } else {
+            assert_eq!(world.node("n1").await.call("PING").await, "+PONG");
+        }
+    }
 }

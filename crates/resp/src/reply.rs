@@ -9,10 +9,13 @@
 //!
 //! Not here: the content of a reply ([`crate::value`]); the requests ([`crate::request`]).
 
+mod parts;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
+
+pub use parts::Piece;
 
 use crate::scan;
 use crate::value::Value;
@@ -186,6 +189,8 @@ pub struct ReplyFramer {
     pos: usize,
     /// Where to go on looking for a line's end.
     scanned: usize,
+    /// Bytes of the reply that were given away as parts.
+    given: usize,
     /// Where the payload under way ends, its CRLF included.
     payload_end: Option<usize>,
     /// How many elements each open aggregate still lacks, the outermost first.
@@ -210,6 +215,7 @@ impl ReplyFramer {
             max_depth: limits.max_depth.min(ReplyLimits::MAX_DEPTH),
             pos: 0,
             scanned: 0,
+            given: 0,
             payload_end: None,
             open: Vec::new(),
             body: None,
@@ -237,6 +243,7 @@ impl ReplyFramer {
                 let raw = input.split_to(self.pos).freeze();
                 self.pos = 0;
                 self.scanned = 0;
+                self.given = 0;
                 self.body = None;
                 Ok(Some(Reply { raw, body, kind }))
             }
@@ -328,7 +335,7 @@ impl ReplyFramer {
         if let Shape::Aggregate(per_entry) = shape {
             let elements = count.checked_mul(per_entry).ok_or(too_large)?;
             let least = elements.checked_mul(MIN_ELEMENT_BYTES).ok_or(too_large)?;
-            if least > self.max_bytes - self.pos {
+            if least > self.max_bytes - self.given - self.pos {
                 return Err(too_large);
             }
             if elements > 0 {
@@ -342,7 +349,8 @@ impl ReplyFramer {
                 return Err(FrameError::InvalidLength(first));
             }
             let end = self.pos.checked_add(count).and_then(|end| end.checked_add(2));
-            self.payload_end = Some(end.filter(|end| *end <= self.max_bytes).ok_or(too_large)?);
+            let most = self.max_bytes - self.given;
+            self.payload_end = Some(end.filter(|end| *end <= most).ok_or(too_large)?);
         }
         Ok(true)
     }
@@ -360,7 +368,7 @@ impl ReplyFramer {
     fn advance(&mut self, size: usize) -> Result<(), FrameError> {
         self.pos += size;
         self.scanned = self.pos;
-        if self.pos > self.max_bytes {
+        if self.given + self.pos > self.max_bytes {
             return Err(FrameError::TooLarge(self.max_bytes));
         }
         Ok(())
@@ -374,7 +382,9 @@ impl ReplyFramer {
         shape: Shape,
     ) -> Result<Option<usize>, FrameError> {
         let (limit, error) = match shape {
-            Shape::Line => (self.max_bytes, FrameError::TooLarge(self.max_bytes)),
+            Shape::Line => {
+                (self.max_bytes.saturating_sub(self.given), FrameError::TooLarge(self.max_bytes))
+            }
             Shape::Number => (self.pos + MAX_NUMBER_LINE, FrameError::InvalidContent(first)),
             _ => (self.pos + MAX_NUMBER_LINE, FrameError::InvalidLength(first)),
         };

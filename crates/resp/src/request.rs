@@ -13,12 +13,14 @@
 
 mod frame;
 mod inline;
+mod parts;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 pub use frame::{Args, Request};
+pub use parts::Part;
 
 use crate::scan;
 
@@ -150,6 +152,8 @@ pub struct RequestFramer {
     pos: usize,
     /// Bytes after `pos` that are known to hold no line end.
     scanned: usize,
+    /// Bytes of the request that were taken as parts.
+    passed: usize,
     /// Length of the argument that begins at `pos`, once its header is read.
     bulk: Option<usize>,
     failed: Option<ProtocolError>,
@@ -166,6 +170,7 @@ impl RequestFramer {
             first: 0,
             pos: 0,
             scanned: 0,
+            passed: 0,
             bulk: None,
             failed: None,
         }
@@ -235,6 +240,7 @@ impl RequestFramer {
         self.remaining = 0;
         self.pos = 0;
         self.scanned = 0;
+        self.passed = 0;
         self.bulk = None;
     }
 
@@ -316,7 +322,7 @@ impl RequestFramer {
         if self.limits.unauthenticated && len > self.limits.unauthenticated_bulk_bytes {
             return Err(ProtocolError::UnauthenticatedBulkLength);
         }
-        if self.pos.saturating_add(len) > self.limits.max_request_bytes {
+        if (self.passed + self.pos).saturating_add(len) > self.limits.max_request_bytes {
             return Err(ProtocolError::RequestTooBig);
         }
         Ok(Some(len))

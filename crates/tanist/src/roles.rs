@@ -79,6 +79,7 @@ pub(crate) fn proxy(layout: &Layout) -> Outcome {
         // It serves every zone that this host stands for.
         zone: None,
         limits: ProxyLimits::default(),
+        pass_through: false,
     };
     let runtime = runtime()?;
     let local = tokio::task::LocalSet::new();

@@ -59,6 +59,7 @@ pub(crate) enum Class {
     NoEvict,
     NoTouch,
     Tracking,
+    TrackingInfo,
     ReplyMode,
     Pause,
     Unpause,
@@ -119,6 +120,7 @@ impl Class {
             "client|no-evict" => Self::NoEvict,
             "client|no-touch" => Self::NoTouch,
             "client|tracking" => Self::Tracking,
+            "client|trackinginfo" => Self::TrackingInfo,
             "client|reply" => Self::ReplyMode,
             "client|pause" => Self::Pause,
             "client|unpause" => Self::Unpause,
@@ -158,19 +160,21 @@ pub(crate) struct Pending {
     pub(crate) parsed: Instant,
     /// When it was first forwarded.
     pub(crate) started: Option<Instant>,
-    /// The client asked for no reply to it.
-    pub(crate) mute: bool,
+    /// The client asked for no reply to it; `None` until its turn has come.
+    pub(crate) mute: Option<bool>,
     /// What it will be answered within a transaction, if it says who the client is.
     pub(crate) login: Option<&'static [u8]>,
     /// The client has a lane of its own, so that the engine knows who it is.
     pub(crate) own_lane: bool,
+    /// It is forwarded as it comes: what is here of it is its beginning.
+    pub(crate) streamed: bool,
     /// Connections that ended with it in flight although the engine was still the right one.
     pub(crate) losses: u8,
 }
 
 impl Pending {
     /// Looks at a request.
-    pub(crate) fn new(request: Request, now: Instant, mute: bool) -> Self {
+    pub(crate) fn new(request: Request, now: Instant) -> Self {
         let (entry, effect) = CommandTable::builtin().classify(&request);
         // With a wrong number of arguments the engine has the right words, and does nothing.
         let usable = entry.filter(|entry| entry.accepts(request.argc()) && !entry.is_container());
@@ -202,9 +206,10 @@ impl Pending {
             flagged_write,
             parsed: now,
             started: None,
-            mute,
+            mute: None,
             login: None,
             own_lane: false,
+            streamed: false,
             losses: 0,
         }
     }
@@ -212,6 +217,11 @@ impl Pending {
     /// It is an EXEC that the engine refuses for its arguments, but takes for the transaction's end.
     pub(crate) fn is_bad_exec(&self) -> bool {
         self.class == Class::Plain && self.request.name().eq_ignore_ascii_case(b"exec")
+    }
+
+    /// Whether the client does not hear the reply.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.mute == Some(true)
     }
 
     /// Its size, in bytes.
@@ -282,7 +292,7 @@ mod tests {
     fn pending(line: &str) -> Pending {
         let mut words = line.split(' ');
         let command = Command::new(words.next().unwrap()).args(words);
-        Pending::new(command.to_request(), Instant::now(), false)
+        Pending::new(command.to_request(), Instant::now())
     }
 
     #[test]

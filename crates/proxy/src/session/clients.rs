@@ -177,7 +177,9 @@ impl Session {
         let id = request.arg(at).and_then(number)?;
         let card = self.endpoint.clients.get(id);
         // No engine gives this number away.
-        let theirs = card.and_then(|card| card.engine_id.get()).unwrap_or(i64::MAX);
+        let known = card.and_then(|card| card.engine_id.get());
+        let theirs = if id == self.card.id { self.link.engine_id } else { known };
+        let theirs = theirs.unwrap_or(i64::MAX);
         let theirs = theirs.to_string();
         let words: Vec<&[u8]> = request
             .args()

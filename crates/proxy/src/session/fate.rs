@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Flight, Item, Role, Slot};
+use super::large::Flow;
 use super::{Closing, Forward, Session};
 use crate::shard::{Lane, Shard};
 use crate::{meter, text};
@@ -39,14 +40,18 @@ struct Fates<'a> {
     /// Bytes of requests that are answered now.
     answered: usize,
     replayed: u64,
-    /// RESET took effect.
-    reset: bool,
     /// Answered requests before this place were followed by one that changed the connection.
     changed_at: usize,
 }
 
 impl Fates<'_> {
     fn replay(&mut self, mut pending: Pending) {
+        if pending.streamed {
+            // Its beginning is not here any more, and it has changed nothing.
+            let primary = self.lane.primary;
+            let text = if primary { text::TRYAGAIN } else { text::TRYAGAIN_READER };
+            return self.answer(&pending, Bytes::from_static(text));
+        }
         self.replayed += 1;
         if self.shard.is_valid(&self.lane) {
             pending.losses = pending.losses.saturating_add(1);
@@ -138,7 +143,7 @@ impl Fates<'_> {
                 }
                 _ => self.replay(pending),
             },
-            Role::Instead(_) | Role::Discard | Role::Reset | Role::Side => {
+            Role::Instead(_) | Role::Discard | Role::Side => {
                 self.resolve(flight.role, &pending);
             }
         }
@@ -161,7 +166,7 @@ impl Fates<'_> {
                 self.replay(pending);
             }
             (Role::Queued, _) => self.replay(pending),
-            (Role::Exec | Role::Discard | Role::Reset, Sent::NotWhole) => {
+            (Role::Exec | Role::Discard, Sent::NotWhole) => {
                 self.keep_group();
                 self.replay(pending);
             }
@@ -176,7 +181,7 @@ impl Fates<'_> {
                 Fate::Replay => self.replay(pending),
                 Fate::Uncertain => self.uncertain(&pending),
             },
-            (role @ (Role::Instead(_) | Role::Discard | Role::Reset | Role::Side), _) => {
+            (role @ (Role::Instead(_) | Role::Discard | Role::Side), _) => {
                 self.resolve(role, &pending);
             }
         }
@@ -189,18 +194,13 @@ impl Fates<'_> {
                 self.end_group();
                 // A nil that every version understands is made when it is released.
                 let mut item = Answer::to(pending, answer.unwrap_or_default());
-                item.nil = answer.is_none() && !pending.mute;
+                item.nil = answer.is_none() && !pending.is_mute();
                 self.answered += pending.size();
                 self.items.push_back(Item::Answer(item));
             }
             Role::Discard => {
                 self.end_group();
                 self.answer(pending, Bytes::from_static(text::OK));
-            }
-            Role::Reset => {
-                self.end_group();
-                self.reset = true;
-                self.answer(pending, Bytes::from_static(text::RESET));
             }
             _ => self.uncertain(pending),
         }
@@ -221,7 +221,7 @@ fn changed_at(slots: &VecDeque<Slot>) -> usize {
             Role::Plain => {
                 matches!(flight.pending.effect, Effect::Connection | Effect::Subscription)
             }
-            Role::Multi | Role::Queued | Role::Reset => true,
+            Role::Multi | Role::Queued => true,
             Role::Exec | Role::Instead(_) | Role::Discard | Role::Side => false,
         },
         _ => false,
@@ -237,6 +237,12 @@ impl Session {
     /// Gives the upstream up: every request in flight meets its fate.
     pub(super) fn lose(&mut self, shard: &Shard) {
         let Some(lane) = self.lane().cloned() else { return };
+        if self.has_begun_reply() {
+            self.closing = Closing::Now;
+        }
+        if self.flow == Some(Flow::Sent) {
+            self.flow = Some(Flow::Swallowed);
+        }
         if shard.is_valid(&lane) {
             self.decide_batches(shard);
             self.release(shard, Instant::now());
@@ -259,7 +265,6 @@ impl Session {
             ended: false,
             answered: 0,
             replayed: 0,
-            reset: false,
             changed_at: changed_at(&self.slots),
         };
         let mut aside = None;
@@ -271,7 +276,7 @@ impl Session {
                 Slot::Flight(flight) => fates.judge(index, flight),
             }
         }
-        let Fates { mut items, ended, answered, replayed, reset, .. } = fates;
+        let Fates { mut items, ended, answered, replayed, .. } = fates;
         meter::add(&self.endpoint.meter.replayed, replayed);
         items.append(&mut self.queue);
         self.queue = items;
@@ -280,13 +285,11 @@ impl Session {
         self.withheld = 0;
         self.slots.extend(aside.map(Slot::Flight));
         self.proof = None;
+        self.witness = None;
         self.proof_wanted = false;
         if ended {
             self.transaction.end();
             self.state.watching = false;
-        }
-        if reset {
-            self.state = super::State::default();
         }
         self.forget_upstream();
         if refused {
@@ -296,7 +299,7 @@ impl Session {
     }
 
     fn forget_upstream(&mut self) {
-        self.link.clear();
+        self.drop_link();
         let before = mem::take(&mut self.forward);
         let watching = mem::take(&mut self.state.watching);
         let open = self.transaction.is_open();
@@ -305,6 +308,7 @@ impl Session {
             multi: open && !lost,
             failed: self.transaction.failed,
             changes_keys: self.transaction.changes_keys,
+            subscribes: self.transaction.subscribes(),
             doomed: before.doomed || lost,
             watch_lost: before.watch_lost || watching,
         };

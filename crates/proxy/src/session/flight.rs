@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) ends: bool,
     /// The connection ends with it.
     pub(crate) closes: bool,
+    /// It answers no request, so `CLIENT REPLY` decides whether it is heard.
+    pub(crate) unasked: bool,
     /// It answers nothing: the engine has said it by itself.
     pub(crate) message: bool,
 }
@@ -33,7 +35,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer to a request.
     pub(crate) fn to(pending: &Pending, bytes: impl Into<Bytes>) -> Self {
-        let bytes = if pending.mute { Bytes::new() } else { bytes.into() };
+        let bytes = if pending.is_mute() { Bytes::new() } else { bytes.into() };
         Self { bytes, ..Self::default() }
     }
 }
@@ -59,7 +61,6 @@ pub(crate) enum Role {
     /// DISCARD in place of an EXEC that must not run; `None` answers "a watched key changed".
     Instead(Option<&'static [u8]>),
     Discard,
-    Reset,
     /// Sent to the primary by way of its own endpoint.
     Side,
 }
@@ -80,8 +81,14 @@ pub(crate) struct Flight {
     /// The reply has changed the connection's state; otherwise it came while the upstream was being
     /// given up, and only counts as evidence.
     pub(crate) settled: bool,
+    /// It is heard whatever the client has asked for.
+    pub(crate) heard: bool,
     /// The reply proves that the request was not executed.
     pub(crate) refused: bool,
+    /// Bytes of the reply that the client has already.
+    pub(crate) passed: usize,
+    /// The parts so far of a large reply that has to be whole.
+    pub(crate) parts: Option<Box<BytesMut>>,
     /// The frames so far of a reply that has several, and how many are missing.
     pub(crate) partial: Option<Box<(BytesMut, usize)>>,
 }

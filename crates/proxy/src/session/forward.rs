@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Item, Role, Slot};
+use super::large::Flow;
+use super::mute::Hearing;
 use super::{Closing, Pause, Session, Stop, local, transaction};
 use crate::shard::{EndpointKind, Shard};
 use crate::text;
@@ -34,7 +36,7 @@ impl Session {
     pub(super) fn pump(&mut self, shard: &Shard, now: Instant) {
         let mut batch_writes = false;
         self.stop = loop {
-            if self.closing != Closing::No {
+            if self.closing != Closing::No || self.flow_on(now) {
                 break Stop::Busy;
             }
             match self.queue.front() {
@@ -43,14 +45,20 @@ impl Session {
                     if answer.ends && self.is_draining() {
                         break Stop::Busy;
                     }
-                    if let Some(Item::Answer(answer)) = self.queue.pop_front() {
+                    if let Some(Item::Answer(mut answer)) = self.queue.pop_front() {
+                        if answer.unasked && self.hearing != Hearing::All {
+                            answer.bytes = Bytes::new();
+                        }
                         self.push_answer(answer);
                     }
                     continue;
                 }
                 Some(Item::Request(_)) => {}
             }
-            let Some(Item::Request(pending)) = self.queue.pop_front() else { break Stop::Empty };
+            let Some(Item::Request(mut pending)) = self.queue.pop_front() else {
+                break Stop::Empty;
+            };
+            self.hearing.mark(&mut pending);
             match self.step(&pending, shard, now, batch_writes) {
                 Step::Stop(stop) => {
                     self.queue.push_front(Item::Request(pending));
@@ -58,7 +66,12 @@ impl Session {
                 }
                 Step::Answer(answer) => {
                     self.load = self.load.saturating_sub(pending.size());
-                    self.push_answer(answer);
+                    if pending.streamed {
+                        self.flow = Some(Flow::Swallowed);
+                        self.queue.push_front(Item::Answer(answer));
+                    } else {
+                        self.push_answer(answer);
+                    }
                 }
                 Step::Side => self.send_aside(pending),
                 Step::Forward => batch_writes |= self.send(pending, shard, now, batch_writes),
@@ -95,7 +108,7 @@ impl Session {
 
     fn step(&mut self, pending: &Pending, shard: &Shard, now: Instant, batch_writes: bool) -> Step {
         let blocked = self.is_blocked()
-            || self.proof.is_some()
+            || self.is_proving()
             || self.is_window_full()
             || (self.proof_wanted && !self.forward.multi)
             || self.is_draining();
@@ -173,6 +186,7 @@ impl Session {
                 | Class::ClientKill
                 | Class::ClientUnblock
                 | Class::ClientGetredir
+                | Class::ReplyMode
         );
         let decides = |slot: &Slot| match slot {
             Slot::Flight(flight) if !flight.settled => match flight.role {
@@ -180,7 +194,7 @@ impl Session {
                     flight.pending.class,
                     Class::Subscribe(_) | Class::Unsubscribe(_) | Class::Hello
                 ),
-                Role::Exec | Role::Reset => true,
+                Role::Exec => true,
                 _ => false,
             },
             _ => false,
@@ -220,6 +234,7 @@ impl Session {
         let bytes: &'static [u8] = match pending.class {
             // Nearly all.
             Class::Plain | Class::Script => return None,
+            Class::Denied(_) if shard.identity.pass_through => return None,
             Class::Denied(name) => return Some(denied(name)),
             Class::Quit => {
                 return Some(Answer { closes: true, ..Answer::to(pending, text::OK) });
@@ -252,6 +267,7 @@ impl Session {
                 shard.changed();
                 text::OK
             }
+            Class::ReplyMode => return self.answer_reply_mode(pending),
             _ => return self.answer_clients(pending, shard, now),
         };
         Some(Answer::to(pending, Bytes::from_static(bytes)))
@@ -322,24 +338,26 @@ impl Session {
             return false;
         }
         let (role, raw) = self.wire_form(&mut pending, shard, now);
-        let waits = role == Role::Plain && pending.effect == Effect::Wait;
-        if waits && std::mem::take(&mut self.wrote_shared) {
+        // Within a transaction WAIT counts what was written before it.
+        let waits = role == Role::Multi || role == Role::Plain && pending.effect == Effect::Wait;
+        if waits && std::mem::take(&mut self.wrote_elsewhere) {
             // The client's writes went over another connection, and WAIT counts its own. This goes
             // to all replicas, behind everything that was written before.
             self.push_word();
         }
-        self.link.out.push(raw);
+        self.link.wrote |= role == Role::Exec || pending.effect.is_write();
         self.link.expect.push_back(Expect::Slot);
-        let end = self.link.out.pushed();
-        let resets = role == Role::Reset;
+        let end = if pending.streamed {
+            self.flow = Some(Flow::Sent);
+            // Its end is not known yet.
+            u64::MAX
+        } else {
+            self.link.out.push(raw);
+            self.link.out.pushed()
+        };
         let parks = role == Role::Plain && pending.effect.is_blocking();
         let reads = role == Role::Plain && pending.effect.is_read() && self.proves_reads(shard);
         let gates = self.push_flight(pending, role, end, batch_writes || reads) || reads;
-        if resets {
-            // The engine forgets the lane's user too.
-            self.push_credentials(shard);
-            self.forward = super::Forward::default();
-        }
         // A request that waits for data is asked about when it has been served.
         gates && !parks && self.needs_proof(shard)
     }
@@ -360,7 +378,10 @@ impl Session {
             batch: 0,
             reply: None,
             settled: false,
+            heard: false,
             refused: false,
+            passed: 0,
+            parts: None,
             partial: None,
         };
         let writes = flight.is_write();
@@ -373,14 +394,12 @@ impl Session {
     fn wire_form(&mut self, pending: &mut Pending, shard: &Shard, now: Instant) -> (Role, Bytes) {
         let raw = pending.request.raw().clone();
         let forward = &mut self.forward;
-        if pending.class == Class::Reset {
-            return (Role::Reset, raw);
-        }
         if !forward.multi {
             match pending.class {
                 Class::Multi => {
                     forward.multi = true;
                     (forward.failed, forward.changes_keys) = (false, false);
+                    forward.subscribes = false;
                     return (Role::Multi, raw);
                 }
                 Class::Unwatch => forward.watch_lost = false,
@@ -433,6 +452,7 @@ impl Session {
             Class::Multi | Class::Watch => (Role::Plain, raw),
             _ => {
                 forward.changes_keys |= pending.changes_keys;
+                forward.subscribes |= matches!(pending.class, Class::Subscribe(_) | Class::Hello);
                 self.prepare_queued(pending, shard, now);
                 (Role::Queued, transaction::queued_form(pending).0)
             }
@@ -467,6 +487,10 @@ impl Session {
                 _ => {}
             }
             self.load = self.load.saturating_sub(pending.size());
+            self.hearing.mark(pending);
+            if pending.streamed {
+                self.flow = Some(Flow::Swallowed);
+            }
             let mut answer = Answer::to(pending, text);
             answer.fails = true;
             answer.ends = matches!(pending.class, Class::Exec | Class::Discard);

@@ -7,49 +7,41 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use tanist_resp::{Limits, Request, RequestFramer};
+use tanist_resp::{Limits, RequestFramer};
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Item};
+use super::large::ROOM;
 use super::{Closing, Session};
-use crate::text;
 
 /// How long a request may be incomplete before its client is taken for hostile.
 const FRAME_LIMIT: Duration = Duration::from_secs(10);
 /// A second more is given for so many bytes of it.
 const FRAME_RATE: usize = 64 << 10;
 
-/// Whether the client wants replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReplyMode {
-    On,
-    Off,
-    SkipNext,
-}
-
 /// The parsing side of a client.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    framer: RequestFramer,
-    mode: ReplyMode,
-    /// Within MULTI, as the client wrote it.
-    multi: bool,
+    pub(super) framer: RequestFramer,
     /// No further byte is looked at.
-    over: bool,
+    pub(super) over: bool,
     /// Since when a request is incomplete.
-    partial: Option<Instant>,
+    pub(super) partial: Option<Instant>,
+    /// It is large, and has to wait for what was before it.
+    pub(super) waits: bool,
+    /// It is held whole, however large it is.
+    pub(super) whole: bool,
 }
 
 impl Default for Inbound {
     fn default() -> Self {
         Self {
             framer: RequestFramer::new(Limits::default()),
-            mode: ReplyMode::On,
-            multi: false,
             over: false,
             partial: None,
+            waits: false,
+            whole: false,
         }
     }
 }
@@ -70,61 +62,18 @@ impl Inbound {
         let more = Duration::from_secs((buffered / FRAME_RATE) as u64);
         self.partial.map(|since| since + FRAME_LIMIT + more)
     }
-
-    /// Takes note of what concerns the parsing side; whether the request is muted, and its answer if
-    /// that is all there is to it.
-    fn look(&mut self, pending: &mut Pending) -> Option<Answer> {
-        pending.mute = match self.mode {
-            ReplyMode::On => false,
-            ReplyMode::Off => true,
-            ReplyMode::SkipNext => {
-                self.mode = ReplyMode::On;
-                true
-            }
-        };
-        match pending.class {
-            Class::Multi => self.multi = true,
-            Class::Exec | Class::Discard => self.multi = false,
-            _ if pending.is_bad_exec() => self.multi = false,
-            Class::Reset => {
-                self.multi = false;
-                self.mode = ReplyMode::On;
-                pending.mute = false;
-            }
-            Class::Quit => self.over = true,
-            Class::ReplyMode if !self.multi => return self.reply_mode(&pending.request),
-            _ => {}
-        }
-        None
-    }
-
-    fn reply_mode(&mut self, request: &Request) -> Option<Answer> {
-        let mode = request.arg(2).unwrap_or_default();
-        let is = |word: &[u8]| mode.eq_ignore_ascii_case(word);
-        if is(b"on") {
-            self.mode = ReplyMode::On;
-            return Some(Answer { bytes: Bytes::from_static(text::OK), ..Answer::default() });
-        }
-        if is(b"off") {
-            self.mode = ReplyMode::Off;
-        } else if !is(b"skip") {
-            return None;
-        } else if self.mode == ReplyMode::On {
-            self.mode = ReplyMode::SkipNext;
-        }
-        Some(Answer::default())
-    }
 }
 
 impl Session {
     /// How many bytes to make room for before reading the client.
     pub(crate) fn client_wants(&self) -> usize {
-        self.inbound.wanted(self.client_in.len())
+        let wanted = self.inbound.wanted(self.client_in.len());
+        if self.flow.is_some() || self.inbound.waits { wanted.min(ROOM) } else { wanted }
     }
 
     /// Cuts what has come into requests, as many as may be queued.
     pub(super) fn parse(&mut self, now: Instant) {
-        if self.closing != Closing::No {
+        if self.closing != Closing::No || self.flow.is_some() {
             return;
         }
         self.unread = false;
@@ -138,25 +87,22 @@ impl Session {
             match self.inbound.framer.next(&mut self.client_in) {
                 Ok(Some(request)) => {
                     self.inbound.partial = None;
-                    let mut pending = Pending::new(request, now, false);
-                    let barred = self.is_barred(&pending);
+                    self.inbound.whole = false;
+                    let pending = Pending::new(request, now);
                     self.card.note(now, pending.name);
-                    let answer = if barred { None } else { self.inbound.look(&mut pending) };
-                    if let Some(answer) = answer {
-                        self.queue.push_back(Item::Answer(answer));
-                    } else {
-                        self.load += pending.size();
-                        self.queue.push_back(Item::Request(pending));
-                    }
+                    self.inbound.over |= pending.class == Class::Quit && !self.is_barred(&pending);
+                    self.load += pending.size();
+                    self.queue.push_back(Item::Request(pending));
                 }
                 Ok(None) => {
+                    self.begin_flow(now);
                     self.watch_partial(now);
                     return;
                 }
                 Err(error) => {
                     self.inbound.over = true;
                     let bytes = error.reply().unwrap_or_default();
-                    let answer = Answer { bytes, closes: true, ..Answer::default() };
+                    let answer = Answer { bytes, closes: true, unasked: true, ..Answer::default() };
                     self.queue.push_back(Item::Answer(answer));
                 }
             }

@@ -213,7 +213,7 @@ impl Session {
         if who == self.who {
             return None;
         }
-        if !self.slots.is_empty() || self.proof.is_some() {
+        if !self.slots.is_empty() || self.is_proving() {
             return Some(Step::Stop(Stop::Busy));
         }
         self.turn_into(who, shard);
@@ -251,7 +251,7 @@ impl Session {
             Class::Publish if pending.request.arg(1) == Some(BELL_CHANNEL.as_bytes()) => {
                 (pending.name, &["pubsub", "fast"])
             }
-            Class::ClientId | Class::ClientInfo | Class::ClientGetredir => {
+            Class::ClientId | Class::ClientInfo | Class::ClientGetredir | Class::ReplyMode => {
                 (pending.name, OWN_CLIENT)
             }
             Class::ClientList | Class::ClientKill | Class::ClientUnblock => {

@@ -16,8 +16,10 @@ mod fate;
 mod flight;
 mod forward;
 mod inbound;
+mod large;
 mod local;
 mod login;
+mod mute;
 mod notices;
 mod proof;
 mod replies;
@@ -29,6 +31,7 @@ mod tests;
 mod transaction;
 mod unconnected;
 mod upstream;
+mod witness;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -49,11 +52,15 @@ use crate::shard::{EndpointKind, LaneUse, Shard};
 use demoted::Came;
 use flight::{Item, Slot};
 use inbound::Inbound;
+use large::Flow;
+pub(crate) use large::LARGE;
+use mute::Hearing;
 use shared::Shared;
 use state::State;
 pub(crate) use stock::Stock;
 use transaction::Transaction;
 pub(crate) use upstream::{Link, Phase};
+use witness::Witness;
 
 /// What the next reply is taken to be before there was one, in bytes.
 const FIRST_GUESS: usize = 4 << 10;
@@ -131,6 +138,8 @@ struct Forward {
     changes_keys: bool,
     /// There is no such transaction on the upstream, but the client believes so: answer it here.
     doomed: bool,
+    /// Something is queued in it, or was in the last one, after which only subscriptions may be allowed.
+    subscribes: bool,
     /// A key was watched on an upstream that is gone.
     watch_lost: bool,
 }
@@ -145,6 +154,9 @@ pub(crate) struct Session {
     /// What goes to the client.
     pub(crate) client_out: OutQueue,
     inbound: Inbound,
+    hearing: Hearing,
+    /// A large request that is under way.
+    flow: Option<Flow>,
     queue: VecDeque<Item>,
     /// Bytes of requests that are queued or in flight.
     load: usize,
@@ -162,8 +174,8 @@ pub(crate) struct Session {
     spare: Option<Shared>,
     /// Until when an own one is kept although none is needed.
     own_until: Option<Instant>,
-    /// It has written over a shared one since it last waited for copies.
-    wrote_shared: bool,
+    /// It has written over another connection than its present own one since it last waited for copies.
+    wrote_elsewhere: bool,
     /// Who the client is.
     pub(crate) who: Who,
     /// Since when it is nobody.
@@ -177,6 +189,8 @@ pub(crate) struct Session {
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
+    /// In its place, where the connection itself cannot be asked.
+    witness: Option<Witness>,
     proofs: u64,
     /// A proof has to begin as soon as it can be asked for.
     proof_wanted: bool,
@@ -216,6 +230,8 @@ impl Session {
             client_in: BytesMut::new(),
             client_out: OutQueue::default(),
             inbound: Inbound::default(),
+            hearing: Hearing::default(),
+            flow: None,
             queue: VecDeque::new(),
             load: 0,
             forward: Forward::default(),
@@ -226,7 +242,8 @@ impl Session {
             served: None,
             spare: None,
             own_until: None,
-            wrote_shared: false,
+            wrote_elsewhere: false,
+            witness: None,
             who: Who::Nobody,
             nobody_since: None,
             unread: false,
@@ -264,16 +281,23 @@ impl Session {
         self.check_shared(shard, now);
         self.check_link(shard, now);
         self.check_proof(shard, now);
+        self.check_witness(shard);
         self.check_nobody(now);
         self.parse(now);
         self.expire(now);
         // Some requests wait until everything before them has left.
         self.release(shard, now);
+        let mut flows = self.flow.is_some();
         loop {
             self.pump(shard, now);
             let released = self.release(shard, now);
-            if self.unread && self.queue.is_empty() {
-                // Who asks next depends on what was just answered.
+            let idle = self.slots.is_empty() && !self.is_proving() && !self.proof_wanted;
+            let waited = self.inbound.waits && idle;
+            let passed = std::mem::replace(&mut flows, self.flow.is_some()) && !flows;
+            // Who is about to end asks nothing more: parsing would change nothing, for ever.
+            let open = self.closing == Closing::No && self.queue.is_empty();
+            if open && (self.unread || waited || passed) {
+                // Who asks next depends on what was just answered, and a large request comes alone.
                 self.parse(now);
                 continue;
             }
@@ -316,6 +340,7 @@ impl Session {
         self.closing == Closing::No
             && !self.eof
             && !holding
+            && !self.is_flow_full()
             && !self.inbound.is_over()
             && self.load < self.limits.pending_bytes
             && self.client_out.len() < self.limits.output_bytes
@@ -390,7 +415,7 @@ impl Session {
             }
             let idle = self.queue.is_empty()
                 && (self.slots.is_empty() || self.is_parked())
-                && self.proof.is_none();
+                && !self.is_proving();
             if idle && self.closing == Closing::No {
                 self.closing = Closing::Flushed;
             }
@@ -435,7 +460,7 @@ impl Session {
             return to_primary && !self.slots.is_empty();
         }
         to_primary
-            && (self.proof.is_some()
+            && (self.is_proving()
                 || self.proof_wanted
                 || (self.cursor < self.slots.len() && !self.is_parked()))
     }

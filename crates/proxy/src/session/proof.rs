@@ -32,17 +32,25 @@ impl Session {
 
     /// Begins the proof that is wanted, as soon as it can be asked for.
     pub(super) fn begin_wanted_proof(&mut self, shard: &Shard) {
-        if !self.proof_wanted || self.proof.is_some() || self.link.phase != Phase::Ready {
+        if !self.proof_wanted || self.is_proving() || self.link.phase != Phase::Ready {
             return;
         }
         let parked = matches!(self.slots.back(), Some(Slot::Flight(flight)) if flight.is_parked());
-        if self.forward.multi || parked {
+        if self.forward.multi || parked || self.flow.is_some() {
             return;
         }
+        // After it nothing but subscriptions may be allowed here.
+        if self.forward.subscribes && self.cursor < self.slots.len() {
+            return;
+        }
+        self.forward.subscribes = false;
         self.proof_wanted = false;
         let required = shard.with_gate(|gate| gate.required().len());
         if required == 0 {
             return;
+        }
+        if self.state.is_limited() {
+            return self.begin_witness(shard);
         }
         self.proofs += 1;
         let serial = self.proofs;
@@ -103,7 +111,7 @@ impl Session {
             if holds && all_answered {
                 self.end_proof();
             }
-        } else if !self.proof_wanted && self.needs_proof(shard) {
+        } else if !self.proof_wanted && self.witness.is_none() && self.needs_proof(shard) {
             // Somebody has to have it who did not when it was sent.
             self.proof_wanted = self.slots.iter().any(|slot| match slot {
                 Slot::Flight(flight) => flight.is_write() && !flight.is_parked(),
@@ -129,15 +137,22 @@ impl Session {
             shard.bell.ring();
         }
         let late = self.proof.as_ref().is_some_and(|proof| proof.is_late(now));
-        let Some(lane) = self.link.lane.clone().filter(|_| late) else { return };
+        if late {
+            self.doubt_all(shard);
+            self.end_proof();
+        }
+    }
+
+    /// What was answered and not proven will not be.
+    pub(super) fn doubt_all(&mut self, shard: &Shard) {
+        let Some(epoch) = self.link.lane.as_ref().map(|lane| lane.epoch) else { return };
         for slot in &mut self.slots {
             if let Slot::Flight(flight) = slot
                 && flight.gated
                 && flight.reply.is_some()
             {
-                flight.doubt(shard, lane.epoch);
+                flight.doubt(shard, epoch);
             }
         }
-        self.end_proof();
     }
 }

@@ -7,12 +7,13 @@
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::gate::refused_by_role;
-use tanist_resp::{Kind, Reply, Version};
+use tanist_resp::{Kind, Piece, Reply, Version};
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
 use super::flight::{Answer, Expect, Flight, Role, Slot};
-use super::{Closing, Phase, Session, transaction};
+use super::transaction::Special;
+use super::{Closing, LARGE, Phase, Session, State, mute, transaction};
 use crate::shard::{EndpointKind, Shard};
 use crate::{meter, rewrite};
 
@@ -23,8 +24,12 @@ impl Session {
     /// Takes in what the upstream has sent.
     pub(super) fn read_replies(&mut self, shard: &Shard, now: Instant) {
         while self.link.is_connected() && !self.link.input.is_empty() {
-            match self.link.framer.next(&mut self.link.input) {
-                Ok(Some(reply)) => self.take(shard, reply, now),
+            // Messages are told from replies by what is in them.
+            let whole = self.state.is_limited() || self.link.expect.front() != Some(&Expect::Slot);
+            let hold = if whole { usize::MAX } else { LARGE };
+            match self.link.framer.next_piece(&mut self.link.input, hold) {
+                Ok(Some(Piece::Whole(reply))) => self.take(shard, reply, now),
+                Ok(Some(Piece::Part(part))) => self.take_part(part),
                 Ok(None) => return,
                 Err(_) => self.lose(shard),
             }
@@ -145,17 +150,19 @@ impl Session {
     }
 
     pub(super) fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
-        self.usual_reply = (self.usual_reply * 7 + reply.raw().len()) / 8;
+        let reply = self.put_together(reply);
         self.weigh(reply.raw().len());
         let lane_primary = self.lane().is_some_and(|lane| lane.primary);
         let draining = self.is_draining();
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
             return self.lose(shard);
         };
+        let passed = flight.passed;
+        self.usual_reply = (self.usual_reply * 7 + passed + reply.raw().len()) / 8;
         let refused = reply.is_error()
             && is_refused(&reply, flight, &self.endpoint.kind)
             && (lane_primary || reply.error_code() != Some("READONLY"));
-        if draining || refused {
+        if (draining || refused) && passed == 0 {
             // Followers are in doubt as well: their order with this one counts.
             flight.reply = Some(rewrite::error(reply.into_raw()));
             flight.refused = refused;
@@ -163,10 +170,19 @@ impl Session {
             return self.drain(now);
         }
         let raw = match self.collect(shard, reply) {
+            // What is left of a large one is a piece of data.
+            Some(raw) if passed > 0 => raw,
             Some(raw) => rewrite::error(raw),
             None => return,
         };
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else { return };
+        let raw = match flight.role {
+            Role::Exec if flight.heard && flight.pending.is_mute() => mute::confirmations(&raw),
+            _ => raw,
+        };
+        flight.heard |= flight.role == Role::Plain
+            && is_subscription(flight.pending.class)
+            && raw.first() != Some(&b'-');
         let blocks = flight.pending.effect.is_blocking();
         let served = blocks && flight.is_write() && !is_null_or_error(&raw);
         let seen = blocks && flight.gated && flight.pending.effect.is_read();
@@ -232,7 +248,7 @@ impl Session {
             Role::Plain if is_error => raw,
             Role::Plain => {
                 self.state.apply(pending);
-                rewritten(shard, pending.class, self.state.version, raw)
+                rewritten(shard, pending.class, &self.state, raw)
             }
             Role::Multi => {
                 if is_error {
@@ -267,11 +283,6 @@ impl Session {
                 self.state.watching = false;
                 raw
             }
-            Role::Reset => {
-                self.transaction.end();
-                self.state = super::State::default();
-                raw
-            }
             Role::Exec | Role::Side => raw,
         }
     }
@@ -287,9 +298,13 @@ impl Session {
             return (raw, 0);
         }
         let Some(mut parts) = transaction::elements(&raw) else { return (raw, 0) };
+        let confirms = |entry: &Special| is_subscription(entry.pending.class);
+        let heard = special.iter().any(confirms);
+        if let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) {
+            flight.heard = heard;
+        }
         let mut more = 0;
         for entry in special {
-            let version = self.state.version;
             let frames = self.state.confirmations(&entry.pending);
             if let Some(part) = parts.get_mut(entry.index + more) {
                 if entry.pending.class == Class::ClientKill {
@@ -301,7 +316,7 @@ impl Session {
                 } else if let Some(instead) = entry.instead {
                     *part = instead;
                 } else if part.first() != Some(&b'-') {
-                    *part = rewritten(shard, entry.pending.class, version, part.clone());
+                    *part = rewritten(shard, entry.pending.class, &self.state, part.clone());
                     self.state.apply(&entry.pending);
                 }
             } else if frames > 0 {
@@ -334,7 +349,7 @@ impl Session {
     /// Lets go of every reply whose turn it is; whether there was one.
     pub(super) fn release(&mut self, shard: &Shard, now: Instant) -> bool {
         let before = self.slots.len();
-        let withholding = self.shared.is_some() || self.proof.is_some() || self.proof_wanted;
+        let withholding = self.shared.is_some() || self.is_proving() || self.proof_wanted;
         while self.closing == Closing::No {
             match self.slots.front() {
                 None => break,
@@ -372,7 +387,7 @@ impl Session {
                     if let Some(lane) = self.lane().filter(|lane| lane.primary) {
                         shard.note_released(lane.epoch);
                     }
-                    if !flight.pending.mute {
+                    if !flight.pending.is_mute() || flight.heard {
                         self.leave_astray(&reply);
                         self.client_out.push(reply);
                     }
@@ -414,6 +429,11 @@ fn is_refused(reply: &Reply, flight: &Flight, kind: &EndpointKind) -> bool {
     }
 }
 
+/// Whether the answer is a confirmation, which even somebody hears who wants no replies.
+fn is_subscription(class: Class) -> bool {
+    matches!(class, Class::Subscribe(_) | Class::Unsubscribe(_))
+}
+
 fn contains(text: &[u8], part: &str) -> bool {
     text.windows(part.len()).any(|window| window == part.as_bytes())
 }
@@ -438,11 +458,12 @@ fn nil(version: Version) -> Bytes {
     })
 }
 
-fn rewritten(shard: &Shard, class: Class, version: Version, raw: Bytes) -> Bytes {
+fn rewritten(shard: &Shard, class: Class, state: &State, raw: Bytes) -> Bytes {
     match (class, shard.route()) {
         (Class::Info, Some(route)) => rewrite::info(&raw, &route),
-        (Class::Role, Some(route)) => rewrite::role(&raw, &route, version),
+        (Class::Role, Some(route)) => rewrite::role(&raw, &route, state.version),
         (Class::WhoAmI, _) => rewrite::user(raw),
+        (Class::TrackingInfo, _) => rewrite::redirect(raw, state.redirect()),
         _ => raw,
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tanist_core::gate::{HOLD_LIMIT, Sent};
-use tanist_resp::{Effect, Version};
+use tanist_resp::{Effect, Piece, Version};
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
@@ -65,7 +65,7 @@ const SHARED_FAMILIES: &[&str] =
 impl Pending {
     /// Whether it needs a connection of its own.
     fn needs_own(&self, shard: &Shard) -> bool {
-        if self.losses > MOST_LOSSES {
+        if self.losses > MOST_LOSSES || self.streamed {
             return true;
         }
         match self.class {
@@ -74,12 +74,7 @@ impl Pending {
             // taken for the reply to somebody else.
             Class::Script if !shard.errors_are_lines.get() => true,
             Class::Plain if !self.family_shares => true,
-            Class::Plain
-            | Class::Script
-            | Class::Info
-            | Class::Role
-            | Class::Publish
-            | Class::Denied(_) => {
+            Class::Plain | Class::Script | Class::Info | Class::Role | Class::Publish => {
                 !self.known
                     || self.size() > LARGE_REQUEST
                     || !matches!(self.effect, Effect::Read | Effect::Write)
@@ -136,7 +131,7 @@ impl Session {
             if shared.draining.is_some() || !shard.may_forward(lane) || !known {
                 return Readiness::Held;
             }
-            if !self.fits(shared.seat.key(), shard, writes) {
+            if !self.fits(shared.seat.key(), shard, writes) || shared.seat.is_retired() {
                 if !self.slots.is_empty() {
                     return Readiness::Busy;
                 }
@@ -152,7 +147,7 @@ impl Session {
                 };
             }
         }
-        self.link.clear();
+        self.drop_link();
         let usable = |lane: &Lane| !shard.is_down(lane) && self.is_known_at(lane, shard);
         let Some(lane) = shard.goal(&self.endpoint.kind, None).filter(usable) else {
             return Readiness::Held;
@@ -202,6 +197,7 @@ impl Session {
             self.fits(shared.seat.key(), shard, writes)
                 && shard.may_forward(shared.seat.lane())
                 && shared.seat.phase() != trunk::Phase::Over
+                && !shared.seat.is_retired()
         });
         if !right {
             self.shared = None;
@@ -222,7 +218,7 @@ impl Session {
         let writes = pending.effect.is_write();
         let proves = writes || shard.reads_strictly();
         let ticket = shared.seat.hand_over(pending.request.raw().clone(), proves);
-        self.wrote_shared |= writes;
+        self.wrote_elsewhere |= writes;
         self.push_flight(pending, Role::Plain, 0, ticket.gated);
         if let Some(Slot::Flight(flight)) = self.slots.back_mut() {
             flight.batch = ticket.batch;
@@ -238,6 +234,11 @@ impl Session {
             && self.withheld < MAX_WITHHELD
     }
 
+    /// Whether something waits on the shared connection for which there is room.
+    pub(crate) fn has_come(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.seat.has_come()) && self.wants_shared()
+    }
+
     /// Takes in what has come on the shared connection.
     pub(super) fn read_shared(&mut self, shard: &Shard, now: Instant) {
         let over = |shared: &Shared| shared.seat.phase() == trunk::Phase::Over;
@@ -247,7 +248,8 @@ impl Session {
         }
         while over || self.wants_shared() {
             match self.shared.as_ref().and_then(|shared| shared.seat.receive()) {
-                Some(reply) => self.answer_slot(shard, reply, now),
+                Some(Piece::Whole(reply)) => self.answer_slot(shard, reply, now),
+                Some(Piece::Part(part)) => self.take_part(part),
                 None => break,
             }
         }
@@ -332,6 +334,9 @@ impl Session {
     pub(crate) fn keep_waker(&self, waker: &Waker) {
         if let Some(shared) = &self.shared {
             shared.seat.keep_waker(waker);
+        }
+        if let Some(witness) = &self.witness {
+            witness.seat.keep_waker(waker);
         }
     }
 

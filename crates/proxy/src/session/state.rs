@@ -201,7 +201,7 @@ impl State {
     }
 
     /// Who hears what this client's cache has to forget, if it is another one.
-    fn redirect(&self) -> Option<u64> {
+    pub(crate) fn redirect(&self) -> Option<u64> {
         let (_, raw) = self.settings.iter().find(|(class, _)| *class == Class::Tracking)?;
         let words: Vec<&[u8]> = raw.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
         let at = words.iter().position(|word| word.eq_ignore_ascii_case(b"redirect"))?;
@@ -299,7 +299,7 @@ mod tests {
     fn pending(line: &str) -> Pending {
         let mut words = line.split(' ');
         let command = Command::new(words.next().unwrap()).args(words);
-        Pending::new(command.to_request(), Instant::now(), false)
+        Pending::new(command.to_request(), Instant::now())
     }
 
     fn steps(state: &State) -> Vec<String> {

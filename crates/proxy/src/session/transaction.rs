@@ -72,6 +72,13 @@ impl Transaction {
         self.queued
     }
 
+    /// Whether it may leave the connection with nothing allowed but subscriptions.
+    pub(crate) fn subscribes(&self) -> bool {
+        let may =
+            |entry: &Special| matches!(entry.pending.class, Class::Subscribe(_) | Class::Hello);
+        self.special.iter().any(may)
+    }
+
     /// The engine has answered MULTI.
     pub(crate) fn begin(&mut self, multi: &Bytes) {
         *self = Self {
@@ -99,6 +106,7 @@ impl Transaction {
                     | Class::NoEvict
                     | Class::NoTouch
                     | Class::Tracking
+                    | Class::TrackingInfo
                     | Class::Subscribe(_)
                     | Class::Unsubscribe(_)
             );
@@ -163,7 +171,7 @@ mod tests {
     fn pending(line: &str) -> Pending {
         let mut words = line.split(' ');
         let command = Command::new(words.next().unwrap()).args(words);
-        Pending::new(command.to_request(), Instant::now(), false)
+        Pending::new(command.to_request(), Instant::now())
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Session {
         if !self.slots.is_empty() {
             return Step::Stop(Stop::Busy);
         }
-        self.link.clear();
+        self.drop_link();
         self.transaction.end();
         self.state = State::default();
         self.forward = super::Forward::default();

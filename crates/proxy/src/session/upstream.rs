@@ -56,6 +56,8 @@ pub(crate) struct Link {
     pub(super) framer: ReplyFramer,
     /// What has come from the engine and is not parsed.
     pub(crate) input: BytesMut,
+    /// Something was written over it.
+    pub(super) wrote: bool,
     /// What goes to the engine.
     pub(crate) out: OutQueue,
 }
@@ -266,7 +268,7 @@ impl Session {
             self.make_own_ready(shard);
         }
         if self.has_idle_own(now) {
-            self.link.clear();
+            self.drop_link();
         }
     }
 
@@ -291,12 +293,10 @@ impl Session {
         }
     }
 
-    /// Appends the request that authenticates on the lane.
-    pub(super) fn push_credentials(&mut self, shard: &Shard) {
-        if let Some(lane) = &self.link.lane {
-            self.link.out.push(shard.credentials(lane, self.link.user.as_deref()).encode());
-            self.link.expect.push_back(Expect::Auth);
-        }
+    /// Forgets the connection, but not that something was written over it.
+    pub(super) fn drop_link(&mut self) {
+        self.wrote_elsewhere |= self.link.wrote;
+        self.link.clear();
     }
 
     /// Appends something for the replicas to hear.

@@ -12,6 +12,7 @@ pub(crate) fn identity() -> Rc<Identity> {
         proxy: "p1".into(),
         secret: Secret::from_bytes([7; 32]),
         zone: None,
+        pass_through: false,
         limits: ProxyLimits::default(),
         clients: Cell::new(0),
         next_client: Cell::new(1),

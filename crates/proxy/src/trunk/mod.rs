@@ -30,12 +30,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::gate::Sent;
-use tanist_resp::{Command, Encoder, Reply, ReplyFramer, Value, Version, command};
+use tanist_resp::{Command, Encoder, Piece, Reply, ReplyFramer, Value, Version, command};
 use tokio::time::Instant;
 
 use crate::bell;
 use crate::out::OutQueue;
 use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
+use crate::session::LARGE;
 use crate::shard::{Lane, Shard};
 pub(crate) use seat::{Seat, Verdict};
 pub(crate) use socket::run;
@@ -108,7 +109,7 @@ struct Next {
 /// A client's place.
 #[derive(Debug, Default)]
 struct Place {
-    inbox: VecDeque<Reply>,
+    inbox: VecDeque<Piece>,
     /// What was lost with the trunk, in order.
     lost: VecDeque<Sent>,
     waker: Option<Waker>,
@@ -150,6 +151,8 @@ struct Core {
     decided: u64,
     /// Those of them that could not be proven.
     doubtful: VecDeque<u64>,
+    /// A large reply has come over it: whoever asks for more does so elsewhere.
+    retired: bool,
     /// Somebody was told that there is no room.
     crowded: bool,
     /// Bytes of replies that nobody has taken.
@@ -188,6 +191,7 @@ impl Trunk {
             proof: None,
             decided: 0,
             doubtful: VecDeque::new(),
+            retired: false,
             crowded: false,
             kept: 0,
             full_since: None,
@@ -209,6 +213,11 @@ impl Trunk {
     /// Clients that have a seat.
     pub(crate) fn seats(&self) -> usize {
         self.seats.get()
+    }
+
+    /// Whether it is for those only who have asked for something already.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.core.borrow().retired
     }
 
     /// Replies that its engine owes.
@@ -273,8 +282,9 @@ impl Trunk {
     fn read(&self, shard: &Shard, now: Instant) -> Result<(), Unusable> {
         let core = &mut *self.core.borrow_mut();
         while !core.input.is_empty() {
-            match core.framer.next(&mut core.input) {
-                Ok(Some(reply)) => core.take(&self.key, shard, reply, now)?,
+            match core.framer.next_piece(&mut core.input, LARGE) {
+                Ok(Some(Piece::Whole(reply))) => core.take(&self.key, shard, reply, now)?,
+                Ok(Some(Piece::Part(part))) => core.take_part(part)?,
                 Ok(None) => break,
                 Err(_) => return Err(Unusable),
             }
@@ -329,14 +339,23 @@ impl Trunk {
         let since = *core.full_since.get_or_insert(now);
         if now >= since + PATIENCE {
             core.full_since = Some(now);
-            let kept = |place: &Place| place.inbox.iter().map(|reply| reply.raw().len()).sum();
-            if let Some(place) = core.places.iter_mut().max_by_key(|place| -> usize { kept(place) })
-            {
+            let kept = |place: &Place| place.inbox.iter().map(len).sum();
+            let waited = !core.retired || core.is_waited_for();
+            let most = core.places.iter_mut().max_by_key(|place| -> usize { kept(place) });
+            if let Some(place) = most.filter(|_| waited) {
                 place.choked = true;
                 place.wake();
             }
         }
         false
+    }
+}
+
+/// Bytes of a piece.
+fn len(piece: &Piece) -> usize {
+    match piece {
+        Piece::Whole(reply) => reply.raw().len(),
+        Piece::Part(part) => part.len(),
     }
 }
 
@@ -418,17 +437,43 @@ impl Core {
                 place.wake();
             }
             self.kept += reply.raw().len();
-            place.inbox.push_back(reply);
+            place.inbox.push_back(Piece::Whole(reply));
         } else if place.owed == 0 {
             self.free.push(seat);
         }
     }
 
+    /// Hands over a part of a large reply. Nobody else is to wait behind such a client for longer than
+    /// until what they have asked for already is here.
+    fn take_part(&mut self, part: Bytes) -> Result<(), Unusable> {
+        let Some(Owed::Seat { seat, .. }) = self.owed.front() else { return Err(Unusable) };
+        self.retired = true;
+        let place = &mut self.places[*seat];
+        if place.taken {
+            if place.inbox.is_empty() {
+                place.wake();
+            }
+            self.kept += part.len();
+            place.inbox.push_back(Piece::Part(part));
+        }
+        Ok(())
+    }
+
+    /// Whether anybody waits behind whoever is owed the next reply.
+    fn is_waited_for(&self) -> bool {
+        let seat = |owed: &Owed| match owed {
+            Owed::Seat { seat, .. } => Some(*seat),
+            _ => None,
+        };
+        let first = self.owed.front().and_then(seat);
+        self.owed.iter().any(|owed| seat(owed) != first)
+    }
+
     /// Forgets the replies that a place has not taken; how many they are.
     fn discard(&mut self, seat: usize) -> usize {
         let inbox = std::mem::take(&mut self.places[seat].inbox);
-        self.kept -= inbox.iter().map(|reply| reply.raw().len()).sum::<usize>();
-        inbox.len()
+        self.kept -= inbox.iter().map(len).sum::<usize>();
+        inbox.iter().filter(|piece| matches!(piece, Piece::Whole(_))).count()
     }
 
     fn role(&mut self, shard: &Shard, serial: u64, role: PrimaryRole, first: bool, now: Instant) {

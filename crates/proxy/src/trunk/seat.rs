@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use tanist_core::gate::Sent;
-use tanist_resp::Reply;
+use tanist_resp::Piece;
 
 use super::{CROWDED, FULL, Phase, Trunk};
 use crate::shard::{Lane, Shard};
@@ -104,15 +104,25 @@ impl Seat {
         }
     }
 
-    /// The next reply.
-    pub(crate) fn receive(&self) -> Option<Reply> {
+    /// Whether there is a reply, or a part of one.
+    pub(crate) fn has_come(&self) -> bool {
+        !self.trunk.core.borrow().places[self.index].inbox.is_empty()
+    }
+
+    /// The next reply, or a part of it.
+    pub(crate) fn receive(&self) -> Option<Piece> {
         let core = &mut *self.trunk.core.borrow_mut();
-        let reply = core.places[self.index].inbox.pop_front()?;
-        core.kept -= reply.raw().len();
+        let piece = core.places[self.index].inbox.pop_front()?;
+        core.kept -= super::len(&piece);
         if core.full_since.is_some() && core.kept < FULL / 2 {
             self.trunk.wake();
         }
-        Some(reply)
+        Some(piece)
+    }
+
+    /// Whether what comes next has to go elsewhere.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.trunk.is_retired()
     }
 
     /// Whether others have waited too long because this one takes nothing.

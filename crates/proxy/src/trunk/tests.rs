@@ -66,7 +66,11 @@ fn ask(seat: &Seat, line: &str, writes: bool) -> Ticket {
 
 fn received(seat: &Seat) -> Vec<String> {
     let replies = std::iter::from_fn(|| seat.receive());
-    replies.map(|reply| String::from_utf8_lossy(reply.raw()).trim_end().to_owned()).collect()
+    let text = |piece: Piece| match piece {
+        Piece::Whole(reply) => String::from_utf8_lossy(reply.raw()).trim_end().to_owned(),
+        Piece::Part(part) => format!("a part of {} bytes", part.len()),
+    };
+    replies.map(text).collect()
 }
 
 #[test]

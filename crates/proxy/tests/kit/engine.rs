@@ -126,11 +126,16 @@ impl Engine {
 
     /// Creates the proxy's user of an epoch.
     pub async fn lane(&self, epoch: Epoch) {
+        self.lane_with(epoch, RULES).await;
+    }
+
+    /// Creates it with rights of its own.
+    pub async fn lane_with(&self, epoch: Epoch, rules: &str) {
         let label = lane_label(&"web".into(), &"0001".into(), epoch, &PROXY.into());
         let user = lane_user(epoch, &PROXY.into());
         let hash = format!("#{}", secret().password_hash(&label));
         let mut words = vec!["ACL", "SETUSER", &user, "reset", "on", &hash];
-        words.extend(RULES.split(' ').filter(|word| !word.is_empty()));
+        words.extend(rules.split(' ').filter(|word| !word.is_empty()));
         self.admin(&words).await;
     }
 

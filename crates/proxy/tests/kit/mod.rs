@@ -13,7 +13,7 @@ pub mod engine;
 pub mod tls;
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -124,12 +124,30 @@ impl World {
         binary: Binary,
         limits: ProxyLimits,
     ) -> Self {
+        Self::of(nodes, durability, binary, limits, false).await
+    }
+
+    /// One whose clients may administer the engine.
+    pub async fn pass_through(nodes: usize, durability: Durability, binary: Binary) -> Self {
+        Self::of(nodes, durability, binary, ProxyLimits::default(), true).await
+    }
+
+    async fn of(
+        nodes: usize,
+        durability: Durability,
+        binary: Binary,
+        limits: ProxyLimits,
+        pass_through: bool,
+    ) -> Self {
         let mut engines = Vec::new();
         for number in 1..=nodes {
             engines.push(Engine::start(binary, &format!("n{number}")).await);
         }
         for engine in &engines {
-            engine.lane(Epoch(1)).await;
+            match pass_through {
+                true => engine.lane_with(Epoch(1), "~* &* +@all").await,
+                false => engine.lane(Epoch(1)).await,
+            }
         }
         for engine in engines.iter().skip(1) {
             engine.follow(&engines[0], &format!("{}.00000000.1", engine.name)).await;
@@ -165,7 +183,7 @@ impl World {
             state: RouteState::Vacant,
             nodes,
         };
-        let mut world = Self::without_route(engines, route, limits).await;
+        let mut world = Self::without_route(engines, route, limits, pass_through).await;
         let required: Vec<String> =
             world.route.nodes.iter().filter_map(|node| node.tag.clone()).collect();
         let required: Vec<&str> = required.iter().map(String::as_str).collect();
@@ -174,7 +192,12 @@ impl World {
         world
     }
 
-    async fn without_route(engines: Vec<Engine>, route: Route, limits: ProxyLimits) -> Self {
+    async fn without_route(
+        engines: Vec<Engine>,
+        route: Route,
+        limits: ProxyLimits,
+        pass_through: bool,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let desk = Desk {
             route: watch::Sender::new(None),
@@ -189,6 +212,7 @@ impl World {
             secret: secret(),
             zone: None,
             limits,
+            pass_through,
         };
         let proxy = std::thread::spawn(move || {
             let runtime =
@@ -373,6 +397,15 @@ pub async fn moment(millis: u64) {
     // waits: nothing tells from outside that a request lies in front of an engine that does not
     // answer, that a load has gone on for a while, or that a port was closed.
     tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// An address of this machine that is not a loopback one.
+pub fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    // Nothing is sent: the kernel only chooses the source.
+    socket.connect(("198.51.100.1", 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 pub fn free_port(address: Ipv4Addr) -> u16 {

@@ -93,11 +93,20 @@ pub struct Client(TlsConnector);
 impl Client {
     /// Dials an endpoint by a name.
     pub async fn dial(&self, address: SocketAddr, name: &str) -> std::io::Result<Tls> {
+        self.dial_raw(address, name).await.map(Connection::from_stream)
+    }
+
+    /// The same, for who writes and reads bytes.
+    pub async fn dial_raw(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let dial = async {
             let socket = TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
-            Ok(Connection::from_stream(self.0.connect(name, socket).await?))
+            self.0.connect(name, socket).await
         };
         timeout(LIMIT, dial).await.expect("a handshake ends")
     }

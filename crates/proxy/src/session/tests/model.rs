@@ -74,6 +74,7 @@ impl Engine {
                 format!(":{}\r\n", data.count)
             }
             ("ECHO", None) => format!("${}\r\n{}\r\n", words[1].len(), words[1]),
+            ("SPUBLISH", None) => ":0\r\n".to_owned(),
             ("WAIT", None) => ":1\r\n".to_owned(),
             ("ROLE", None) if data.fenced => {
                 "*5\r\n$5\r\nslave\r\n$1\r\nx\r\n:1\r\n$7\r\nconnect\r\n:-1\r\n".to_owned()
