@@ -19,6 +19,7 @@ mod denied;
 mod endpoint;
 mod login;
 mod meter;
+mod octets;
 mod out;
 mod probe;
 mod proof;

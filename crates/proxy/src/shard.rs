@@ -18,6 +18,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
     Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, ReaderFallback, Reads, Route,
@@ -71,7 +72,8 @@ pub(crate) struct Identity {
 }
 
 /// What an endpoint leads to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum EndpointKind {
     /// The primary, whoever it is.
     Primary,
@@ -82,7 +84,7 @@ pub(crate) enum EndpointKind {
 }
 
 /// One engine during one epoch.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Lane {
     pub(crate) node: NodeId,
     pub(crate) address: SocketAddr,
@@ -560,5 +562,8 @@ impl Known {
     }
 }
 
+mod estate;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub(crate) use estate::ShardEstate;

@@ -48,6 +48,7 @@ impl Session {
                     }
                     continue;
                 }
+                Some(Item::Request(_)) if self.quiet => break self.stop,
                 Some(Item::Request(_)) => {}
             }
             let Some(Item::Request(pending)) = self.queue.pop_front() else { break Stop::Empty };
@@ -66,6 +67,10 @@ impl Session {
         };
         self.proof_wanted |= batch_writes;
         self.begin_wanted_proof(shard);
+        if self.quiet {
+            // What is held goes on being so.
+            return;
+        }
         match self.stop {
             Stop::Held | Stop::Connecting => {
                 self.held_since.get_or_insert(now);

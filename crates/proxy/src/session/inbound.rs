@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tanist_resp::{Limits, Request, RequestFramer};
 use tokio::time::Instant;
 
@@ -22,8 +23,10 @@ const FRAME_LIMIT: Duration = Duration::from_secs(10);
 const FRAME_RATE: usize = 64 << 10;
 
 /// Whether the client wants replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReplyMode {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReplyMode {
+    #[default]
     On,
     Off,
     SkipNext,
@@ -32,14 +35,14 @@ enum ReplyMode {
 /// The parsing side of a client.
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    framer: RequestFramer,
-    mode: ReplyMode,
+    pub(super) framer: RequestFramer,
+    pub(super) mode: ReplyMode,
     /// Within MULTI, as the client wrote it.
-    multi: bool,
+    pub(super) multi: bool,
     /// No further byte is looked at.
-    over: bool,
+    pub(super) over: bool,
     /// Since when a request is incomplete.
-    partial: Option<Instant>,
+    pub(super) partial: Option<Instant>,
 }
 
 impl Default for Inbound {
@@ -124,7 +127,7 @@ impl Session {
 
     /// Cuts what has come into requests, as many as may be queued.
     pub(super) fn parse(&mut self, now: Instant) {
-        if self.closing != Closing::No {
+        if self.closing != Closing::No || self.quiet {
             return;
         }
         self.unread = false;

@@ -11,6 +11,7 @@
 
 mod class;
 mod clients;
+mod estate;
 mod fate;
 mod flight;
 mod forward;
@@ -34,6 +35,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 use tanist_core::gate::HOLD_LIMIT;
 use tokio::time::Instant;
 
@@ -49,6 +51,7 @@ use inbound::Inbound;
 use shared::Shared;
 use state::State;
 use transaction::Transaction;
+pub(crate) use estate::{SessionEstate, Unreadable};
 pub(crate) use upstream::{Link, Phase};
 
 /// What the next reply is taken to be before there was one, in bytes.
@@ -63,8 +66,8 @@ const MAX_WITHHELD: usize = 64 << 20;
 /// `CLIENT PAUSE` as asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pause {
-    until: Instant,
-    writes_only: bool,
+    pub(crate) until: Instant,
+    pub(crate) writes_only: bool,
 }
 
 /// An address that clients dial.
@@ -117,7 +120,8 @@ enum Closing {
 }
 
 /// What the client's next command meets on the upstream's side, as far as it was forwarded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Forward {
     /// MULTI was forwarded, and neither EXEC nor DISCARD.
     multi: bool,
@@ -189,6 +193,8 @@ pub(crate) struct Session {
     eof: bool,
     closing: Closing,
     tally: Tally,
+    /// Nothing new is begun: the session is about to be handed over.
+    pub(crate) quiet: bool,
 }
 
 /// What the session has added to the shard's counters.
@@ -237,6 +243,7 @@ impl Session {
             eof: false,
             closing: Closing::No,
             tally: Tally::default(),
+            quiet: false,
         }
     }
 
@@ -260,7 +267,7 @@ impl Session {
         loop {
             self.pump(shard, now);
             let released = self.release(shard, now);
-            if self.unread && self.queue.is_empty() {
+            if self.unread && self.queue.is_empty() && !self.quiet {
                 // Who asks next depends on what was just answered.
                 self.parse(now);
                 continue;
@@ -302,6 +309,7 @@ impl Session {
         let holding = matches!(self.stop, Stop::Held | Stop::Paused) && !self.queue.is_empty();
         self.closing == Closing::No
             && !self.eof
+            && !self.quiet
             && !holding
             && !self.inbound.is_over()
             && self.load < self.limits.pending_bytes

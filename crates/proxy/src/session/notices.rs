@@ -9,6 +9,7 @@
 //! Not here: when the primary moves (`crate::shard`).
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tanist_core::gate::HOLD_LIMIT;
 use tanist_resp::{Request, Version};
 
@@ -18,9 +19,10 @@ use crate::shard::{EndpointKind, Shard};
 use crate::text;
 
 /// What a client has asked for and heard.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Notices {
-    asked: bool,
+    pub(super) asked: bool,
     /// The notice that it heard last.
     heard: u64,
     /// It heard the beginning of a planned move.
@@ -84,6 +86,18 @@ impl Session {
             (false, false) => format!(">2\r\n$11\r\nFAILED_OVER\r\n:{notice}\r\n"),
         };
         self.client_out.push(Bytes::from(push));
+    }
+
+    /// Tells the client that its connection ends in so many seconds and that it should dial the same
+    /// address again; whether it has asked for such notices.
+    pub(crate) fn tell_moving(&mut self, notice: u64, seconds: u64) -> bool {
+        let told = self.state.notices.asked && self.state.version == Version::Resp3;
+        if told {
+            // No address: whoever is given one dials it although its certificate may not name it.
+            let push = format!(">4\r\n$6\r\nMOVING\r\n:{notice}\r\n:{seconds}\r\n_\r\n");
+            self.client_out.push(Bytes::from(push));
+        }
+        told
     }
 }
 
