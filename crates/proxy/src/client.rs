@@ -9,6 +9,9 @@
 //!
 //! Not here: what the bytes mean (`crate::session`), encryption (`crate::tls`).
 
+mod estate;
+
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +35,7 @@ use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session};
 use crate::shard::{Identity, Shard};
 use crate::tls::Wire;
+pub(crate) use estate::restore;
 
 /// Room for one read, in bytes.
 pub(crate) const READ_BYTES: usize = 16 << 10;
@@ -46,7 +50,7 @@ type Connecting = Pin<Box<dyn Future<Output = Option<(TcpStream, OwnedSemaphoreP
 type Aside = Pin<Box<dyn Future<Output = Option<Bytes>>>>;
 
 /// A client and its sockets.
-struct Client {
+pub(crate) struct Client {
     shard: Rc<Shard>,
     session: Session,
     wire: Wire,
@@ -67,6 +71,8 @@ struct Client {
     card: Rc<Card>,
     /// The shard's generation in which it was last asked whether the client is admitted.
     admitted_in: u64,
+    /// It was told that its connection will end.
+    warned: bool,
 }
 
 /// Serves a client until it or its endpoint ends, or it is not admitted any more.
@@ -79,36 +85,19 @@ pub(crate) async fn serve(
     let id = shard.identity.next_client.get();
     shard.identity.next_client.set(id + 1);
     let card = Rc::new(Card::new(id, from, Instant::now()));
-    endpoint.clients.enter(&card);
     let limits = shard.identity.limits.clone();
     let mut session = Session::new(Rc::clone(&endpoint), limits, Rc::clone(&card));
     if let Some(who) = shard.identity.own.borrow().get(&from) {
         session.turn_into(who.clone(), &shard);
     }
-    let count = &shard.counters.clients;
-    count.set(count.get() + 1);
-    let place = shard.enroll();
     let own = shard.identity.own.borrow().contains_key(&from);
-    let mut client = Client {
-        shard: Rc::clone(&shard),
-        session,
-        wire: Wire::new(socket, own),
-        endpoint,
-        leaving: None,
-        upstream: None,
-        connecting: None,
-        permit: None,
-        serial: 0,
-        aside: None,
-        timer: None,
-        armed: None,
-        place,
-        from,
-        card,
-        admitted_in: 0,
-    };
-    poll_fn(|cx| client.poll(cx)).await;
-    client.wire.farewell();
+    attend(Client::new(session, Wire::new(socket, own), endpoint, shard, card)).await;
+}
+
+/// Serves a client that is known.
+pub(crate) async fn attend(client: Rc<RefCell<Client>>) {
+    poll_fn(|cx| client.borrow_mut().poll(cx)).await;
+    client.borrow_mut().wire.farewell();
 }
 
 impl Drop for Client {
@@ -117,16 +106,56 @@ impl Drop for Client {
         count.set(count.get().saturating_sub(1));
         self.session.retire(&self.shard);
         self.endpoint.clients.leave(self.card.id);
+        self.shard.identity.renewal.leave(self.card.id);
         self.shard.leave(self.place);
     }
 }
 
 impl Client {
+    fn new(
+        session: Session,
+        wire: Wire,
+        endpoint: Rc<Endpoint>,
+        shard: Rc<Shard>,
+        card: Rc<Card>,
+    ) -> Rc<RefCell<Self>> {
+        endpoint.clients.enter(&card);
+        let count = &shard.counters.clients;
+        count.set(count.get() + 1);
+        let (place, from, id) = (shard.enroll(), card.from, card.id);
+        let identity = Rc::clone(&shard.identity);
+        let client = Rc::new(RefCell::new(Self {
+            shard,
+            session,
+            wire,
+            endpoint,
+            leaving: None,
+            upstream: None,
+            connecting: None,
+            permit: None,
+            serial: 0,
+            aside: None,
+            timer: None,
+            armed: None,
+            place,
+            from,
+            card,
+            admitted_in: 0,
+            warned: false,
+        }));
+        identity.renewal.enter(id, &client);
+        client
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shard.keep_waker(self.place, cx.waker());
         self.card.keep_waker(cx.waker());
         if !self.is_admitted() {
             return Poll::Ready(());
+        }
+        if self.is_left_for_next() {
+            self.note_settled();
+            return Poll::Pending;
         }
         if !self.wire.is_open() {
             match self.poll_open(cx) {
@@ -137,6 +166,7 @@ impl Client {
         }
         for _ in 0..MAX_PASSES {
             let now = Instant::now();
+            self.obey_stage();
             let mut moved = self.poll_connecting(cx);
             moved |= self.poll_aside(cx);
             let wanted = self.wanted();
@@ -155,6 +185,7 @@ impl Client {
             }
             moved |= self.poll_timer(cx);
             if !moved {
+                self.note_settled();
                 self.give_buffers_back();
                 return if self.wire.poll_idle(cx) { Poll::Ready(()) } else { Poll::Pending };
             }

@@ -23,6 +23,7 @@ mod octets;
 mod out;
 mod probe;
 mod proof;
+mod renewal;
 mod rewrite;
 mod session;
 mod shard;
@@ -32,6 +33,7 @@ mod trunk;
 mod trunks;
 
 pub use config::{ProxyConfig, ProxyError, ProxyLimits};
+pub use renewal::{Inheritance, Succession, answer};
 
 /// Runs a proxy until the controller says that it should end.
 ///
@@ -41,10 +43,23 @@ pub use config::{ProxyConfig, ProxyError, ProxyLimits};
 /// # Errors
 /// [`ProxyError`] when it cannot start.
 pub async fn run(config: ProxyConfig) -> Result<(), ProxyError> {
+    go_on(config, None, None).await
+}
+
+/// As [`run`], for a proxy that can become another program, and may have been one: it goes on with
+/// what it inherits.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn go_on(
+    config: ProxyConfig,
+    succession: Option<Succession>,
+    inheritance: Option<Inheritance>,
+) -> Result<(), ProxyError> {
     if config.controller.as_os_str().is_empty() {
         return Err(ProxyError::NoController);
     }
-    let mut control = control::Control::new(config);
+    let mut control = control::Control::new(config, succession, inheritance);
     let local = tokio::task::LocalSet::new();
     local.run_until(control.run()).await;
     Ok(())

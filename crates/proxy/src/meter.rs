@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tanist_link::wire::{Slow, TIMES, Times, place};
+use tanist_link::wire::{Meters, Slow, TIMES, Times, place};
 use tanist_resp::Request;
 
 /// A request that takes longer is remembered: what engines take for slow by default.
@@ -41,6 +41,21 @@ impl Default for Meter {
             times: Box::new([const { Cell::new(0) }; TIMES]),
             slow: RefCell::default(),
         }
+    }
+}
+
+impl Meter {
+    /// One that goes on from numbers of before.
+    pub(crate) fn from(numbers: &Meters) -> Self {
+        let meter = Self::default();
+        meter.held.set(numbers.held);
+        meter.replayed.set(numbers.replayed);
+        meter.uncertain.set(numbers.uncertain);
+        for (cell, number) in meter.times.iter().zip(&numbers.times.0) {
+            cell.set(*number);
+        }
+        meter.slow.borrow_mut().extend(numbers.slow.iter().take(MOST_SLOW).cloned());
+        meter
     }
 }
 

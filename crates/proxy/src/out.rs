@@ -142,7 +142,10 @@ mod tests {
         assert_eq!(all(&queue), b"cd");
         assert_eq!((queue.pushed(), queue.written()), (SHARE as u64 + 4, SHARE as u64 + 2));
         let mut again = OutQueue::at(queue.copied(), queue.pushed());
-        assert_eq!((again.pushed(), again.written(), all(&again)), (SHARE as u64 + 4, SHARE as u64 + 2, b"cd".to_vec()));
+        assert_eq!(
+            (again.pushed(), again.written(), all(&again)),
+            (SHARE as u64 + 4, SHARE as u64 + 2, b"cd".to_vec())
+        );
         again.put(b"e");
         assert_eq!((again.copied(), again.len()), (Bytes::from_static(b"cde"), 3));
         queue.consume(2);

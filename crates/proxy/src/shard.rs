@@ -33,6 +33,7 @@ use crate::bell::Bell;
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
 use crate::login::{self, Who};
+use crate::renewal::Renewal;
 use crate::tls::{Certificates, Room};
 use crate::trunks::Trunks;
 
@@ -69,6 +70,8 @@ pub(crate) struct Identity {
     pub(crate) own: RefCell<BTreeMap<SocketAddr, Who>>,
     /// Something that the controller wants to know at once has changed.
     pub(crate) news: Notify,
+    /// An upgrade that is under way.
+    pub(crate) renewal: Renewal,
 }
 
 /// What an endpoint leads to.

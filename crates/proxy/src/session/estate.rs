@@ -39,6 +39,13 @@ pub(crate) enum Unreadable {
     Cursor,
 }
 
+/// What is handed over of the parsing side: a framer only remembers how far it has looked, and time in
+/// which nothing was read is not the client's.
+fn parsing(inbound: &Inbound) -> (ReplyMode, bool, bool) {
+    let Inbound { framer: _, mode, multi, over, partial: _ } = inbound;
+    (*mode, *multi, *over)
+}
+
 /// A session, written down.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -95,30 +102,37 @@ impl Session {
             && self.client_out.is_empty()
     }
 
+    /// Whether an engine owes it nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.proof.is_none()
+    }
+
     /// Whether it waits for data and for nothing else.
     pub(crate) fn only_waits(&self) -> bool {
         self.queue.is_empty() && self.proof.is_none() && self.is_parked()
     }
 
     /// Writes the session down; nothing changes by it.
+    ///
+    /// What is left out: the endpoint and the card, which are written down by themselves; sums, which are
+    /// counted again; seats on shared connections, which are left; the proof and what is asked
+    /// aside, of which a settled session has none; and what the first look at the queue and the route
+    /// finds out anew.
     pub(crate) fn estate(&self, now: Instant) -> SessionEstate {
         let clock = Clock(now);
         let Self {
-            // By its address; what belongs to the endpoint goes along with that.
             endpoint: _,
             limits: _,
             client_in,
             client_out,
             inbound,
             queue,
-            // These are counted again.
             load: _,
             withheld: _,
             forward,
             slots,
             cursor,
             link,
-            // Seats are left and taken again.
             shared: _,
             served: _,
             spare: _,
@@ -127,34 +141,30 @@ impl Session {
             who,
             nobody_since,
             unread,
-            // It goes along with the sockets, and is written anew.
             card: _,
             written: _,
             state,
             transaction,
-            // There are none of these in a session that is settled.
             proof: _,
             side: _,
             proofs,
             proof_wanted,
             usual_reply,
-            // Found out anew by the first look at the queue and the route.
             stop: _,
             generation: _,
             held_since,
             eof,
             closing,
-            // The next image's shard counts for itself.
             tally: _,
             quiet: _,
         } = self;
-        let Inbound { framer: _, mode, multi, over, partial: _ } = inbound;
+        let (mode, inbound_multi, inbound_over) = parsing(inbound);
         SessionEstate {
             client_in: Octets::of(client_in),
             client_out: Octets(client_out.copied()),
-            mode: *mode,
-            inbound_multi: *multi,
-            inbound_over: *over,
+            mode,
+            inbound_multi,
+            inbound_over,
             queue: queue.iter().map(|item| ItemEstate::of(item, clock)).collect(),
             forward: forward.clone(),
             slots: slots.iter().map(|slot| SlotEstate::of(slot, clock)).collect(),

@@ -46,12 +46,12 @@ use crate::meter::{self, Meter};
 use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
+pub(crate) use estate::{SessionEstate, Unreadable};
 use flight::{Item, Slot};
 use inbound::Inbound;
 use shared::Shared;
 use state::State;
 use transaction::Transaction;
-pub(crate) use estate::{SessionEstate, Unreadable};
 pub(crate) use upstream::{Link, Phase};
 
 /// What the next reply is taken to be before there was one, in bytes.
