@@ -185,6 +185,9 @@ impl Client {
             }
             moved |= self.poll_timer(cx);
             if !moved {
+                if self.ends_for_next() {
+                    return Poll::Ready(());
+                }
                 self.note_settled();
                 self.give_buffers_back();
                 return if self.wire.poll_idle(cx) { Poll::Ready(()) } else { Poll::Pending };

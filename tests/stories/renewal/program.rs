@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use tanist_lab::{Installation, signal};
+use tanist_lab::signal;
 
 use super::{Line, address, renew};
 use crate::{runtime, web};

@@ -35,9 +35,8 @@ impl Client {
     pub(super) fn obey_stage(&mut self) {
         self.session.quiet = match self.stage() {
             Stage::Off | Stage::Warning => false,
-            // What has begun to come of an encrypted request is read to its end.
-            Stage::Quiet { .. } if self.wire.is_sealed() => self.session.is_between_requests(),
-            Stage::Quiet { .. } => !self.wire.is_own(),
+            // An encrypted one is served until it ends.
+            Stage::Quiet { .. } => !self.wire.is_own() && !self.wire.is_sealed(),
         };
     }
 
@@ -52,13 +51,13 @@ impl Client {
 
     /// Says that it has come to rest, if somebody waits for that.
     pub(super) fn note_settled(&self) {
-        if self.stage() != Stage::Off && self.is_settled(Instant::now()) {
+        if self.stage() != Stage::Off && self.is_settled() {
             self.shard.identity.renewal.settled.notify_one();
         }
     }
 
     /// Whether it can be handed over, or ended where it cannot.
-    pub(crate) fn is_settled(&self, now: Instant) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         if self.wire.is_own() {
             // It is another client's, who waits for it.
             return false;
@@ -66,13 +65,26 @@ impl Client {
         if self.wire.is_unknown() || self.session.is_cut() {
             return true;
         }
-        if self.wire.is_sealed() {
-            let done = self.session.is_between_requests() && self.wire.is_flushed();
-            let late = self.stage().is_late(now)
-                && (!self.wire.is_open() || self.session.is_idle() || self.session.only_waits());
-            return (self.wire.is_open() && done) || late;
+        !self.wire.is_sealed() && self.aside.is_none() && self.session.is_settled()
+    }
+
+    /// Whether an encrypted client ends now, because it cannot be handed over: it is owed nothing and has
+    /// begun to ask for nothing, or has had its time and only waits. Asked when nothing more can be
+    /// read.
+    pub(super) fn ends_for_next(&self) -> bool {
+        if !matches!(self.stage(), Stage::Quiet { .. }) || !self.wire.is_sealed() {
+            return false;
         }
-        self.aside.is_none() && self.session.is_settled()
+        let between = self.wire.is_open()
+            && self.wire.is_flushed()
+            && self.wire.is_blank()
+            && self.session.is_between_requests();
+        let late = self.stage().is_late(Instant::now())
+            && (!self.wire.is_open() || self.session.is_idle() || self.session.only_waits());
+        if between || late {
+            self.shard.identity.renewal.note_ended();
+        }
+        between || late
     }
 
     /// Tells an encrypted client that its connection will end, if it has asked for that.
@@ -111,16 +123,6 @@ impl Client {
             upstream: upstream.map(|socket| parcel.add(socket)).transpose()?,
             session,
         }))
-    }
-
-    /// Says goodbye to a client that is not handed over.
-    pub(crate) fn farewell(&mut self) {
-        self.wire.farewell();
-    }
-
-    /// Whether its bytes are encrypted.
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.wire.is_sealed()
     }
 }
 

@@ -87,20 +87,15 @@ impl Control {
         let lock = self.conduct.succession()?.lock.as_ref();
         let lock = lock.map(|lock| parcel.add(lock)).transpose()?;
         let endpoints = self.endpoints.hand_over(&mut parcel, Clock(now))?;
-        let (mut clients, mut ended) = (Vec::new(), Vec::new());
+        let mut clients = Vec::new();
         for client in identity.renewal.clients() {
-            let written = client.borrow().hand_over(&mut parcel, now)?;
-            match written {
-                Some(written) => clients.push(written),
-                None => ended.push(client),
-            }
+            clients.extend(client.borrow().hand_over(&mut parcel, now)?);
         }
-        let sealed = ended.iter().filter(|client| client.borrow().is_sealed());
         let estate = Estate {
             number: wanted.number,
             since,
             next_client: identity.next_client.get(),
-            ended: sealed.count() as u64,
+            ended: identity.renewal.ended(),
             lock,
             certificates: identity.certificates.told(),
             shards: self.shards.values().map(|shard| shard.estate()).collect(),
@@ -108,11 +103,7 @@ impl Control {
             clients,
             ..Estate::default()
         };
-        let laid = parcel.put_down(&estate)?;
-        for client in ended {
-            client.borrow_mut().farewell();
-        }
-        Ok(laid)
+        parcel.put_down(&estate)
     }
 
     /// Goes on with what the image before has handed over.

@@ -143,6 +143,7 @@ impl Conduct {
         // Grows with every upgrade of every image: clients pass over a number that they know.
         let notice = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         let mut warned = false;
+        renewal.ended.set(0);
         for client in renewal.clients() {
             let mut client = client.borrow_mut();
             client.warn(notice, NOTICE);
@@ -189,7 +190,7 @@ impl Conduct {
             }
             Stage::Quiet { since } => {
                 // Most looks end at the first client that is not there yet.
-                let restless = |client: &&Rc<_>| !is_settled(client, now);
+                let restless = |client: &&Rc<_>| !is_settled(client);
                 if !clients.iter().any(|client| restless(&client)) {
                     return Ok(Some((under_way.wanted.clone(), under_way.since)));
                 }
@@ -227,8 +228,8 @@ impl Conduct {
     }
 }
 
-fn is_settled(client: &Rc<std::cell::RefCell<crate::client::Client>>, now: Instant) -> bool {
-    client.borrow().is_settled(now)
+fn is_settled(client: &Rc<std::cell::RefCell<crate::client::Client>>) -> bool {
+    client.borrow().is_settled()
 }
 
 /// Lets every client look what it is to do.

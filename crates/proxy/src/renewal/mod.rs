@@ -131,6 +131,8 @@ pub(crate) struct Renewal {
     /// A client has come to rest, or has left.
     pub(crate) settled: Notify,
     clients: RefCell<BTreeMap<u64, Weak<RefCell<Client>>>>,
+    /// Encrypted clients that have ended for it.
+    ended: Cell<u64>,
 }
 
 impl Renewal {
@@ -141,6 +143,16 @@ impl Renewal {
 
     fn set_stage(&self, stage: Stage) {
         self.stage.set(stage);
+    }
+
+    /// An encrypted client ends.
+    pub(crate) fn note_ended(&self) {
+        self.ended.set(self.ended.get() + 1);
+    }
+
+    /// How many of them have.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended.get()
     }
 
     /// A client is connected.

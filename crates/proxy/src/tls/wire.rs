@@ -112,6 +112,14 @@ impl Wire {
         matches!(self.state, State::Tls(_))
     }
 
+    /// Whether nothing of what the client has sent is kept here.
+    pub(crate) fn is_blank(&self) -> bool {
+        match &self.state {
+            State::Unknown | State::Plain => true,
+            State::Tls(sealed) => sealed.is_blank(),
+        }
+    }
+
     /// Whether bytes of the client can be read and written.
     pub(crate) fn is_open(&self) -> bool {
         match &self.state {
