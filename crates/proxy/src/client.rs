@@ -12,7 +12,7 @@
 mod estate;
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -32,7 +32,7 @@ use crate::clients::Card;
 use crate::endpoint;
 use crate::login::Who;
 use crate::out::{MAX_SLICES, OutQueue};
-use crate::session::{Endpoint, Phase, Session};
+use crate::session::{Endpoint, Phase, Session, Stock};
 use crate::shard::{Identity, Shard};
 use crate::tls::Wire;
 pub(crate) use estate::restore;
@@ -73,31 +73,51 @@ pub(crate) struct Client {
     admitted_in: u64,
     /// It was told that its connection will end.
     warned: bool,
+    _seat: endpoint::Seat,
 }
 
-/// Serves a client until it or its endpoint ends, or it is not admitted any more.
-pub(crate) async fn serve(
-    socket: TcpStream,
-    from: SocketAddr,
-    endpoint: Rc<Endpoint>,
-    shard: Rc<Shard>,
-) {
-    let id = shard.identity.next_client.get();
-    shard.identity.next_client.set(id + 1);
-    let card = Rc::new(Card::new(id, from, Instant::now()));
-    let limits = shard.identity.limits.clone();
-    let mut session = Session::new(Rc::clone(&endpoint), limits, Rc::clone(&card));
-    if let Some(who) = shard.identity.own.borrow().get(&from) {
-        session.turn_into(who.clone(), &shard);
+/// The task of a client, which ends when the client or its endpoint does, or when it is not admitted any
+/// more.
+///
+/// It is a future by itself, not an async function, which would keep room for each place that a
+/// client is moved through; and the client is apart from it, so that all can be handed over at one
+/// moment.
+pub(crate) struct Task(Rc<RefCell<Client>>);
+
+impl Task {
+    /// That of a client that was just accepted.
+    pub(crate) fn new(
+        socket: TcpStream,
+        from: SocketAddr,
+        endpoint: Rc<Endpoint>,
+        shard: Rc<Shard>,
+        seat: endpoint::Seat,
+    ) -> Self {
+        let id = shard.identity.next_client.get();
+        shard.identity.next_client.set(id + 1);
+        let card = Rc::new(Card::new(id, from, Instant::now()));
+        let mut session =
+            Session::new(Rc::clone(&endpoint), shard.identity.limits.clone(), Rc::clone(&card));
+        let who = shard.identity.own.borrow().get(&from).cloned();
+        let own = who.is_some();
+        if let Some(who) = who {
+            session.turn_into(who, &shard);
+        }
+        Self(Client::begin(session, Wire::new(socket, own), endpoint, shard, (card, seat)))
     }
-    let own = shard.identity.own.borrow().contains_key(&from);
-    attend(Client::new(session, Wire::new(socket, own), endpoint, shard, card)).await;
 }
 
-/// Serves a client that is known.
-pub(crate) async fn attend(client: Rc<RefCell<Client>>) {
-    poll_fn(|cx| client.borrow_mut().poll(cx)).await;
-    client.borrow_mut().wire.farewell();
+impl Future for Task {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut client = self.0.borrow_mut();
+        let over = client.work(cx);
+        if over.is_ready() {
+            client.wire.farewell();
+        }
+        over
+    }
 }
 
 impl Drop for Client {
@@ -112,12 +132,12 @@ impl Drop for Client {
 }
 
 impl Client {
-    fn new(
+    fn begin(
         session: Session,
         wire: Wire,
         endpoint: Rc<Endpoint>,
         shard: Rc<Shard>,
-        card: Rc<Card>,
+        (card, seat): (Rc<Card>, endpoint::Seat),
     ) -> Rc<RefCell<Self>> {
         endpoint.clients.enter(&card);
         let count = &shard.counters.clients;
@@ -142,12 +162,13 @@ impl Client {
             card,
             admitted_in: 0,
             warned: false,
+            _seat: seat,
         }));
         identity.renewal.enter(id, &client);
         client
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shard.keep_waker(self.place, cx.waker());
         self.card.keep_waker(cx.waker());
         if !self.is_admitted() {
@@ -172,6 +193,7 @@ impl Client {
             let wanted = self.wanted();
             moved |= self.read_upstream(cx, now);
             moved |= self.read_client(cx);
+            self.session.borrow_from(&mut self.shard.identity.stock.borrow_mut());
             self.session.advance(&self.shard, now);
             self.session.keep_waker(cx.waker());
             moved |= self.follow_link();
@@ -389,12 +411,31 @@ impl Client {
 
     /// Ten thousand idle clients need no buffers.
     fn give_buffers_back(&mut self) {
-        for buffer in [&mut self.session.client_in, &mut self.session.link.input] {
-            if buffer.is_empty() && buffer.capacity() > 0 {
-                *buffer = BytesMut::new();
-            }
+        let stock = &mut *self.shard.identity.stock.borrow_mut();
+        self.session.give_back(stock);
+        if self.timer.is_some() && self.armed.is_none() && self.session.deadline().is_none() {
+            self.timer = None;
         }
     }
+}
+
+/// Reads once, what is small into a block that many clients share; 0 bytes are the end.
+pub(crate) fn poll_read_small(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    stock: &mut Stock,
+    into: &mut BytesMut,
+    wanted: usize,
+) -> Poll<io::Result<usize>> {
+    if !into.is_empty() || wanted > READ_BYTES {
+        return poll_read(socket, cx, into, wanted);
+    }
+    let block = stock.room(READ_BYTES);
+    let read = poll_read(socket, cx, block, READ_BYTES);
+    if matches!(read, Poll::Ready(Ok(1..))) {
+        *into = block.split();
+    }
+    read
 }
 
 /// Reads once; 0 bytes are the end.

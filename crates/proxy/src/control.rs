@@ -86,6 +86,7 @@ impl Control {
                 plain: Refusals::default(),
                 handshakes: Refusals::default(),
                 certificates: Certificates::default(),
+                stock: RefCell::default(),
                 room: RefCell::default(),
                 own: RefCell::default(),
                 news: Notify::new(),

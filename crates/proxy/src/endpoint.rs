@@ -8,7 +8,7 @@
 //!
 //! Not here: what a client may do (`crate::session`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +24,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::client::{self, Client};
+use crate::client;
 use crate::meter::Meter;
 use crate::octets::Clock;
 use crate::renewal::{EndpointEstate, Parcel};
@@ -225,16 +225,6 @@ impl Endpoints {
     }
 }
 
-/// Serves a client that the image before has served; `false` if there is no place.
-pub(crate) fn seat(client: Rc<RefCell<Client>>, identity: &Rc<Identity>) -> bool {
-    let Some(seat) = Seat::take(identity) else { return false };
-    spawn_local(async move {
-        let _seat = seat;
-        client::attend(client).await;
-    });
-    true
-}
-
 async fn accept(listener: Rc<TcpListener>, endpoint: Rc<Endpoint>, shard: Rc<Shard>) {
     let identity = Rc::clone(&shard.identity);
     loop {
@@ -263,10 +253,7 @@ async fn accept(listener: Rc<TcpListener>, endpoint: Rc<Endpoint>, shard: Rc<Sha
             continue;
         }
         let (endpoint, shard) = (Rc::clone(&endpoint), Rc::clone(&shard));
-        spawn_local(async move {
-            let _seat = seat;
-            client::serve(socket, from, endpoint, shard).await;
-        });
+        spawn_local(client::Task::new(socket, from, endpoint, shard, seat));
     }
 }
 
@@ -360,10 +347,10 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 }
 
 /// One of the places for clients.
-struct Seat(Rc<Identity>);
+pub(crate) struct Seat(Rc<Identity>);
 
 impl Seat {
-    fn take(identity: &Rc<Identity>) -> Option<Self> {
+    pub(crate) fn take(identity: &Rc<Identity>) -> Option<Self> {
         let taken = identity.clients.get();
         (taken < identity.limits.max_clients).then(|| {
             identity.clients.set(taken + 1);

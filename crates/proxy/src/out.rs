@@ -17,7 +17,7 @@ const SHARE: usize = 2048;
 /// Most pieces of one write.
 pub(crate) const MAX_SLICES: usize = 32;
 /// An empty buffer larger than this is given back, in bytes.
-const KEEP: usize = 4096;
+pub(crate) const KEEP: usize = 4096;
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
@@ -67,6 +67,11 @@ impl OutQueue {
     fn count(&mut self, bytes: usize) {
         self.len += bytes;
         self.pushed += bytes as u64;
+    }
+
+    /// The buffer that small pieces are copied into; to be taken or exchanged only when nothing waits.
+    pub(crate) fn tail(&mut self) -> Option<&mut BytesMut> {
+        self.is_empty().then_some(&mut self.tail)
     }
 
     /// Bytes that wait.

@@ -34,6 +34,7 @@ use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
 use crate::login::{self, Who};
 use crate::renewal::Renewal;
+use crate::session::Stock;
 use crate::tls::{Certificates, Room};
 use crate::trunks::Trunks;
 
@@ -63,6 +64,8 @@ pub(crate) struct Identity {
     pub(crate) handshakes: Refusals,
     /// What each group's endpoints show of themselves.
     pub(crate) certificates: Certificates,
+    /// What clients have while they work.
+    pub(crate) stock: RefCell<Stock>,
     /// Where encrypted bytes are taken apart and put together.
     pub(crate) room: RefCell<Room>,
     /// Where the proxy itself dials from when it asks an endpoint on behalf of an admitted client, and

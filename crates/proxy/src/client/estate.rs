@@ -5,7 +5,6 @@
 //!
 //! Not here: what is handed over of its session (`crate::session`), when (`crate::renewal`).
 
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -13,8 +12,9 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Client;
+use super::{Client, Task};
 use crate::clients::Card;
+use crate::endpoint::Seat;
 use crate::octets::Clock;
 use crate::renewal::{ClientEstate, Parcel, Stage};
 use crate::session::{Endpoint, Session};
@@ -131,10 +131,9 @@ pub(crate) fn restore(
     estate: ClientEstate,
     socket: OwnedFd,
     upstream: Option<OwnedFd>,
-    endpoint: Rc<Endpoint>,
-    shard: Rc<Shard>,
+    (endpoint, shard, seat): (Rc<Endpoint>, Rc<Shard>, Seat),
     now: Instant,
-) -> Result<Rc<RefCell<Client>>, Lost> {
+) -> Result<Task, Lost> {
     let ClientEstate { endpoint: _, card, plain, socket: _, upstream: _, session } = estate;
     let socket = open(socket)?;
     let upstream = upstream.map(open).transpose()?;
@@ -148,10 +147,10 @@ pub(crate) fn restore(
     }
     let wire = Wire::restored(socket, plain);
     let serial = session.link.serial;
-    let client = Client::new(session, wire, endpoint, shard, card);
+    let client = Client::begin(session, wire, endpoint, shard, (card, seat));
     client.borrow_mut().upstream = upstream;
     client.borrow_mut().serial = serial;
-    Ok(client)
+    Ok(Task(client))
 }
 
 fn open(fd: OwnedFd) -> io::Result<TcpStream> {

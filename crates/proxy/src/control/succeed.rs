@@ -8,16 +8,18 @@
 use std::rc::Rc;
 
 use tanist_link::wire::{FromProxy, Renewed};
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Control, begin};
+use crate::client;
+use crate::endpoint::Seat;
 use crate::octets::Clock;
 use crate::renewal::{
     Estate, Inheritance, Next, Parcel, Refused, Wanted, become_it, machine_micros,
 };
 use crate::shard::Shard;
-use crate::{client, endpoint};
 
 impl Control {
     /// Somebody wants the proxy to become another program; the answer, if it is to stay.
@@ -167,8 +169,15 @@ impl Control {
             error!(%address, "a client was handed over without its socket or endpoint");
             return false;
         };
-        match client::restore(estate, socket, upstream, endpoint, shard, now) {
-            Ok(client) => endpoint::seat(client, &self.identity),
+        let Some(seat) = Seat::take(&self.identity) else {
+            error!(%address, "there is no place for a client that was handed over");
+            return false;
+        };
+        match client::restore(estate, socket, upstream, (endpoint, shard, seat), now) {
+            Ok(client) => {
+                spawn_local(client);
+                true
+            }
             Err(err) => {
                 error!(%address, %err, "a client that was handed over cannot go on");
                 false

@@ -182,17 +182,16 @@ struct Format {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::UdpSocket;
 
     use super::*;
 
     #[test]
     fn many_descriptors_arrive_in_their_order_and_are_nobody_elses() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let mut parcel = Parcel::new().unwrap();
         let mut addresses = Vec::new();
         for place in 0..(2 * BATCH + 3) {
-            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
             addresses.push(socket.local_addr().unwrap());
             assert_eq!(parcel.add(&socket).unwrap(), place);
         }
@@ -206,7 +205,7 @@ mod tests {
             let fd = inheritance.take(place).unwrap();
             let flags = rustix::io::fcntl_getfd(&fd).unwrap();
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-            assert_eq!(TcpStream::from(fd).local_addr().unwrap(), address);
+            assert_eq!(UdpSocket::from(fd).local_addr().unwrap(), address);
             assert!(inheritance.take(place).is_none(), "each goes to one owner");
         }
     }

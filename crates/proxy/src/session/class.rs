@@ -188,6 +188,8 @@ impl Pending {
             Class::Publish | Class::Exec => false,
             _ => flagged_write || entry.is_none(),
         };
+        // It may wait for hours, and must not keep what others have sent for as long.
+        let request = if effect.is_blocking() { request.detached() } else { request };
         Self {
             name: entry.map_or("NULL", |entry| entry.name()),
             instead: None,

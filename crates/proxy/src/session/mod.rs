@@ -23,6 +23,7 @@ mod proof;
 mod replies;
 mod shared;
 mod state;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -51,6 +52,7 @@ use flight::{Item, Slot};
 use inbound::Inbound;
 use shared::Shared;
 use state::State;
+pub(crate) use stock::Stock;
 use transaction::Transaction;
 pub(crate) use upstream::{Link, Phase};
 

@@ -8,6 +8,7 @@ mod exhaustive;
 mod login;
 mod model;
 mod random;
+mod stock;
 
 use std::io::IoSlice;
 use std::net::SocketAddr;

@@ -20,6 +20,7 @@ pub(crate) fn identity() -> Rc<Identity> {
         plain: Refusals::default(),
         handshakes: Refusals::default(),
         certificates: Certificates::default(),
+        stock: RefCell::default(),
         room: RefCell::default(),
         own: RefCell::default(),
         news: Notify::new(),

@@ -236,7 +236,10 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         match &mut self.state {
             State::Unknown => Poll::Pending,
-            State::Plain => client::poll_read(&self.socket, cx, into, wanted),
+            State::Plain => {
+                let stock = &mut *shard.identity.stock.borrow_mut();
+                client::poll_read_small(&self.socket, cx, stock, into, wanted)
+            }
             State::Tls(sealed) => {
                 let room = &mut *shard.identity.room.borrow_mut();
                 if wanted > client::READ_BYTES {

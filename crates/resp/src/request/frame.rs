@@ -15,8 +15,9 @@ use bytes::Bytes;
 /// One request. Cheap to clone: the bytes are shared.
 ///
 /// A small request keeps the whole read buffer alive that it was cut from, so do not keep one for
-/// long. Read arguments through [`Self::args`] and [`Self::arg`] and forward [`Self::raw`]; code
-/// that does so stays right when a later version hands out a very large request in parts.
+/// long, or keep it [detached](Self::detached). Read arguments through [`Self::args`] and
+/// [`Self::arg`] and forward [`Self::raw`]; code that does so stays right when a later version hands
+/// out a very large request in parts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     raw: Bytes,
@@ -34,6 +35,12 @@ impl Request {
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw
+    }
+
+    /// The same in memory of its own, for who has to keep it for long.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { raw: Bytes::copy_from_slice(&self.raw), ..self }
     }
 
     /// The frame, without a further reference to it.
