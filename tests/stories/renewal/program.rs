@@ -96,6 +96,31 @@ fn nothing_is_inherited_but_standard_input() {
 }
 
 #[test]
+fn a_program_that_loses_what_it_was_given_serves_whoever_dials_again() {
+    let installation = web("redis", &[]);
+    let (address, proxy) = (address(&installation), installation.role("proxy"));
+    let script = installation.dir().join("loses");
+    let real = program_of(proxy);
+    let text = format!("#!/bin/sh\nexec {} \"$@\" < /dev/null\n", real.display());
+    write_script(&script, &text);
+    runtime().block_on(async {
+        let mut line = Line::open(address).await;
+        assert_eq!(line.call("SET a 1").await, "+OK");
+        // It says nothing about what it has kept: that is nothing.
+        let mut renewing =
+            installation.begin(&["renew", "--program", &script.display().to_string()]);
+        assert_eq!(line.next().await, None);
+        installation.wait("it serves", |_| std::net::TcpStream::connect(address).ok());
+        let mut other = Line::open(address).await;
+        assert_eq!(other.call("GET a").await, "$1 1");
+        let _ = renewing.kill();
+        let _ = renewing.wait();
+    });
+    assert_eq!(installation.role("proxy"), proxy);
+    renew(&installation);
+}
+
+#[test]
 fn descriptors_do_not_pile_up() {
     let installation = web("redis", &[]);
     let proxy = installation.role("proxy");

@@ -22,7 +22,7 @@ use rustix::net::{
 };
 use rustix::stdio::{dup2_stdin, stdin};
 
-use super::Estate;
+use super::{Estate, FORMAT};
 
 /// Descriptors in one message; the kernel takes at most 253.
 const BATCH: usize = 128;
@@ -56,21 +56,25 @@ impl Parcel {
     /// Adds a descriptor; its place.
     pub(crate) fn add(&mut self, fd: impl AsFd) -> io::Result<usize> {
         if self.batch.len() == BATCH {
-            self.send(MORE)?;
+            self.send(MORE, FORMAT)?;
         }
         self.batch.push(fd.as_fd().try_clone_to_owned()?);
         self.count += 1;
         Ok(self.count - 1)
     }
 
-    fn send(&mut self, what: u8) -> io::Result<()> {
+    /// Sends the batch; every message says in which format things are written down, so that nobody reads
+    /// what it does not understand.
+    fn send(&mut self, what: u8, format: u32) -> io::Result<()> {
         let fds: Vec<BorrowedFd<'_>> = self.batch.iter().map(AsFd::as_fd).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH + 1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
             return Err(io::Error::other("too many descriptors for one message"));
         }
-        sendmsg(&self.here, &[IoSlice::new(&[what])], &mut control, SendFlags::NOSIGNAL)?;
+        let (what, format) = ([what], format.to_le_bytes());
+        let words = [IoSlice::new(&what), IoSlice::new(&format)];
+        sendmsg(&self.here, &words, &mut control, SendFlags::NOSIGNAL)?;
         self.batch.clear();
         Ok(())
     }
@@ -89,7 +93,7 @@ impl Parcel {
         let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         fcntl_add_seals(&file, all).map_err(io::Error::from)?;
         self.batch.push(file.into());
-        self.send(LAST)?;
+        self.send(LAST, estate.format)?;
         dup2_stdin(&self.there).map_err(io::Error::from)?;
         Ok(Laid)
     }
@@ -147,18 +151,22 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Inheritance> {
     let wrong = |text| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut fds: Vec<Option<OwnedFd>> = Vec::new();
     loop {
-        let mut what = [0];
+        let (mut what, mut format) = ([0], [0; 4]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH + 1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let message = recvmsg(socket, &mut [IoSliceMut::new(&mut what)], &mut control, flags)?;
-        if message.bytes == 0 || message.flags.contains(rustix::net::ReturnFlags::CTRUNC) {
+        let mut words = [IoSliceMut::new(&mut what), IoSliceMut::new(&mut format)];
+        let message = recvmsg(socket, &mut words, &mut control, flags)?;
+        if message.bytes != 5 || message.flags.contains(rustix::net::ReturnFlags::CTRUNC) {
             return Err(wrong("what was handed over is not whole"));
         }
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
                 fds.extend(rights.map(Some));
             }
+        }
+        if !super::is_read(u32::from_le_bytes(format)) {
+            return Err(wrong("it is written in a format of another release"));
         }
         if what[0] == LAST {
             break;
@@ -167,17 +175,7 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Inheritance> {
     let file = fds.pop().flatten().ok_or_else(|| wrong("nothing was written down"))?;
     let mut text = Vec::new();
     File::from(file).read_to_end(&mut text)?;
-    let format: Format = serde_json::from_slice(&text)?;
-    if !super::is_read(format.format) {
-        return Err(wrong("it is written in a format of another release"));
-    }
     Ok(Inheritance { estate: serde_json::from_slice(&text)?, fds })
-}
-
-/// What every format begins with.
-#[derive(Debug, serde::Deserialize)]
-struct Format {
-    format: u32,
 }
 
 #[cfg(test)]
@@ -214,7 +212,7 @@ mod tests {
     fn what_is_not_whole_is_refused() {
         let mut parcel = Parcel::new().unwrap();
         parcel.add(File::open("/dev/null").unwrap()).unwrap();
-        parcel.send(MORE).unwrap();
+        parcel.send(MORE, FORMAT).unwrap();
         let Parcel { here, there, .. } = parcel;
         drop(here);
         assert!(receive(there.as_fd()).is_err());
@@ -225,7 +223,7 @@ mod tests {
     fn another_releases_format_is_refused() {
         let parcel = Parcel::new().unwrap();
         let there = parcel.there.try_clone().unwrap();
-        let estate = Estate { format: super::super::FORMAT + 1, ..Estate::default() };
+        let estate = Estate { format: FORMAT + 1, ..Estate::default() };
         drop(parcel.put_down(&estate).unwrap());
         let refused = receive(there.as_fd()).unwrap_err();
         assert!(refused.to_string().contains("another release"), "{refused}");

@@ -5,6 +5,7 @@
 //! Not here: real engines (`tests/`).
 
 mod exhaustive;
+mod format;
 mod login;
 mod model;
 mod random;
