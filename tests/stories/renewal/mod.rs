@@ -171,7 +171,7 @@ impl Middle {
         assert_eq!(tracks.call("CLIENT TRACKING ON").await, "+OK");
         assert_eq!(tracks.call("GET tracked").await, "_");
         mute.send(&["CLIENT REPLY OFF".to_owned(), "INCR mute".to_owned()]).await;
-        assert_eq!(half.is_silent().await, true);
+        assert!(half.is_silent().await);
         Self { waits, half, transaction, watched, untouched, tracks, mute }
     }
 

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::program::{self, Tried, Wanted};
 use super::{GRACE, NOTICE, PATIENCE, PATIENCE_SEALED, Refused, Renewal, Stage, Succession};
+use crate::client::Client;
 use crate::shard::Shard;
 
 /// An upgrade whose program was found fit.
@@ -178,20 +179,17 @@ impl Conduct {
     ) -> Result<Option<(Wanted, u64)>, (Wanted, Refused)> {
         let now = Instant::now();
         let Some(under_way) = &mut self.under_way else { return Ok(None) };
-        let clients = renewal.clients();
         match renewal.stage() {
             Stage::Off => Ok(None),
             Stage::Warning => {
-                let stays = clients.iter().any(|client| client.borrow().is_warned());
-                if !stays || under_way.look_at <= now {
+                if !renewal.any(Client::is_warned) || under_way.look_at <= now {
                     self.come_to_rest(renewal, shards);
                 }
                 Ok(None)
             }
             Stage::Quiet { since } => {
-                // Most looks end at the first client that is not there yet.
-                let restless = |client: &&Rc<_>| !is_settled(client);
-                if !clients.iter().any(|client| restless(&client)) {
+                let restless = |client: &Client| !client.is_settled();
+                if !renewal.any(restless) {
                     return Ok(Some((under_way.wanted.clone(), under_way.since)));
                 }
                 if since + PATIENCE > now {
@@ -202,7 +200,8 @@ impl Conduct {
                     }
                     return Ok(None);
                 }
-                let count = clients.iter().filter(restless).count();
+                let clients = renewal.clients();
+                let count = clients.iter().filter(|client| restless(&client.borrow())).count();
                 Err((under_way.wanted.clone(), Refused::Restless(count, clients.len())))
             }
         }
@@ -226,10 +225,6 @@ impl Conduct {
         }
         wake(shards);
     }
-}
-
-fn is_settled(client: &Rc<std::cell::RefCell<crate::client::Client>>) -> bool {
-    client.borrow().is_settled()
 }
 
 /// Lets every client look what it is to do.

@@ -168,6 +168,13 @@ impl Renewal {
         }
     }
 
+    /// Whether this is so of any client; most looks end at the first.
+    fn any(&self, is_so: impl Fn(&Client) -> bool) -> bool {
+        let clients = self.clients.borrow();
+        // Each one's task keeps it, so none ends here.
+        clients.values().filter_map(Weak::upgrade).any(|client| is_so(&client.borrow()))
+    }
+
     /// Every client that is connected.
     pub(crate) fn clients(&self) -> Vec<Rc<RefCell<Client>>> {
         self.clients.borrow().values().filter_map(Weak::upgrade).collect()

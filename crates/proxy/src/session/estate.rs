@@ -46,33 +46,61 @@ fn parsing(inbound: &Inbound) -> (ReplyMode, bool, bool) {
     (*mode, *multi, *over)
 }
 
-/// A session, written down.
+/// A session, written down. Most clients are idle, and most of what could be said of them is not worth a
+/// word.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SessionEstate {
+    #[serde(skip_serializing_if = "is_default")]
     client_in: Octets,
+    #[serde(skip_serializing_if = "is_default")]
     client_out: Octets,
+    #[serde(skip_serializing_if = "is_default")]
     mode: ReplyMode,
+    #[serde(skip_serializing_if = "is_default")]
     inbound_multi: bool,
+    #[serde(skip_serializing_if = "is_default")]
     inbound_over: bool,
+    #[serde(skip_serializing_if = "is_default")]
     queue: Vec<ItemEstate>,
+    #[serde(skip_serializing_if = "is_default")]
     forward: Forward,
+    #[serde(skip_serializing_if = "is_default")]
     slots: Vec<SlotEstate>,
+    #[serde(skip_serializing_if = "is_default")]
     cursor: usize,
+    #[serde(skip_serializing_if = "is_default")]
     link: Option<LinkEstate>,
+    #[serde(skip_serializing_if = "is_default")]
     own_left: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     wrote_shared: bool,
+    #[serde(skip_serializing_if = "is_default")]
     who: Who,
+    #[serde(skip_serializing_if = "is_default")]
     nobody_ago: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     unread: bool,
+    #[serde(skip_serializing_if = "is_default")]
     state: StateEstate,
+    #[serde(skip_serializing_if = "is_default")]
     transaction: TransactionEstate,
+    #[serde(skip_serializing_if = "is_default")]
     proofs: u64,
+    #[serde(skip_serializing_if = "is_default")]
     proof_wanted: bool,
+    #[serde(skip_serializing_if = "is_default")]
     usual_reply: usize,
+    #[serde(skip_serializing_if = "is_default")]
     held_ago: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     eof: bool,
+    #[serde(skip_serializing_if = "is_default")]
     closing: bool,
+}
+
+fn is_default<T: Default + PartialEq>(field: &T) -> bool {
+    *field == T::default()
 }
 
 impl SessionEstate {

@@ -122,7 +122,7 @@ enum Closing {
 }
 
 /// What the client's next command meets on the upstream's side, as far as it was forwarded.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Forward {
     /// MULTI was forwarded, and neither EXEC nor DISCARD.

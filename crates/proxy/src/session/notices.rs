@@ -19,7 +19,7 @@ use crate::shard::{EndpointKind, Shard};
 use crate::text;
 
 /// What a client has asked for and heard.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Notices {
     pub(super) asked: bool,

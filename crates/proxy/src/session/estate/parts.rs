@@ -48,7 +48,7 @@ fn request(raw: Bytes) -> Result<Request, Unreadable> {
 }
 
 /// A request.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PendingEstate {
     raw: Octets,
@@ -107,7 +107,7 @@ impl PendingEstate {
 }
 
 /// A reply that needs no engine.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct AnswerEstate {
     bytes: Octets,
@@ -132,7 +132,7 @@ impl AnswerEstate {
 }
 
 /// What waits to be forwarded.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ItemEstate {
     Request(Box<PendingEstate>),
@@ -156,7 +156,7 @@ impl ItemEstate {
 }
 
 /// What a forwarded request is to the transaction around it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RoleEstate {
     #[default]
@@ -203,7 +203,7 @@ impl From<RoleEstate> for Role {
 }
 
 /// A forwarded request.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct FlightEstate {
     pending: PendingEstate,
@@ -261,7 +261,7 @@ impl FlightEstate {
 }
 
 /// One place in the order of replies.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SlotEstate {
     Answer(AnswerEstate),
@@ -285,7 +285,7 @@ impl SlotEstate {
 }
 
 /// The client's own upstream.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LinkEstate {
     lane: Lane,
     #[serde(default)]
@@ -349,7 +349,7 @@ impl LinkEstate {
 }
 
 /// What the connection has become.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct StateEstate {
     resp3: bool,
@@ -415,7 +415,7 @@ impl StateEstate {
 }
 
 /// An answer within EXEC's that needs care.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct SpecialEstate {
     index: usize,
@@ -424,7 +424,7 @@ struct SpecialEstate {
 }
 
 /// The transaction that is open.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct TransactionEstate {
     open: bool,
