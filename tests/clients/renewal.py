@@ -7,6 +7,7 @@ how many connections that took.
 import json
 import sys
 import threading
+import traceback
 
 import redis
 from redis.maint_notifications import (
@@ -43,8 +44,8 @@ while not ended.is_set():
         client.incr("counter")
         acknowledged += 1
         ports.add(client.client_id())
-    except redis.RedisError as error:
-        errors.append(repr(error))
+    except redis.RedisError:
+        errors.append(traceback.format_exc())
 counted = int(client.get("counter"))
 report = {"heard": heard, "errors": errors, "acknowledged": acknowledged, "counted": counted}
 print(json.dumps(report | {"connections": len(ports)}))

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -182,6 +183,11 @@ impl Card {
         now.saturating_duration_since(self.since).as_secs()
     }
 
+    /// Whether it connected less than this ago.
+    pub(crate) fn is_younger(&self, than: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < than
+    }
+
     /// Whether it receives messages.
     pub(crate) fn is_subscribed(&self) -> bool {
         let facts = self.facts.borrow();
@@ -266,8 +272,6 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

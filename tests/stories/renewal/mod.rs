@@ -21,6 +21,7 @@ use line::Line;
 crate::on_both_engines!(
     nobody_notices_five_upgrades_in_a_row,
     an_upgrade_while_the_primary_dies_loses_and_repeats_nothing,
+    who_a_client_is_and_what_it_chose_survives,
 );
 
 /// Clients that are connected and ask for something now and then.
@@ -277,4 +278,52 @@ fn an_upgrade_while_the_primary_dies_loses_and_repeats_nothing(engine: &str) {
         runtime.block_on(add_up(address, counting));
         troubles.join().unwrap_or_else(|_| panic!("an upgrade has failed"));
     });
+}
+
+fn who_a_client_is_and_what_it_chose_survives(engine: &str) {
+    let installation = web(engine, &[]);
+    let (address, reader) = (address(&installation), {
+        let endpoint = installation.group("web").reader_endpoint;
+        SocketAddr::new(endpoint.address.into(), endpoint.port)
+    });
+    let secrets =
+        [("app", "a-password-of-app-0123456789"), ("all", "a-password-of-all-0123456789")];
+    for (id, secret) in secrets {
+        let file = installation.dir().join(id);
+        std::fs::write(&file, secret).unwrap_or_else(|err| panic!("{err}"));
+        let file = file.display().to_string();
+        let (name, access) = match id {
+            "app" => ("app", "on ~app:* +@all"),
+            _ => ("default", "on ~* &* +@all"),
+        };
+        let words = ["user", "create", id, "--name", name, "--engine", engine];
+        let more = ["--access", access, "--password-file", &file];
+        installation.tanist(&[&words[..], &more[..]].concat()).ok();
+    }
+    let create = ["user-group", "create", "team", "--engine", engine, "--users", "app,all"];
+    installation.tanist(&create).ok();
+    installation.tanist(&["user-group", "attach", "web", "team"]).ok();
+    runtime().block_on(async {
+        let (mut app, mut nobody) = (Line::open(address).await, Line::open(address).await);
+        let mut reads = Line::open(reader).await;
+        let log_in = format!("HELLO 3 AUTH app {} SETNAME shop", secrets[0].1);
+        assert!(app.call(&log_in).await.starts_with('%'));
+        assert!(nobody.call("GET app:a").await.starts_with("-NOAUTH"));
+        assert_eq!(reads.call(&format!("AUTH {}", secrets[1].1)).await, "+OK");
+        assert_eq!(reads.call("SELECT 3").await, "+OK");
+        for round in 0..3 {
+            renew(&installation);
+            assert_eq!(app.call("ACL WHOAMI").await, "$3 app");
+            assert_eq!(app.call("CLIENT GETNAME").await, "$4 shop");
+            assert_eq!(app.call(&format!("SET app:a {round}")).await, "+OK");
+            assert!(app.call("SET other 1").await.starts_with("-NOPERM"), "it may do no more");
+            assert!(nobody.call("GET app:a").await.starts_with("-NOAUTH"), "nobody is let in");
+            assert!(reads.call("CLIENT INFO").await.contains(" db=3 "));
+            assert!(reads.call("SET a 1").await.starts_with("-READONLY"));
+        }
+        assert_eq!(nobody.call(&format!("AUTH app {}", secrets[0].1)).await, "+OK");
+        assert_eq!(nobody.call("GET app:a").await, "$1 2");
+    });
+    let log = std::fs::read_to_string(installation.dir().join("proxy.log")).unwrap_or_default();
+    assert!(secrets.iter().all(|(_, secret)| !log.contains(secret)), "{log}");
 }

@@ -16,7 +16,7 @@ use super::{Client, Task};
 use crate::clients::Card;
 use crate::endpoint::Seat;
 use crate::octets::Clock;
-use crate::renewal::{ClientEstate, Parcel, Stage};
+use crate::renewal::{ClientEstate, GRACE, NOTICE, Parcel, Stage};
 use crate::session::{Endpoint, Session};
 use crate::shard::Shard;
 use crate::tls::Wire;
@@ -34,7 +34,12 @@ impl Client {
     /// Does what the stage of an upgrade asks of the session; asked before anything is read.
     pub(super) fn obey_stage(&mut self) {
         self.session.quiet = match self.stage() {
-            Stage::Off | Stage::Warning => false,
+            Stage::Off => false,
+            Stage::Warning { notice } => {
+                // It may have asked for notices just now.
+                self.warn(notice);
+                false
+            }
             // An encrypted one is served until it ends.
             Stage::Quiet { .. } => !self.wire.is_own() && !self.wire.is_sealed(),
         };
@@ -88,15 +93,16 @@ impl Client {
     }
 
     /// Tells an encrypted client that its connection will end, if it has asked for that.
-    pub(crate) fn warn(&mut self, notice: u64, seconds: u64) {
-        if self.wire.is_sealed() && self.wire.is_open() {
-            self.warned = self.session.tell_moving(notice, seconds);
+    pub(crate) fn warn(&mut self, notice: u64) {
+        if !self.warned && self.wire.is_sealed() && self.wire.is_open() {
+            self.warned = self.session.tell_moving(notice, NOTICE);
         }
     }
 
-    /// Whether it was told so.
-    pub(crate) fn is_warned(&self) -> bool {
-        self.warned
+    /// Whether it was told so and is still there, or is encrypted and so young that it may be about to ask
+    /// for notices.
+    pub(crate) fn may_leave(&self, now: Instant) -> bool {
+        self.warned || (self.wire.is_sealed() && self.card.is_younger(GRACE, now))
     }
 
     /// The upgrade has failed: it stays.

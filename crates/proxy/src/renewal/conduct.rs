@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::program::{self, Tried, Wanted};
-use super::{GRACE, NOTICE, PATIENCE, PATIENCE_SEALED, Refused, Renewal, Stage, Succession};
+use super::{GRACE, PATIENCE, PATIENCE_SEALED, Refused, Renewal, Stage, Succession};
 use crate::client::Client;
 use crate::shard::Shard;
 
@@ -143,16 +143,13 @@ impl Conduct {
         let now = Instant::now();
         // Grows with every upgrade of every image: clients pass over a number that they know.
         let notice = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        let mut warned = false;
         renewal.ended.set(0);
         for client in renewal.clients() {
-            let mut client = client.borrow_mut();
-            client.warn(notice, NOTICE);
-            warned |= client.is_warned();
+            client.borrow_mut().warn(notice);
         }
         self.under_way = Some(UnderWay { wanted, look_at: now + GRACE, since: 0 });
-        if warned {
-            renewal.set_stage(Stage::Warning);
+        if renewal.any(|client| client.may_leave(now)) {
+            renewal.set_stage(Stage::Warning { notice });
             wake(shards);
         } else {
             self.come_to_rest(renewal, shards);
@@ -181,8 +178,8 @@ impl Conduct {
         let Some(under_way) = &mut self.under_way else { return Ok(None) };
         match renewal.stage() {
             Stage::Off => Ok(None),
-            Stage::Warning => {
-                if !renewal.any(Client::is_warned) || under_way.look_at <= now {
+            Stage::Warning { .. } => {
+                if !renewal.any(|client| client.may_leave(now)) || under_way.look_at <= now {
                     self.come_to_rest(renewal, shards);
                 }
                 Ok(None)

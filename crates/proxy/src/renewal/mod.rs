@@ -45,10 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// After what part of that an encrypted client that only waits is given up.
 const PATIENCE_SEALED: Duration = Duration::from_secs(1);
 /// How many seconds an encrypted client is told that it has.
-const NOTICE: u64 = 1;
+pub(crate) const NOTICE: u64 = 1;
 /// How long those that were told so have to leave by themselves: a little more than half of that,
 /// which is when they dial again.
-const GRACE: Duration = Duration::from_millis(600);
+pub(crate) const GRACE: Duration = Duration::from_millis(600);
 
 /// How a proxy can go on as another program.
 #[derive(Debug)]
@@ -108,8 +108,11 @@ pub(crate) enum Stage {
     /// There is none.
     #[default]
     Off,
-    /// Encrypted clients were told, and whoever connects waits for the next image.
-    Warning,
+    /// Encrypted clients are told, and whoever connects waits for the next image.
+    Warning {
+        /// The number of what they are told.
+        notice: u64,
+    },
     /// Clients come to rest.
     Quiet {
         /// Since when.
