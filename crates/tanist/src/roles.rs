@@ -8,6 +8,7 @@ use tanist_agent::SupervisorConfig;
 use tanist_core::model::ProxyId;
 use tanist_link::Secret;
 use tanist_proxy::{Inheritance, ProxyConfig, ProxyLimits, Succession};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -115,6 +116,15 @@ pub(crate) fn takes_over(format: u32, output: &Output) -> Outcome {
 
 pub(crate) fn proxy(layout: &Layout, inherits: bool) -> Outcome {
     log_to_stderr("info");
+    let runtime = runtime()?;
+    // From the first moment on: an upgrade that is asked for twice must not end what has just begun.
+    let deaf = {
+        let _entered = runtime.enter();
+        signal(SignalKind::user_defined2())
+    };
+    if let Err(err) = deaf {
+        tracing::warn!(%err, "SIGUSR2 ends this process");
+    }
     let mut inheritance = if inherits { inherit() } else { None };
     // A lock belongs to what it was taken with: it was never given away.
     let inherited = inheritance.as_mut().and_then(Inheritance::take_lock);
@@ -137,7 +147,6 @@ pub(crate) fn proxy(layout: &Layout, inherits: bool) -> Outcome {
         zone: None,
         limits: ProxyLimits::default(),
     };
-    let runtime = runtime()?;
     let local = tokio::task::LocalSet::new();
     let succession = succession(layout, &lock);
     let proxy = tanist_proxy::go_on(config, succession, inheritance);
