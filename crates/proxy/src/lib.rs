@@ -5,7 +5,8 @@
 //! a `sync` shard it lets a write's answer go only when every member that must have the write has
 //! it.
 //!
-//! Invariant: a proxy never infers a primary; it keeps nothing that a restart would have to recover.
+//! Invariant: a proxy never infers a primary; it keeps nothing that a restart would have to recover. (An
+//! upgrade is no restart: there everything is handed over that can be.)
 //!
 //! Not here: who is primary (`tanist_core::decide`, by way of the controller); engines
 //! (`tanist-agent`).
