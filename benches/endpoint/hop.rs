@@ -25,7 +25,16 @@ fn shapes() -> Vec<Shape> {
             }
         }
     }
+    // Words that all have to be in a shape's name, with commas between them: "set,4096 B".
+    if let Ok(some) = std::env::var("TANIST_BENCH_SHAPES") {
+        all.retain(|shape| some.split(',').all(|word| name(shape).contains(word)));
+    }
     all
+}
+
+fn name(shape: &Shape) -> String {
+    let Shape { command, connections, pipeline, bytes } = shape;
+    format!("{command} {bytes} B, {connections} connections, pipelines of {pipeline}")
 }
 
 /// All measurements.
@@ -127,14 +136,11 @@ pub(crate) fn hop() -> Vec<Row> {
 /// Every cell, for those who want to look closer.
 fn table(found: &Found) {
     println!("\n| | | | requests/s | p50 | p99 ms | CPU s per million: hop | engine |");
-    for ((name, shape), all) in found {
+    for ((target, shape), all) in found {
         let middle = |of: fn(&Measured) -> f64| median(all.iter().map(of).collect());
         println!(
-            "| {} {} B, {} connections, pipelines of {} | {name} | | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
-            shape.command,
-            shape.bytes,
-            shape.connections,
-            shape.pipeline,
+            "| {} | {target} | | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            name(shape),
             middle(|m| m.rate),
             middle(|m| m.p50),
             middle(|m| m.p99),

@@ -9,6 +9,7 @@ mod boto3;
 mod crowd;
 mod login;
 mod notices;
+mod recorded;
 mod renewal;
 mod sentinel;
 mod terraform;

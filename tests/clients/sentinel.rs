@@ -105,7 +105,7 @@ fn killed_under(library: &str, advertise: &str) -> Option<Outcome> {
 }
 
 /// One with a group `web` of three nodes, which is `mymaster` as well.
-fn installation(advertise: &str) -> Installation {
+pub(crate) fn installation(advertise: &str) -> Installation {
     let mut installation = Installation::empty();
     let file = installation.dir().join("tanist.toml");
     let settings = format!(
@@ -118,7 +118,7 @@ fn installation(advertise: &str) -> Installation {
 }
 
 /// Kills the primary and waits until another node is.
-fn kill_primary(installation: &Installation) {
+pub(crate) fn kill_primary(installation: &Installation) {
     let before = installation.primary("web");
     kill(before.pid.unwrap_or_else(|| panic!("{before:?}")));
     installation.wait("another node is primary", |installation| {
@@ -172,7 +172,7 @@ async fn connected(client: &mut SentinelClient) -> redis::aio::MultiplexedConnec
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

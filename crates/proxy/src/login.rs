@@ -137,7 +137,7 @@ impl Shard {
         }
         if let Some(lane) = self.goal(&EndpointKind::Primary, None) {
             let (user, version) = (None, Version::Resp2);
-            self.trunks.pick(Key { lane, user, db: 0, version, proving: false }, 1);
+            self.trunks.pick(Key { lane, user, db: 0, version, heavy: false, proving: false }, 1);
         }
     }
 

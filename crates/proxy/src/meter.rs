@@ -12,9 +12,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tanist_link::wire::{Meters, Slow, TIMES, Times, place};
 use tanist_resp::Request;
+use tokio::time::Instant;
 
 /// A request that takes longer is remembered: what engines take for slow by default.
 const SLOW: Duration = Duration::from_millis(10);
+/// Of those that are answered within this time of each other the slowest is remembered: when everything
+/// is slow, writing it all down would make it slower.
+const APART: Duration = Duration::from_millis(10);
 /// How many are remembered.
 const MOST_SLOW: usize = 128;
 /// How many of a request's words, and bytes of each.
@@ -29,6 +33,8 @@ pub(crate) struct Meter {
     pub(crate) pinned: Cell<u64>,
     times: Box<[Cell<u64>; TIMES]>,
     slow: RefCell<VecDeque<Slow>>,
+    /// Until when the latest of them stands for all that are answered.
+    apart: Cell<Option<Instant>>,
 }
 
 impl Default for Meter {
@@ -40,6 +46,7 @@ impl Default for Meter {
             pinned: Cell::default(),
             times: Box::new([const { Cell::new(0) }; TIMES]),
             slow: RefCell::default(),
+            apart: Cell::default(),
         }
     }
 }
@@ -70,6 +77,21 @@ impl Meter {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         add(&self.times[place(micros)], 1);
         time >= SLOW
+    }
+
+    /// Whether a slow request that is answered now is to be remembered.
+    pub(crate) fn is_notable(&self, time: Duration, now: Instant) -> bool {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        if self.apart.get().is_none_or(|until| until <= now) {
+            self.apart.set(Some(now + APART));
+            return true;
+        }
+        let mut all = self.slow.borrow_mut();
+        let slower = all.front().is_none_or(|latest| latest.micros < micros);
+        if slower {
+            all.pop_front();
+        }
+        slower
     }
 
     /// Remembers a slow request.
@@ -138,6 +160,21 @@ mod tests {
         let hello = Command::new("hello").args(["3", "AUTH", "app", "secret"]).to_request();
         assert_eq!(words(&hello), ["hello"]);
         assert_eq!(words(&Command::new("AUTH").arg("secret").to_request()), ["AUTH"]);
+    }
+
+    #[test]
+    fn of_many_slow_requests_at_once_the_slowest_is_remembered() {
+        let meter = Meter::default();
+        let client = SocketAddr::from(([127, 0, 0, 1], 1));
+        let start = Instant::now();
+        for (at, millis) in [(0, 20), (1, 15), (2, 40), (9, 30), (10, 12), (11, 11)] {
+            let (time, now) = (Duration::from_millis(millis), start + Duration::from_millis(at));
+            if meter.is_notable(time, now) {
+                meter.remember(time, &Command::new("GET").to_request(), client, b"");
+            }
+        }
+        let kept: Vec<u64> = meter.slow().iter().map(|slow| slow.micros / 1000).collect();
+        assert_eq!(kept, [12, 40]);
     }
 
     #[test]

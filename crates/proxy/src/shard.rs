@@ -28,6 +28,7 @@ use tanist_link::Secret;
 use tanist_link::wire::{NodeClients, ProxyShard};
 use tanist_resp::Value;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use crate::bell::Bell;
 use crate::config::ProxyLimits;
@@ -177,6 +178,8 @@ struct Known {
     route: Option<Rc<Route>>,
     /// The last primary that a route named.
     served: Option<(Epoch, NodeId)>,
+    /// The one before it, and since when it is no more.
+    led: Option<(NodeId, Instant)>,
 }
 
 impl Shard {
@@ -231,7 +234,10 @@ impl Shard {
             if let (RouteState::Serving { primary, .. }, true) =
                 (&route.state, learned != Learned::Stale)
             {
-                known.served = Some((route.epoch, primary.clone()));
+                let served = known.served.replace((route.epoch, primary.clone()));
+                if let Some((_, before)) = served.filter(|(_, before)| before != primary) {
+                    known.led = Some((before, Instant::now()));
+                }
             }
             known.route = Some(Rc::new(route));
             if known.is_moving() != moving {
@@ -385,6 +391,17 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether this node serves or was the last one that did; `None` if nobody ever has.
+    pub(crate) fn leads(&self, node: &NodeId) -> Option<bool> {
+        self.known.borrow().served.as_ref().map(|(_, primary)| primary == node)
+    }
+
+    /// Since when another node serves, if this one was the last before it.
+    pub(crate) fn led_until(&self, node: &NodeId) -> Option<Instant> {
+        let known = self.known.borrow();
+        known.led.as_ref().filter(|(led, _)| led == node).map(|(_, until)| *until)
     }
 
     /// One of the replicas that are fit: of two of them, taken at random among those of this proxy's

@@ -210,6 +210,50 @@ async fn a_node_endpoint_leads_to_its_node_whatever_its_role() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_primary_no_more_disconnects_who_came_to_its_primary() {
+    let mut world = World::new(2, Durability::Async).await;
+    let (mut writer, mut subscriber) = (world.node("n1").await, world.node("n1").await);
+    let (mut replica, mut client) = (world.node("n2").await, world.primary().await);
+    assert_eq!(writer.call("SET a 1").await, "+OK");
+    subscriber.call("SUBSCRIBE news").await;
+    assert_eq!(client.call("PING").await, "+PONG");
+    assert_eq!(replica.call("PING").await, "+PONG");
+    world.hold(Some(1));
+    world.obeyed().await;
+    assert!(writer.is_silent(50).await, "nobody else is primary yet");
+    world.hold(None);
+    world.switch_over("n1", "n2").await;
+    assert_eq!(writer.rest().await, b"");
+    assert_eq!(subscriber.rest().await, b"");
+    assert_eq!(client.call("GET a").await, "$1 1", "the primary endpoint leads its clients on");
+    assert_eq!(replica.call("SET a 2").await, "+OK", "it came to a replica");
+}
+
+#[tokio::test]
+async fn a_writer_that_comes_to_a_former_primary_too_late_is_disconnected() {
+    let mut world = World::new(3, Durability::Async).await;
+    world.switch_over("n1", "n2").await;
+    let epoch = world.route.epoch;
+    for name in ["n1", "n3"] {
+        world.engine(name).lane(epoch).await;
+    }
+    world.route.rev = world.route.rev.next();
+    for node in &mut world.route.nodes {
+        node.lane = Some(epoch);
+    }
+    world.publish();
+    world.obeyed().await;
+    let refusal = "-READONLY You can't write against a read only replica.";
+    let (mut writer, mut other) = (world.node("n1").await, world.node("n3").await);
+    assert_eq!(writer.call("PING").await, "+PONG", "it may have come to read");
+    assert_eq!(writer.call("SET a 1").await, refusal);
+    assert_eq!(writer.rest().await, b"");
+    for _ in 0..2 {
+        assert_eq!(other.call("SET a 1").await, refusal, "this one has not been primary");
+    }
+}
+
+#[tokio::test]
 async fn clients_are_counted_at_the_node_that_serves_them() {
     let world = World::new(2, Durability::Async).await;
     let mut writers = [world.primary().await, world.primary().await];

@@ -16,7 +16,7 @@ use super::fields::{self, Fields};
 use super::notice::Lead;
 use super::session::Session;
 use super::view::{Stand, State, Watched};
-use super::{Seen, glob, info, texts};
+use super::{Advertise, Seen, glob, info, texts};
 
 /// How long the controller may take to accept a failover.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,12 +58,22 @@ impl Session {
 
     /// What is known under a name. One that is not known may be new: it is looked for once more.
     async fn known(&self, name: &[u8]) -> Option<(Watched, Seen)> {
-        let seen = self.shared.seen().await;
+        let seen = self.current().await;
         if let Some(watched) = seen.view.find(name) {
             return Some((watched.clone(), seen));
         }
         let seen = self.shared.fresh().await;
         seen.view.find(name).cloned().map(|watched| (watched, seen))
+    }
+
+    /// What is known. Where nodes are named, a client that its node has just disconnected asks who is
+    /// primary now, and a look from before would lead it back there, this time to stay.
+    async fn current(&self) -> Seen {
+        let seen = self.shared.seen().await;
+        match self.shared.settings.advertise {
+            Advertise::Nodes if seen.answers => self.shared.fresh().await,
+            Advertise::Nodes | Advertise::Endpoint => seen,
+        }
     }
 
     async fn about(&mut self, name: &str, watched: &Watched, seen: &Seen) {
@@ -98,7 +108,7 @@ impl Session {
     }
 
     async fn all(&mut self) {
-        let seen = self.shared.seen().await;
+        let seen = self.current().await;
         let age = seen.at.elapsed();
         let of = |watched| fields::primary(watched, &self.shared, age);
         let all = seen.view.watched.iter().map(of).collect();

@@ -119,7 +119,7 @@ impl Client {
         if self.wire.is_own() || self.wire.is_sealed() || self.session.is_cut() {
             return Ok(None);
         }
-        let session = self.session.estate(now);
+        let session = self.session.estate(Clock(now));
         let upstream = self.upstream.as_ref().filter(|_| session.has_upstream());
         Ok(Some(ClientEstate {
             endpoint: self.endpoint.address,

@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::demoted::Came;
 use super::flight::{Item, Role, Slot};
 use super::inbound::{Inbound, ReplyMode};
 use super::{Closing, Endpoint, Forward, Phase, Session};
@@ -97,6 +98,9 @@ pub(crate) struct SessionEstate {
     eof: bool,
     #[serde(skip_serializing_if = "is_default")]
     closing: bool,
+    /// How much its requests weigh, whether that is much, and what its node was when it came.
+    #[serde(skip_serializing_if = "is_default")]
+    habits: (usize, bool, Came),
 }
 
 fn is_default<T: Default + PartialEq>(field: &T) -> bool {
@@ -146,8 +150,7 @@ impl Session {
     /// counted again; seats on shared connections, which are left; the proof and what is asked
     /// aside, of which a settled session has none; and what the first look at the queue and the route
     /// finds out anew.
-    pub(crate) fn estate(&self, now: Instant) -> SessionEstate {
-        let clock = Clock(now);
+    pub(crate) fn estate(&self, clock: Clock) -> SessionEstate {
         let Self {
             endpoint: _,
             limits: _,
@@ -185,6 +188,9 @@ impl Session {
             closing,
             tally: _,
             quiet: _,
+            weight,
+            heavy,
+            came,
         } = self;
         let (mode, inbound_multi, inbound_over) = parsing(inbound);
         SessionEstate {
@@ -211,6 +217,7 @@ impl Session {
             held_ago: held_since.map(|since| clock.ago(since)),
             eof: *eof,
             closing: *closing == Closing::Flushed,
+            habits: (*weight, *heavy, *came),
         }
     }
 
@@ -257,6 +264,7 @@ impl Session {
         session.held_since = estate.held_ago.map(|ago| clock.before(ago));
         session.eof = estate.eof;
         session.closing = if estate.closing { Closing::Flushed } else { Closing::No };
+        (session.weight, session.heavy, session.came) = estate.habits;
         session.count_again();
         if let Some(lane) = session.link.lane.clone() {
             session.serve_at(shard, &lane);

@@ -11,6 +11,7 @@
 
 mod class;
 mod clients;
+mod demoted;
 mod estate;
 mod fate;
 mod flight;
@@ -47,6 +48,7 @@ use crate::meter::{self, Meter};
 use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
+use demoted::Came;
 pub(crate) use estate::{SessionEstate, Unreadable};
 use flight::{Item, Slot};
 use inbound::Inbound;
@@ -186,12 +188,17 @@ pub(crate) struct Session {
     withheld: usize,
     /// The recent replies' size on average, in bytes.
     usual_reply: usize,
+    /// The recent requests' and replies' size on average, in bytes.
+    weight: usize,
+    /// It is with those whose requests or replies are large.
+    heavy: bool,
     /// A request for the primary's own endpoint, until somebody takes it.
     side: Option<Bytes>,
     stop: Stop,
     held_since: Option<Instant>,
     /// What the shard was when it was last looked at.
     generation: u64,
+    came: Came,
     eof: bool,
     closing: Closing,
     tally: Tally,
@@ -238,10 +245,13 @@ impl Session {
             proof_wanted: false,
             withheld: 0,
             usual_reply: FIRST_GUESS,
+            weight: 0,
+            heavy: false,
             side: None,
             stop: Stop::Empty,
             held_since: None,
             generation: 0,
+            came: Came::Unknown,
             eof: false,
             closing: Closing::No,
             tally: Tally::default(),
@@ -287,6 +297,7 @@ impl Session {
             self.generation = shard.generation.get();
             self.check_who(shard, now);
             self.tell_notices(shard);
+            self.leave_demoted(shard, now);
             self.follow_route(shard, now);
         }
     }

@@ -1,10 +1,11 @@
 //! Notices of a failover or a planned move, for clients that ask for them (`CLIENT MAINT_NOTIFICATIONS`).
 //!
-//! redis-py, node-redis and go-redis ask every server for them. While a notice says that the primary
-//! is moving, they give a request more time instead of giving up on a connection that is about to be
-//! served again.
+//! redis-py, node-redis, go-redis and Lettuce ask every server for them. While a notice says that the
+//! primary is moving, they give a request more time instead of giving up on a connection that is about
+//! to be served again. Each notice ends with the shard that moves: Lettuce warns of one without it.
 //!
-//! Invariant: a client that heard `FAILING_OVER` or `MIGRATING` hears that it is over before the next one.
+//! Invariant: a client that heard `FAILING_OVER` or `MIGRATING` hears that it is over before the next one,
+//! and never that something is over of whose beginning it has not heard.
 //!
 //! Not here: when the primary moves (`crate::shard`).
 
@@ -81,22 +82,38 @@ impl Session {
     /// Tells the client that the primary has begun or ceased to move.
     pub(super) fn tell_notices(&mut self, shard: &Shard) {
         let (notice, moving) = (shard.notice(), shard.is_moving());
-        let notices = &mut self.state.notices;
-        if !notices.asked || notices.heard == notice || self.endpoint.kind == EndpointKind::Reader {
+        let heard = self.state.notices.heard;
+        let asked = self.state.notices.asked && self.endpoint.kind != EndpointKind::Reader;
+        if !asked || heard == notice {
             return;
         }
-        // Notices alternate, so one that was missed was the beginning of what is over.
-        notices.heard = notice;
-        let seconds = HOLD_LIMIT.as_secs();
-        if moving {
-            notices.planned = shard.counters.planned.get();
+        self.state.notices.heard = notice;
+        // They alternate. A proxy that has much to do may see the end of a move together with its
+        // beginning; what lies between two of the same kind was missed altogether.
+        if (notice - heard).is_multiple_of(2) {
+            self.tell(notice - 1, !moving, shard);
         }
-        let push = match (moving, notices.planned) {
-            (true, true) => format!(">3\r\n$9\r\nMIGRATING\r\n:{notice}\r\n:{seconds}\r\n"),
-            (true, false) => format!(">3\r\n$12\r\nFAILING_OVER\r\n:{notice}\r\n:{seconds}\r\n"),
-            (false, true) => format!(">2\r\n$8\r\nMIGRATED\r\n:{notice}\r\n"),
-            (false, false) => format!(">2\r\n$11\r\nFAILED_OVER\r\n:{notice}\r\n"),
+        self.tell(notice, moving, shard);
+    }
+
+    fn tell(&mut self, notice: u64, begins: bool, shard: &Shard) {
+        let planned = &mut self.state.notices.planned;
+        if begins {
+            *planned = shard.counters.planned.get();
+        }
+        let name = match (begins, *planned) {
+            (true, true) => "MIGRATING",
+            (true, false) => "FAILING_OVER",
+            (false, true) => "MIGRATED",
+            (false, false) => "FAILED_OVER",
         };
+        let (parts, time) =
+            if begins { (4, format!(":{}\r\n", HOLD_LIMIT.as_secs())) } else { (3, String::new()) };
+        let (length, shard) = (name.len(), shard.key.shard.as_str());
+        let push = format!(
+            ">{parts}\r\n${length}\r\n{name}\r\n:{notice}\r\n{time}${}\r\n{shard}\r\n",
+            shard.len()
+        );
         self.client_out.push(Bytes::from(push));
     }
 

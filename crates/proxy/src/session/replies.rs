@@ -146,6 +146,7 @@ impl Session {
 
     pub(super) fn answer_slot(&mut self, shard: &Shard, reply: Reply, now: Instant) {
         self.usual_reply = (self.usual_reply * 7 + reply.raw().len()) / 8;
+        self.weigh(reply.raw().len());
         let lane_primary = self.lane().is_some_and(|lane| lane.primary);
         let draining = self.is_draining();
         let Some(Slot::Flight(flight)) = self.slots.get_mut(self.cursor) else {
@@ -324,7 +325,7 @@ impl Session {
         let meter = &self.endpoint.meter;
         let time = now.saturating_duration_since(pending.parsed);
         // Who waits for data is not slow.
-        if meter.took(time) && !pending.effect.is_blocking() {
+        if meter.took(time) && !pending.effect.is_blocking() && meter.is_notable(time, now) {
             let name = self.state.name().cloned().unwrap_or_default();
             meter.remember(time, &pending.request, self.card.from, &name);
         }
@@ -372,6 +373,7 @@ impl Session {
                         shard.note_released(lane.epoch);
                     }
                     if !flight.pending.mute {
+                        self.leave_astray(&reply);
                         self.client_out.push(reply);
                     }
                 }

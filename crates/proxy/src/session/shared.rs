@@ -31,6 +31,13 @@ const KEEP_OWN: Duration = Duration::from_secs(1);
 const LARGE_REPLY: usize = 64 << 10;
 /// A request larger than this, in bytes, goes over a connection of its own for the same reason.
 const LARGE_REQUEST: usize = 64 << 10;
+/// Who sends and receives more than this at once on average, in bytes, is with others of the kind, and
+/// not any more when it is less than half of it.
+const HEAVY: usize = 1 << 10;
+/// So many times more connections are shared by those. An engine takes at most 16 KiB of a connection
+/// before it turns to the next one, and whatever it does once for each round (writing its append-only
+/// file, sending replies) it would do for every three or four of such requests.
+const HEAVY_LANES: usize = 4;
 
 /// Whether subcommands of a container may go over a shared connection.
 pub(super) fn family_shares(name: &str) -> bool {
@@ -151,11 +158,16 @@ impl Session {
             return Readiness::Held;
         };
         let proving = writes && lane.primary && shard.is_sync();
+        let heavy = self.heavy && !proving;
         self.serve_at(shard, &lane);
         let (db, version) = (self.state.db_number(), self.state.version);
-        let most = if proving { 1 } else { self.limits.lanes };
+        let most = match (proving, heavy) {
+            (true, _) => 1,
+            (false, false) => self.limits.lanes,
+            (false, true) => self.limits.lanes * HEAVY_LANES,
+        };
         let user = self.who.lane_user().cloned();
-        let trunk = shard.trunks.pick(trunk::Key { lane, user, db, version, proving }, most);
+        let trunk = shard.trunks.pick(trunk::Key { lane, user, db, version, heavy, proving }, most);
         let ready = trunk.phase() == trunk::Phase::Ready;
         self.shared = Some(Shared { seat: Seat::take(&trunk), draining: None });
         if ready { Readiness::Ready } else { Readiness::Connecting }
@@ -170,6 +182,17 @@ impl Session {
             && key.version == self.state.version
             && key.user.as_ref() == self.who.lane_user()
             && (!proves || key.proving == writes || stays)
+            && (key.proving || key.heavy == self.heavy || !self.slots.is_empty())
+    }
+
+    /// Takes note of the size of a request or a reply.
+    pub(super) fn weigh(&mut self, bytes: usize) {
+        self.weight = (self.weight * 7 + bytes) / 8;
+        if self.weight > HEAVY {
+            self.heavy = true;
+        } else if self.weight < HEAVY / 2 {
+            self.heavy = false;
+        }
     }
 
     /// Takes the other seat if it is the right one. Whoever reads and writes by turns has both.
@@ -194,6 +217,7 @@ impl Session {
 
     /// Hands a request over.
     pub(super) fn send_shared(&mut self, pending: Pending, shard: &Shard) {
+        self.weigh(pending.size());
         let Some(shared) = &self.shared else { return };
         let writes = pending.effect.is_write();
         let proves = writes || shard.reads_strictly();

@@ -113,7 +113,8 @@ impl Rig {
     /// Everything is handed over to the next image, by way of what is written down.
     fn renew(&mut self) {
         let shard = serde_json::to_string(&self.shard.estate()).unwrap();
-        let session = serde_json::to_string(&self.session.estate(self.now)).unwrap();
+        let session =
+            serde_json::to_string(&self.session.estate(crate::octets::Clock(self.now))).unwrap();
         self.shard = Shard::restore(serde_json::from_str(&shard).unwrap(), identity());
         let endpoint = Rc::new(Endpoint::new(self.session.endpoint.kind.clone(), address()));
         let card = Rc::new(Card::new(1, address(), self.now));
@@ -122,7 +123,7 @@ impl Rig {
         self.session =
             Session::restore(estate, endpoint, limits, card, &self.shard, self.now).unwrap();
         assert_eq!(
-            serde_json::to_string(&self.session.estate(self.now)).unwrap(),
+            serde_json::to_string(&self.session.estate(crate::octets::Clock(self.now))).unwrap(),
             session,
             "nothing is forgotten"
         );
@@ -444,6 +445,25 @@ fn while_holding_nothing_is_forwarded_and_the_client_is_not_read() {
     rig.write(usize::MAX);
     assert_eq!(rig.engine_got(), ["GET b"]);
     assert!(rig.session.wants_client());
+}
+
+#[test]
+fn a_move_that_is_seen_when_it_is_over_is_told_from_its_beginning() {
+    let mut rig = Rig::ready(Durability::Async, &[]);
+    rig.session.state.version = tanist_resp::Version::Resp3;
+    rig.ask(&["CLIENT MAINT_NOTIFICATIONS ON"]);
+    assert_eq!(rig.client_got(), "+OK\r\n");
+    let begins =
+        |number| format!(">4\r\n$12\r\nFAILING_OVER\r\n:{number}\r\n:10\r\n$4\r\n0001\r\n");
+    let ends = |number| format!(">3\r\n$11\r\nFAILED_OVER\r\n:{number}\r\n$4\r\n0001\r\n");
+    assert!(rig.shard.learn(route(2, 2, RouteState::Vacant)));
+    rig.route(Durability::Async, 3, 2, serving("n2", &[], None));
+    assert_eq!(rig.client_got(), begins(1) + &ends(2));
+    rig.route(Durability::Async, 4, 3, RouteState::Vacant);
+    assert_eq!(rig.client_got(), begins(3));
+    assert!(rig.shard.learn(route(5, 3, serving("n1", &[], None))));
+    rig.route(Durability::Async, 6, 4, RouteState::Vacant);
+    assert_eq!(rig.client_got(), ends(4) + &begins(5));
 }
 
 #[test]

@@ -15,6 +15,9 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{Epoch, NodeId, Route, ShardKey};
+use tokio::time::Instant;
+
+use crate::octets::Clock;
 
 use super::{Counters, Identity, Known, Shard};
 
@@ -26,6 +29,9 @@ pub(crate) struct ShardEstate {
     route: Option<Box<Route>>,
     /// The last primary that a route named.
     served: Option<(Epoch, NodeId)>,
+    /// Who was primary before, and how long ago that ended.
+    #[serde(default)]
+    led: Option<(NodeId, u64)>,
     #[serde(default)]
     uncertain: u64,
     #[serde(default)]
@@ -84,7 +90,8 @@ impl Shard {
             planned,
         } = counters;
         let known = known.borrow();
-        let Known { gate: _, route, served } = &*known;
+        let Known { gate: _, route, served, led } = &*known;
+        let clock = Clock(Instant::now());
         let route = route.as_ref().map(|route| {
             Box::new(Route {
                 access: access.borrow().clone(),
@@ -99,6 +106,7 @@ impl Shard {
             key: key.clone(),
             route,
             served: served.clone(),
+            led: led.as_ref().map(|(node, until)| (node.clone(), clock.ago(*until))),
             uncertain: uncertain.get(),
             turned_away: turned_away.get(),
             released: released.get(),
@@ -116,6 +124,7 @@ impl Shard {
             key,
             route,
             served,
+            led,
             uncertain,
             turned_away,
             released,
@@ -133,6 +142,8 @@ impl Shard {
         if let Some(route) = route {
             shard.learn(*route);
         }
+        let clock = Clock(Instant::now());
+        shard.known.borrow_mut().led = led.map(|(node, ago)| (node, clock.before(ago)));
         let counters = &shard.counters;
         counters.uncertain.set(uncertain);
         counters.turned_away.set(turned_away);

@@ -57,6 +57,8 @@ pub(crate) struct Key {
     pub(crate) user: Option<Rc<str>>,
     pub(crate) db: u32,
     pub(crate) version: Version,
+    /// Its clients' requests or replies are large: there are more of these.
+    pub(crate) heavy: bool,
     /// Writes go over it that have to be proven. Reads have trunks of their own, which wait for no
     /// proof.
     pub(crate) proving: bool,

@@ -176,7 +176,8 @@ mod tests {
         let shard = shard();
         shard.learn(route(1, 1, serving("n1", &[], None)));
         let lane = shard.goal(&EndpointKind::Primary, None).unwrap();
-        let key = Key { lane, user: None, db: 0, version: Version::Resp2, proving: false };
+        let version = Version::Resp2;
+        let key = Key { lane, user: None, db: 0, version, heavy: false, proving: false };
         let trunk = Rc::new(Trunk::new(key));
         trunk.begin(&shard);
         let says = |text: &str| {

@@ -24,7 +24,7 @@ fn sync_shard() -> Shard {
 /// A trunk whose engine has greeted us.
 fn trunk(shard: &Shard, proving: bool) -> Rc<Trunk> {
     let lane = shard.goal(&EndpointKind::Primary, None).unwrap();
-    let key = Key { lane, user: None, db: 0, version: Version::Resp2, proving };
+    let key = Key { lane, user: None, db: 0, version: Version::Resp2, heavy: false, proving };
     let trunk = Rc::new(Trunk::new(key));
     trunk.begin(shard);
     sent(&trunk);

@@ -6,7 +6,7 @@
 
 use super::super::rig::{group, with_role};
 use super::super::settings::{Password, Settings};
-use super::super::{Limits, Sentinel, SentinelConfig, SentinelError};
+use super::super::{Advertise, Limits, Sentinel, SentinelConfig, SentinelError};
 use super::wire::{Controller, Wire};
 
 async fn web() -> Wire {
@@ -249,6 +249,23 @@ async fn with_a_password_nobody_is_answered_without_it() {
     let hello = client.ask(&["HELLO", "3", "AUTH", "default", "s3cret", "SETNAME", "me"]).await;
     assert_eq!(hello.get("mode").unwrap().as_str(), Some("sentinel"));
     assert_eq!(client.text(&["CLIENT", "GETNAME"]).await, "me");
+}
+
+#[tokio::test]
+async fn nodes_are_named_by_a_look_of_that_moment() {
+    let controller = Controller::with(&[group("web", 7, Some(1))]).await;
+    let settings = Settings { advertise: Advertise::Nodes, ..Settings::default() };
+    let mut client = Wire::connect(controller.served(settings, Limits::DEFAULT).await).await;
+    for (epoch, primary) in [(7, 1), (8, 2), (9, 3), (10, 1)] {
+        // No event says so: a client may ask before one comes.
+        controller.says(&[group("web", epoch, Some(primary))]);
+        let address = client.ask(&["SENTINEL", "get-master-addr-by-name", "web"]).await;
+        let ip = format!("127.80.1.{}", 10 + primary);
+        assert_eq!(address.as_array().unwrap()[0].as_str(), Some(ip.as_str()));
+        let all = client.ask(&["SENTINEL", "MASTERS"]).await;
+        let told = all.as_array().unwrap()[0].get("ip").and_then(|ip| ip.as_str());
+        assert_eq!(told, Some(ip.as_str()));
+    }
 }
 
 #[tokio::test]
