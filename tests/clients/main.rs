@@ -10,6 +10,7 @@ mod crowd;
 mod login;
 mod notices;
 mod recorded;
+mod renewal;
 mod sentinel;
 mod terraform;
 mod tls;

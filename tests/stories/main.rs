@@ -27,6 +27,7 @@ mod loss;
 mod machine;
 mod persistence;
 mod refusals;
+mod renewal;
 mod scale;
 mod sentinel;
 mod troubles;

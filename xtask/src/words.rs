@@ -74,8 +74,14 @@ const RULES: [Rule; 11] = [
             &["kill_process_group"],
             &["pidfd_send_signal"],
         ],
-        // spawn.rs: the binary starts its own roles there, never an engine.
-        place: Place::Only(&["tanist-agent", "xtask", "crates/tanist/src/spawn.rs"]),
+        // spawn.rs: the binary starts its own roles there, never an engine. program.rs: a proxy
+        // tries its own successor out there, and becomes it.
+        place: Place::Only(&[
+            "tanist-agent",
+            "xtask",
+            "crates/tanist/src/spawn.rs",
+            "crates/proxy/src/renewal/program.rs",
+        ]),
         why: "only the agent starts and signals processes: one hand, one fence",
         fix: "send the agent an action",
     },

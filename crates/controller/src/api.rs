@@ -47,6 +47,7 @@ pub fn routes(handle: Handle) -> Router {
         .merge(users::routes())
         .route("/v1/events", get(events))
         .route("/v1/events/follow", get(follow))
+        .route("/v1/proxies/renew", post(renew))
         .route("/v1/down", post(down))
         .route("/link/v1/proxy", post(proxy))
         .fallback(unknown)
@@ -172,6 +173,11 @@ async fn history(State(api): State<Api>, Path(name): Path<String>) -> Result<Res
 async fn endpoints(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let name = group_name(&name)?;
     Ok(ask(&api, |reply| Call::Endpoints { name, reply }).await.into_response())
+}
+
+async fn renew(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
+    let asked = body(request).await?;
+    Ok(ask(&api, |reply| Call::Renew { asked, reply }).await.into_response())
 }
 
 async fn fault(

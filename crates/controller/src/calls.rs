@@ -68,6 +68,7 @@ impl Controller {
                 let _ = reply.send(answer);
             }
             Call::Endpoints { name, reply } => self.measure(&name, reply),
+            Call::Renew { asked, reply } => self.renew(&asked, reply),
             Call::History { name, reply } => {
                 let answer = self.history(&name).await;
                 let _ = reply.send(answer);
@@ -94,6 +95,7 @@ impl Controller {
         }
         self.confirmations.settle(now);
         self.measurements.settle(now);
+        self.renewals.settle(now);
     }
 
     /// Asks the proxies that are connected what they have measured.

@@ -26,6 +26,7 @@ mod outside;
 mod proxies;
 mod reads;
 mod reconciler;
+mod renewals;
 mod requests;
 mod stale;
 mod status;
@@ -55,6 +56,7 @@ pub use error::ControllerError;
 pub use names::{HostsFile, Names};
 pub use outside::{Certifier, Outside};
 pub use reconciler::{Handle, run};
+pub use renewals::Program;
 
 /// A host that the controller may use.
 #[derive(Debug, Clone)]
@@ -92,6 +94,8 @@ pub struct ControllerConfig {
     pub certifier: Certifier,
     /// What its owner may change while it runs.
     pub outside: watch::Receiver<Arc<Outside>>,
+    /// The program that it is part of, which proxies are to be as well.
+    pub program: Option<Program>,
     /// Things that concern the whole installation, shown by `status`.
     pub notes: Vec<String>,
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::reconciler::Input;
+use crate::renewals::Outcome;
 
 /// A proxy that is or was connected.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) sender: Outgoing,
     /// It understands certificates.
     pub(crate) certificates: bool,
+    /// What tells its program from another, if it can become another one.
+    pub(crate) build: Option<String>,
 }
 
 /// The way to a proxy, until it is cut.
@@ -69,13 +72,20 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
                 }
             };
             let input = match message {
-                FromProxy::Hello { proxy, pid, certificates } => {
+                FromProxy::Hello { proxy, pid, certificates, build, renewed } => {
                     // Given away, not shared: the session alone says when the stream ends.
                     let Some(sender) = sender.take() else { break };
                     info!(peer = %proxy, pid, "proxy connected");
                     who = Some(proxy.clone());
                     let sender = Outgoing(Some(sender));
-                    let session = Session { pid, up: true, generation, sender, certificates };
+                    let session =
+                        Session { pid, up: true, generation, sender, certificates, build };
+                    if let Some(renewed) = renewed {
+                        let outcome = Outcome::of(&proxy, renewed.number, Ok(renewed));
+                        if inbox.send(Input::ProxyRenewal(outcome)).await.is_err() {
+                            break;
+                        }
+                    }
                     Input::ProxyHello { proxy, session }
                 }
                 FromProxy::Beat { shards } => match &who {
@@ -88,6 +98,12 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
                 },
                 FromProxy::Measured { number, shards } => match &who {
                     Some(proxy) => Input::ProxyMeasured { proxy: proxy.clone(), number, shards },
+                    None => break,
+                },
+                FromProxy::NotRenewed { number, reason } => match &who {
+                    Some(proxy) => {
+                        Input::ProxyRenewal(Outcome::of(proxy, Some(number), Err(reason)))
+                    }
                     None => break,
                 },
                 FromProxy::EndpointFailed { key, address, reason } => {
@@ -125,15 +141,17 @@ mod tests {
     use crate::reconciler::Call;
     use crate::{Agents, ControllerConfig, HostConfig, Names, Parts};
 
+    fn hello(proxy: &str) -> FromProxy {
+        let (build, renewed) = (None, None);
+        FromProxy::Hello { proxy: proxy.into(), pid: 1, certificates: true, build, renewed }
+    }
+
     /// A proxy's end of a conversation whose messages go to `inbox`.
     fn call(inbox: mpsc::Sender<Input>, generation: u64) -> Duplex<FromProxy, ToProxy> {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
         let response = converse(request.into_body(), inbox, generation);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
-        there
-            .sender
-            .send(&FromProxy::Hello { proxy: "p1".into(), pid: 1, certificates: true })
-            .unwrap();
+        there.sender.send(&hello("p1")).unwrap();
         Duplex { sender: there.sender, receiver: back.receiver }
     }
 
@@ -173,10 +191,7 @@ mod tests {
     async fn a_second_hello_ends_the_conversation() {
         let (inbox, mut inputs) = mpsc::channel(8);
         let proxy = call(inbox, 1);
-        proxy
-            .sender
-            .send(&FromProxy::Hello { proxy: "p2".into(), pid: 1, certificates: true })
-            .unwrap();
+        proxy.sender.send(&hello("p2")).unwrap();
         assert!(matches!(inputs.recv().await, Some(Input::ProxyHello { .. })));
         let Some(Input::ProxyGone { proxy, .. }) = inputs.recv().await else {
             panic!("it goes on");
@@ -219,6 +234,7 @@ mod tests {
             },
             certifier: crate::Certifier::Nobody("there is none".to_owned()),
             outside: tokio::sync::watch::channel(Arc::default()).1,
+            program: None,
             notes: Vec::new(),
         };
         (

@@ -19,7 +19,7 @@ use tanist_core::model::{
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EndpointsStatus, EventRecord, FailoverRecord, Fault,
-    GroupStatus, ModifyGroup, MoveAccepted, MovePrimary, Status, Step,
+    GroupStatus, ModifyGroup, MoveAccepted, MovePrimary, ProxyRenewals, RenewProxies, Status, Step,
 };
 use tanist_link::wire::{FromAgent, ProxyShard, ShardMeters, ToAgent, ToProxy};
 use tanist_store::AnyStore;
@@ -37,6 +37,7 @@ use crate::error::ControllerError;
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
+use crate::renewals::{Outcome, Renewals};
 use crate::requests::{Ages, Cures};
 use crate::timeline::Timelines;
 use crate::user_calls::UsersCall;
@@ -67,6 +68,7 @@ pub(crate) enum Call {
     Delete { name: GroupName, reply: Reply<()> },
     Move { name: GroupName, kind: MoveKind, asked: MovePrimary, reply: Reply<MoveAccepted> },
     Endpoints { name: GroupName, reply: Reply<EndpointsStatus> },
+    Renew { asked: RenewProxies, reply: Reply<ProxyRenewals> },
     History { name: GroupName, reply: Reply<Vec<FailoverRecord>> },
     Fault { name: GroupName, node: NodeId, fault: Fault, reply: Reply<()> },
     Events { after: u64, reply: Reply<Vec<EventRecord>> },
@@ -85,6 +87,7 @@ pub(crate) enum Input {
     ProxyBeat { proxy: ProxyId, shards: Vec<ProxyShard> },
     ProxyEcho { proxy: ProxyId, number: u64 },
     ProxyMeasured { proxy: ProxyId, number: u64, shards: Vec<ShardMeters> },
+    ProxyRenewal(Outcome),
     ProxyGone { proxy: ProxyId, generation: u64 },
     EndpointFailed { key: ShardKey, address: String, reason: String },
     Call(Call),
@@ -122,6 +125,7 @@ pub(crate) struct Controller {
     pub(crate) confirmations: Confirmations,
     pub(crate) certificates: Certificates,
     pub(crate) measurements: Measurements,
+    pub(crate) renewals: Renewals,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -202,6 +206,7 @@ pub(crate) async fn lead(
         confirmations: Confirmations::default(),
         certificates: Certificates::default(),
         measurements: Measurements::default(),
+        renewals: Renewals::default(),
         routes: BTreeMap::new(),
         ages: Ages::default(),
         cures: Cures::default(),
@@ -337,6 +342,7 @@ impl Controller {
                 if let Some(number) = self.confirmations.awaited(&proxy) {
                     session.tell(&ToProxy::Echo(number));
                 }
+                self.renewals.greet(self.config.program.as_ref(), &proxy, &mut session);
                 self.proxies.insert(proxy, session);
             }
             Input::ProxyBeat { proxy, shards } => {
@@ -346,6 +352,7 @@ impl Controller {
             Input::ProxyMeasured { proxy, number, shards } => {
                 self.measurements.hear(&proxy, number, shards);
             }
+            Input::ProxyRenewal(outcome) => self.heard_of_renewal(&outcome).await?,
             Input::ProxyGone { proxy, generation } => {
                 if let Some(session) = self.proxies.get_mut(&proxy)
                     && session.generation == generation

@@ -9,6 +9,7 @@
 
 mod certificate;
 mod keys;
+mod renewal;
 mod sentinel;
 mod users;
 
@@ -25,6 +26,7 @@ use tanist_core::model::{
 
 pub use certificate::CertificateStatus;
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
+pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};
 pub use sentinel::SentinelEndpoint;
 pub use users::{
     CreateUser, CreateUserGroup, LoginStatus, ModifyUser, ModifyUserGroup, TokenChange,

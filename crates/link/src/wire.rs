@@ -110,6 +110,12 @@ pub enum FromProxy {
         /// It understands certificates.
         #[serde(default)]
         certificates: bool,
+        /// What tells its program from another, if it can become another one.
+        #[serde(default)]
+        build: Option<String>,
+        /// It has become what it is just now.
+        #[serde(default)]
+        renewed: Option<Renewed>,
     },
     /// What it works by: on every change at once, and every 200 ms.
     Beat {
@@ -134,6 +140,27 @@ pub enum FromProxy {
         /// What was measured; a shard that the proxy does not know is left out.
         shards: Vec<ShardMeters>,
     },
+    /// It could not become what it was asked to become with this number, and goes on as it was.
+    NotRenewed {
+        /// The number.
+        number: u64,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// A proxy that has become another program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// The number with which it was asked to, if a controller did.
+    #[serde(default)]
+    pub number: Option<u64>,
+    /// Connections of clients that go on.
+    pub kept: u64,
+    /// Those that have ended, because they were encrypted.
+    pub ended: u64,
+    /// How long clients had to wait, in milliseconds.
+    pub millis: u64,
 }
 
 /// A proxy's state for one shard.
@@ -195,6 +222,14 @@ pub enum ToProxy {
         number: u64,
         /// The shards.
         shards: Vec<ShardKey>,
+    },
+    /// Become this program and keep everything that can be kept. Said only to a proxy that says what
+    /// build it is.
+    Renew {
+        /// The number.
+        number: u64,
+        /// Its absolute path.
+        program: PathBuf,
     },
     /// End: close every endpoint and exit.
     Exit,

@@ -9,6 +9,9 @@
 //!
 //! Not here: what the bytes mean (`crate::session`), encryption (`crate::tls`).
 
+mod estate;
+
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +35,7 @@ use crate::out::{MAX_SLICES, OutQueue};
 use crate::session::{Endpoint, Phase, Session, Stock};
 use crate::shard::{Identity, Shard};
 use crate::tls::Wire;
+pub(crate) use estate::restore;
 
 /// Room for one read, in bytes.
 pub(crate) const READ_BYTES: usize = 16 << 10;
@@ -45,11 +49,7 @@ const MAX_PASSES: usize = 16;
 type Connecting = Pin<Box<dyn Future<Output = Option<(TcpStream, OwnedSemaphorePermit)>>>>;
 type Aside = Pin<Box<dyn Future<Output = Option<Bytes>>>>;
 
-/// A client and its sockets: a task that ends when the client or its endpoint does, or when it is not
-/// admitted any more.
-///
-/// It is a future by itself, not an async function, which would keep room for each place that a
-/// client is moved through.
+/// A client and its sockets.
 pub(crate) struct Client {
     shard: Rc<Shard>,
     session: Session,
@@ -71,11 +71,21 @@ pub(crate) struct Client {
     card: Rc<Card>,
     /// The shard's generation in which it was last asked whether the client is admitted.
     admitted_in: u64,
+    /// It was told that its connection will end.
+    warned: Option<Instant>,
     _seat: endpoint::Seat,
 }
 
-impl Client {
-    /// A client that was just accepted.
+/// The task of a client, which ends when the client or its endpoint does, or when it is not admitted any
+/// more.
+///
+/// It is a future by itself, not an async function, which would keep room for each place that a
+/// client is moved through; and the client is apart from it, so that all can be handed over at one
+/// moment.
+pub(crate) struct Task(Rc<RefCell<Client>>);
+
+impl Task {
+    /// That of a client that was just accepted.
     pub(crate) fn new(
         socket: TcpStream,
         from: SocketAddr,
@@ -86,7 +96,6 @@ impl Client {
         let id = shard.identity.next_client.get();
         shard.identity.next_client.set(id + 1);
         let card = Rc::new(Card::new(id, from, Instant::now()));
-        endpoint.clients.enter(&card);
         let mut session =
             Session::new(Rc::clone(&endpoint), shard.identity.limits.clone(), Rc::clone(&card));
         let who = shard.identity.own.borrow().get(&from).cloned();
@@ -94,35 +103,15 @@ impl Client {
         if let Some(who) = who {
             session.turn_into(who, &shard);
         }
-        let count = &shard.counters.clients;
-        count.set(count.get() + 1);
-        Self {
-            place: shard.enroll(),
-            shard,
-            session,
-            wire: Wire::new(socket, own),
-            endpoint,
-            leaving: None,
-            upstream: None,
-            connecting: None,
-            permit: None,
-            serial: 0,
-            aside: None,
-            timer: None,
-            armed: None,
-            from,
-            card,
-            admitted_in: 0,
-            _seat: seat,
-        }
+        Self(Client::begin(session, Wire::new(socket, own), endpoint, shard, (card, seat)))
     }
 }
 
-impl Future for Client {
+impl Future for Task {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let client = self.get_mut();
+        let mut client = self.0.borrow_mut();
         let over = client.work(cx);
         if over.is_ready() {
             client.wire.farewell();
@@ -137,16 +126,57 @@ impl Drop for Client {
         count.set(count.get().saturating_sub(1));
         self.session.retire(&self.shard);
         self.endpoint.clients.leave(self.card.id);
+        self.shard.identity.renewal.leave(self.card.id);
         self.shard.leave(self.place);
     }
 }
 
 impl Client {
+    fn begin(
+        session: Session,
+        wire: Wire,
+        endpoint: Rc<Endpoint>,
+        shard: Rc<Shard>,
+        (card, seat): (Rc<Card>, endpoint::Seat),
+    ) -> Rc<RefCell<Self>> {
+        endpoint.clients.enter(&card);
+        let count = &shard.counters.clients;
+        count.set(count.get() + 1);
+        let (place, from, id) = (shard.enroll(), card.from, card.id);
+        let identity = Rc::clone(&shard.identity);
+        let client = Rc::new(RefCell::new(Self {
+            shard,
+            session,
+            wire,
+            endpoint,
+            leaving: None,
+            upstream: None,
+            connecting: None,
+            permit: None,
+            serial: 0,
+            aside: None,
+            timer: None,
+            armed: None,
+            place,
+            from,
+            card,
+            admitted_in: 0,
+            warned: None,
+            _seat: seat,
+        }));
+        identity.renewal.enter(id, &client);
+        client
+    }
+
     fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shard.keep_waker(self.place, cx.waker());
         self.card.keep_waker(cx.waker());
         if !self.is_admitted() {
             return Poll::Ready(());
+        }
+        if self.is_left_for_next() {
+            self.note_settled();
+            return Poll::Pending;
         }
         if !self.wire.is_open() {
             match self.poll_open(cx) {
@@ -157,6 +187,7 @@ impl Client {
         }
         for _ in 0..MAX_PASSES {
             let now = Instant::now();
+            self.obey_stage();
             let mut moved = self.poll_connecting(cx);
             moved |= self.poll_aside(cx);
             let wanted = self.wanted();
@@ -178,6 +209,10 @@ impl Client {
             }
             moved |= self.poll_timer(cx);
             if !moved {
+                if self.ends_for_next() {
+                    return Poll::Ready(());
+                }
+                self.note_settled();
                 self.give_buffers_back();
                 return if self.wire.poll_idle(cx) { Poll::Ready(()) } else { Poll::Pending };
             }

@@ -14,10 +14,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tanist_core::model::DEFAULT_USER;
+use tanist_resp::CommandTable;
 use tokio::time::Instant;
+
+use crate::octets::Clock;
 
 /// What a client's connection has become.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +64,65 @@ pub(crate) struct Card {
     waker: RefCell<Option<Waker>>,
 }
 
+/// A card, written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CardEstate {
+    id: u64,
+    from: SocketAddr,
+    #[serde(default)]
+    since_ago: u64,
+    #[serde(default)]
+    last_ago: u64,
+    #[serde(default)]
+    last: String,
+    #[serde(default)]
+    blocked: bool,
+    #[serde(default)]
+    killed: bool,
+}
+
 impl Card {
+    /// Writes the card down.
+    pub(crate) fn estate(&self, clock: Clock) -> CardEstate {
+        let Self {
+            id,
+            from,
+            since,
+            last,
+            blocked,
+            // Of the session and its connection.
+            engine_id: _,
+            user: _,
+            facts: _,
+            killed,
+            waker: _,
+        } = self;
+        let (moment, command) = last.get();
+        CardEstate {
+            id: *id,
+            from: *from,
+            since_ago: clock.ago(*since),
+            last_ago: clock.ago(moment),
+            last: command.to_owned(),
+            blocked: blocked.get(),
+            killed: killed.get(),
+        }
+    }
+
+    /// The card of a client that was connected before.
+    pub(crate) fn restore(estate: CardEstate, clock: Clock) -> Self {
+        let CardEstate { id, from, since_ago, last_ago, last, blocked, killed } = estate;
+        let entry = CommandTable::builtin().lookup(last.as_bytes()).or_else(|| {
+            let (container, sub) = last.split_once('|')?;
+            CommandTable::builtin().lookup_sub(container.as_bytes(), sub.as_bytes())
+        });
+        let card = Self::new(id, from, clock.before(since_ago));
+        card.note(clock.before(last_ago), entry.map_or("NULL", |entry| entry.name()));
+        card.blocked.set(blocked);
+        card.killed.set(killed);
+        card
+    }
+
     /// A client that has just connected.
     pub(crate) fn new(id: u64, from: SocketAddr, now: Instant) -> Self {
         Self {
@@ -118,6 +181,11 @@ impl Card {
     /// Seconds since it connected.
     pub(crate) fn age(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.since).as_secs()
+    }
+
+    /// Whether it connected less than this ago.
+    pub(crate) fn is_younger(&self, than: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < than
     }
 
     /// Whether it receives messages.
@@ -204,8 +272,6 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

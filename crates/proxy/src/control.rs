@@ -7,13 +7,15 @@
 //!
 //! Not here: what a route means (`crate::shard`).
 
+mod succeed;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tanist_core::model::ShardKey;
-use tanist_link::wire::{FromProxy, ProxyShard, ToProxy};
+use tanist_link::wire::{FromProxy, ProxyShard, Renewed, ToProxy};
 use tanist_link::{Client, Duplex, LinkError, Sender};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -22,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{ProxyConfig, ProxyLimits};
 use crate::endpoint::{Endpoints, Failed, Refusals};
+use crate::renewal::{Conduct, Inheritance, Renewal, Succession, Wanted};
 use crate::shard::{Identity, Shard};
 use crate::tls::Certificates;
 use crate::{bell, probe, trunks};
@@ -54,10 +57,19 @@ pub(crate) struct Control {
     failed: BTreeMap<String, String>,
     /// When to try those again.
     offer_at: Instant,
+    conduct: Conduct,
+    /// What the image before has handed over, until it is taken.
+    inheritance: Option<Inheritance>,
+    /// What came of that, until a controller has heard it.
+    renewed: Option<Renewed>,
 }
 
 impl Control {
-    pub(crate) fn new(config: ProxyConfig) -> Self {
+    pub(crate) fn new(
+        config: ProxyConfig,
+        succession: Option<Succession>,
+        inheritance: Option<Inheritance>,
+    ) -> Self {
         let ProxyConfig { id, controller, secret, zone, limits, pass_through } = config;
         if pass_through {
             warn!("clients may administer the engine: this proxy is for test suites only");
@@ -82,20 +94,33 @@ impl Control {
                 room: RefCell::default(),
                 own: RefCell::default(),
                 news: Notify::new(),
+                renewal: Renewal::default(),
             }),
             shards: BTreeMap::new(),
             endpoints: Endpoints::default(),
             failed: BTreeMap::new(),
             offer_at: Instant::now(),
+            conduct: Conduct::new(succession),
+            inheritance,
+            renewed: None,
         }
     }
 
     /// Works until the controller says that it should end.
     pub(crate) async fn run(&mut self) {
+        self.take_over().await;
         let mut calls = ticking(RETRY);
         let mut reachable = true;
+        let identity = Rc::clone(&self.identity);
         loop {
-            calls.tick().await;
+            tokio::select! {
+                _ = calls.tick() => {}
+                next = self.conduct.next(&identity.renewal) => drop(self.conduct_on(next)),
+            }
+            if self.conduct.is_under_way() {
+                // It takes a moment, in which clients wait.
+                continue;
+            }
             match timeout(CALL_LIMIT, self.controller.open(PATH)).await {
                 Ok(Ok(duplex)) => {
                     info!(controller = %self.controller.path().display(), "talking");
@@ -125,7 +150,14 @@ impl Control {
     async fn converse(&mut self, duplex: Duplex<FromProxy, ToProxy>) -> Result<End, LinkError> {
         let Duplex { sender, mut receiver } = duplex;
         let proxy = self.identity.proxy.clone();
-        sender.send(&FromProxy::Hello { proxy, pid: std::process::id(), certificates: true })?;
+        sender.send(&FromProxy::Hello {
+            proxy,
+            pid: std::process::id(),
+            certificates: true,
+            build: self.conduct.build(),
+            renewed: self.renewed,
+        })?;
+        self.renewed = None;
         // A new controller has heard of no failure yet.
         for reason in self.failed.values_mut() {
             reason.clear();
@@ -147,6 +179,11 @@ impl Control {
                     }
                 }
                 _ = beats.tick() => said = self.beat(&sender)?,
+                next = self.conduct.next(&identity.renewal) => {
+                    if let Some(message) = self.conduct_on(next) {
+                        sender.send(&message)?;
+                    }
+                }
                 // waits: nothing tells when an address becomes free.
                 () = sleep_until(self.offer_at), if !self.failed.is_empty() => {
                     self.offer(Some(&sender)).await;
@@ -161,13 +198,10 @@ impl Control {
                 let key = ShardKey { group: route.group.clone(), shard: route.shard.clone() };
                 debug!(%key, rev = %route.rev, epoch = %route.epoch, "route");
                 let identity = &self.identity;
-                let shard = self.shards.entry(key.clone()).or_insert_with(|| {
-                    let shard = Rc::new(Shard::new(key, Rc::clone(identity)));
-                    spawn_local(probe::heal(Rc::clone(&shard)));
-                    spawn_local(trunks::open(Rc::clone(&shard)));
-                    spawn_local(bell::tend(Rc::clone(&shard)));
-                    shard
-                });
+                let shard = self
+                    .shards
+                    .entry(key.clone())
+                    .or_insert_with(|| begin(Shard::new(key, Rc::clone(identity))));
                 if shard.learn(*route) {
                     self.offer(Some(sender)).await;
                 }
@@ -207,6 +241,12 @@ impl Control {
                 let known = shards.iter().filter(|key| self.shards.contains_key(key));
                 let shards = known.map(|key| self.endpoints.measured(key)).collect();
                 let _ = sender.send(&FromProxy::Measured { number, shards });
+            }
+            ToProxy::Renew { number, program } => {
+                let wanted = Wanted { program, number: Some(number) };
+                if let Some(message) = self.ask_to_renew(wanted) {
+                    let _ = sender.send(&message);
+                }
             }
             ToProxy::Exit => {}
         }
@@ -255,6 +295,15 @@ impl Control {
         sender.send(&FromProxy::Beat { shards: shards.clone() })?;
         Ok(shards)
     }
+}
+
+/// Lets a shard be looked after for as long as it exists.
+fn begin(shard: Shard) -> Rc<Shard> {
+    let shard = Rc::new(shard);
+    spawn_local(probe::heal(Rc::clone(&shard)));
+    spawn_local(trunks::open(Rc::clone(&shard)));
+    spawn_local(bell::tend(Rc::clone(&shard)));
+    shard
 }
 
 /// Whether something has changed that a controller acts on.

@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,8 +24,11 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::client::Client;
-use crate::session::Endpoint;
+use crate::client;
+use crate::meter::Meter;
+use crate::octets::Clock;
+use crate::renewal::{EndpointEstate, Parcel};
+use crate::session::{Endpoint, Pause};
 use crate::shard::{EndpointKind, Identity, Shard};
 use crate::text;
 use crate::tls::Refused;
@@ -51,6 +55,8 @@ struct Offered {
     key: ShardKey,
     endpoint: Rc<Endpoint>,
     shard: Rc<Shard>,
+    /// The acceptor's, kept for the next program image.
+    listener: Rc<TcpListener>,
     acceptor: JoinHandle<()>,
 }
 
@@ -162,12 +168,67 @@ fn offer(address: SocketAddr, kind: EndpointKind, shard: &Rc<Shard>) -> io::Resu
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?;
-    let endpoint = Rc::new(Endpoint::new(kind, address));
-    let acceptor = spawn_local(accept(listener, Rc::clone(&endpoint), Rc::clone(shard)));
-    Ok(Offered { key: shard.key.clone(), endpoint, shard: Rc::clone(shard), acceptor })
+    Ok(open(listener, Endpoint::new(kind, address), shard))
 }
 
-async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>) {
+fn open(listener: TcpListener, endpoint: Endpoint, shard: &Rc<Shard>) -> Offered {
+    let (listener, endpoint) = (Rc::new(listener), Rc::new(endpoint));
+    let accepting = accept(Rc::clone(&listener), Rc::clone(&endpoint), Rc::clone(shard));
+    let acceptor = spawn_local(accepting);
+    Offered { key: shard.key.clone(), endpoint, shard: Rc::clone(shard), listener, acceptor }
+}
+
+impl Endpoints {
+    /// Writes the endpoints down, and adds their listeners.
+    pub(crate) fn hand_over(
+        &self,
+        parcel: &mut Parcel,
+        clock: Clock,
+    ) -> io::Result<Vec<EndpointEstate>> {
+        let all = self.offered.values().map(|offered| {
+            let endpoint = &offered.endpoint;
+            let pause = endpoint.pause.get();
+            Ok(EndpointEstate {
+                key: offered.key.clone(),
+                address: endpoint.address,
+                kind: endpoint.kind.clone(),
+                listener: parcel.add(&*offered.listener)?,
+                pause: pause.map(|pause| (clock.left(pause.until), pause.writes_only)),
+                meters: Some(meters(endpoint)),
+            })
+        });
+        all.collect()
+    }
+
+    /// Goes on offering an endpoint that the image before has offered.
+    pub(crate) fn adopt(
+        &mut self,
+        estate: EndpointEstate,
+        listener: OwnedFd,
+        shard: &Rc<Shard>,
+        clock: Clock,
+    ) -> io::Result<()> {
+        let EndpointEstate { key: _, address, kind, listener: _, pause, meters } = estate;
+        let listener = TcpListener::from_std(listener.into())?;
+        let mut endpoint = Endpoint::new(kind, address);
+        if let Some(meters) = meters {
+            endpoint.meter = Meter::from(&meters);
+        }
+        endpoint
+            .pause
+            .set(pause.map(|(left, writes_only)| Pause { until: clock.after(left), writes_only }));
+        self.offered.insert(address, open(listener, endpoint, shard));
+        Ok(())
+    }
+
+    /// The endpoint at an address, and its shard.
+    pub(crate) fn at(&self, address: SocketAddr) -> Option<(Rc<Endpoint>, Rc<Shard>)> {
+        let offered = self.offered.get(&address)?;
+        Some((Rc::clone(&offered.endpoint), Rc::clone(&offered.shard)))
+    }
+}
+
+async fn accept(listener: Rc<TcpListener>, endpoint: Rc<Endpoint>, shard: Rc<Shard>) {
     let identity = Rc::clone(&shard.identity);
     loop {
         let (socket, from) = match listener.accept().await {
@@ -194,7 +255,8 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, shard: Rc<Shard>)
             debug!(address = %endpoint.address, %error, "preparing a client's socket");
             continue;
         }
-        spawn_local(Client::new(socket, from, Rc::clone(&endpoint), Rc::clone(&shard), seat));
+        let (endpoint, shard) = (Rc::clone(&endpoint), Rc::clone(&shard));
+        spawn_local(client::Task::new(socket, from, endpoint, shard, seat));
     }
 }
 
@@ -291,7 +353,7 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 pub(crate) struct Seat(Rc<Identity>);
 
 impl Seat {
-    fn take(identity: &Rc<Identity>) -> Option<Self> {
+    pub(crate) fn take(identity: &Rc<Identity>) -> Option<Self> {
         let taken = identity.clients.get();
         (taken < identity.limits.max_clients).then(|| {
             identity.clients.set(taken + 1);
@@ -380,7 +442,7 @@ mod tests {
             assert!(count <= 1 + started.elapsed().as_secs(), "{count} lines");
         };
         let local = LocalSet::new();
-        local.spawn_local(accept(listener, endpoint, shard));
+        local.spawn_local(accept(Rc::new(listener), endpoint, shard));
         local.run_until(clients).await;
     }
 }

@@ -5,7 +5,8 @@
 //! a `sync` shard it lets a write's answer go only when every member that must have the write has
 //! it.
 //!
-//! Invariant: a proxy never infers a primary; it keeps nothing that a restart would have to recover.
+//! Invariant: a proxy never infers a primary; it keeps nothing that a restart would have to recover. (An
+//! upgrade is no restart: there everything is handed over that can be.)
 //!
 //! Not here: who is primary (`tanist_core::decide`, by way of the controller); engines
 //! (`tanist-agent`).
@@ -19,9 +20,11 @@ mod denied;
 mod endpoint;
 mod login;
 mod meter;
+mod octets;
 mod out;
 mod probe;
 mod proof;
+mod renewal;
 mod rewrite;
 mod session;
 mod shard;
@@ -31,6 +34,7 @@ mod trunk;
 mod trunks;
 
 pub use config::{ProxyConfig, ProxyError, ProxyLimits};
+pub use renewal::{Inheritance, Succession, answer};
 
 /// Runs a proxy until the controller says that it should end.
 ///
@@ -40,10 +44,23 @@ pub use config::{ProxyConfig, ProxyError, ProxyLimits};
 /// # Errors
 /// [`ProxyError`] when it cannot start.
 pub async fn run(config: ProxyConfig) -> Result<(), ProxyError> {
+    go_on(config, None, None).await
+}
+
+/// As [`run`], for a proxy that can become another program, and may have been one: it goes on with
+/// what it inherits.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn go_on(
+    config: ProxyConfig,
+    succession: Option<Succession>,
+    inheritance: Option<Inheritance>,
+) -> Result<(), ProxyError> {
     if config.controller.as_os_str().is_empty() {
         return Err(ProxyError::NoController);
     }
-    let mut control = control::Control::new(config);
+    let mut control = control::Control::new(config, succession, inheritance);
     let local = tokio::task::LocalSet::new();
     local.run_until(control.run()).await;
     Ok(())

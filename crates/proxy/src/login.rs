@@ -11,6 +11,7 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use tanist_core::model::accounts::mark;
 use tanist_core::model::{Accounts, DEFAULT_USER};
 use tanist_link::wire::{
@@ -23,7 +24,8 @@ use crate::shard::{EndpointKind, Lane, Shard};
 use crate::trunk::Key;
 
 /// Who a client is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Who {
     /// It has to say so first.
     #[default]

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tanist_link::wire::{Slow, TIMES, Times, place};
+use tanist_link::wire::{Meters, Slow, TIMES, Times, place};
 use tanist_resp::Request;
 use tokio::time::Instant;
 
@@ -48,6 +48,21 @@ impl Default for Meter {
             slow: RefCell::default(),
             apart: Cell::default(),
         }
+    }
+}
+
+impl Meter {
+    /// One that goes on from numbers of before.
+    pub(crate) fn from(numbers: &Meters) -> Self {
+        let meter = Self::default();
+        meter.held.set(numbers.held);
+        meter.replayed.set(numbers.replayed);
+        meter.uncertain.set(numbers.uncertain);
+        for (cell, number) in meter.times.iter().zip(&numbers.times.0) {
+            cell.set(*number);
+        }
+        meter.slow.borrow_mut().extend(numbers.slow.iter().take(MOST_SLOW).cloned());
+        meter
     }
 }
 

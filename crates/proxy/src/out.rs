@@ -29,6 +29,22 @@ pub(crate) struct OutQueue {
 }
 
 impl OutQueue {
+    /// A queue of these bytes, the last of which ends at a position.
+    pub(crate) fn at(bytes: Bytes, pushed: u64) -> Self {
+        let len = bytes.len();
+        let pushed = pushed.max(len as u64);
+        let chunks = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
+        Self { chunks, tail: BytesMut::new(), len, pushed }
+    }
+
+    /// A copy of all bytes that wait.
+    pub(crate) fn copied(&self) -> Bytes {
+        let mut all = BytesMut::with_capacity(self.len);
+        self.chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+        all.extend_from_slice(&self.tail);
+        all.freeze()
+    }
+
     /// Appends a piece.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         if bytes.len() < SHARE {
@@ -130,6 +146,13 @@ mod tests {
         queue.consume(SHARE + 1);
         assert_eq!(all(&queue), b"cd");
         assert_eq!((queue.pushed(), queue.written()), (SHARE as u64 + 4, SHARE as u64 + 2));
+        let mut again = OutQueue::at(queue.copied(), queue.pushed());
+        assert_eq!(
+            (again.pushed(), again.written(), all(&again)),
+            (SHARE as u64 + 4, SHARE as u64 + 2, b"cd".to_vec())
+        );
+        again.put(b"e");
+        assert_eq!((again.copied(), again.len()), (Bytes::from_static(b"cde"), 3));
         queue.consume(2);
         assert!(queue.is_empty() && all(&queue).is_empty());
     }

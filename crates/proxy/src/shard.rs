@@ -18,6 +18,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
     Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, ReaderFallback, Reads, Route,
@@ -33,6 +34,7 @@ use crate::bell::Bell;
 use crate::config::ProxyLimits;
 use crate::endpoint::Refusals;
 use crate::login::{self, Who};
+use crate::renewal::Renewal;
 use crate::session::Stock;
 use crate::tls::{Certificates, Room};
 use crate::trunks::Trunks;
@@ -74,10 +76,13 @@ pub(crate) struct Identity {
     pub(crate) own: RefCell<BTreeMap<SocketAddr, Who>>,
     /// Something that the controller wants to know at once has changed.
     pub(crate) news: Notify,
+    /// An upgrade that is under way.
+    pub(crate) renewal: Renewal,
 }
 
 /// What an endpoint leads to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum EndpointKind {
     /// The primary, whoever it is.
     Primary,
@@ -88,7 +93,7 @@ pub(crate) enum EndpointKind {
 }
 
 /// One engine during one epoch.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Lane {
     pub(crate) node: NodeId,
     pub(crate) address: SocketAddr,
@@ -582,5 +587,8 @@ impl Known {
     }
 }
 
+mod estate;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub(crate) use estate::ShardEstate;

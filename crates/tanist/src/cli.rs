@@ -149,9 +149,15 @@ pub(crate) enum Command {
     /// Run a host's supervisor (started by `dev`).
     #[command(hide = true)]
     Supervise,
+    /// Let the proxies become this program, or another, without their clients noticing.
+    Renew {
+        /// What they are to become [default: the program that you run now].
+        #[arg(long)]
+        program: Option<PathBuf>,
+    },
     /// Run a host's proxy (started by `dev`).
     #[command(hide = true)]
-    Proxy,
+    Proxy(ProxyArgs),
     /// Become an engine in a session of its own (used by the supervisor).
     #[command(hide = true)]
     ExecEngine {
@@ -160,6 +166,17 @@ pub(crate) enum Command {
         /// Its configuration file.
         config: PathBuf,
     },
+}
+
+/// How a proxy begins.
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// Go on with what the program before has handed over.
+    #[arg(long)]
+    pub(crate) inherits: bool,
+    /// Only say whether this program can take over from one that writes this format.
+    #[arg(long, value_name = "FORMAT", conflicts_with = "inherits")]
+    pub(crate) takes_over: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

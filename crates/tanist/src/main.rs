@@ -17,6 +17,7 @@ mod failure;
 mod house;
 mod layout;
 mod output;
+mod program;
 mod roles;
 mod spawn;
 

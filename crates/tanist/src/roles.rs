@@ -7,11 +7,14 @@
 use tanist_agent::SupervisorConfig;
 use tanist_core::model::ProxyId;
 use tanist_link::Secret;
-use tanist_proxy::{ProxyConfig, ProxyLimits};
+use tanist_proxy::{Inheritance, ProxyConfig, ProxyLimits, Succession};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::output::Output;
+use crate::program;
 use crate::spawn::{RoleLock, keep_short};
 use crate::{Done, Outcome};
 
@@ -35,6 +38,41 @@ fn alone(layout: &Layout, role: &str) -> Result<Option<RoleLock>, Failure> {
         let message = format!("the lock {} cannot be used: {err}", path.display());
         Failure::new("T621", message, "check the data directory's owner and disk")
     })
+}
+
+/// What the program before has handed over. Without it the proxy starts as any other: its clients are
+/// lost, but nobody has to do anything.
+fn inherit() -> Option<Inheritance> {
+    match Inheritance::receive() {
+        Ok(inheritance) => Some(inheritance),
+        Err(err) => {
+            tracing::error!(%err, "what was handed over cannot be used; clients have to dial again");
+            None
+        }
+    }
+}
+
+/// How this proxy can become another program; `None` if it does not know what it is itself.
+fn succession(layout: &Layout, lock: &RoleLock) -> Option<Succession> {
+    let found = program::current().and_then(|program| Ok((program, lock.share()?)));
+    match found {
+        Ok((program, lock)) => Some(Succession {
+            program: program.path,
+            args: vec![
+                "proxy".into(),
+                "--inherits".into(),
+                "--data-dir".into(),
+                layout.root().into(),
+            ],
+            trial: ["proxy", "--takes-over"].map(Into::into).to_vec(),
+            build: program.build,
+            lock: Some(lock),
+        }),
+        Err(err) => {
+            tracing::warn!(%err, "this proxy cannot be upgraded in place");
+            None
+        }
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -65,10 +103,39 @@ pub(crate) fn supervise(layout: &Layout) -> Outcome {
     Ok(Done::Well)
 }
 
-pub(crate) fn proxy(layout: &Layout) -> Outcome {
-    let Some(_lock) = alone(layout, "proxy")? else { return Ok(Done::Well) };
-    leave_session();
+/// Says whether this program can take over from a proxy that writes this format.
+pub(crate) fn takes_over(format: u32, output: &Output) -> Outcome {
+    match tanist_proxy::answer(format) {
+        Some(answer) => {
+            output.line(answer);
+            Ok(Done::Well)
+        }
+        None => Ok(Done::Failed),
+    }
+}
+
+pub(crate) fn proxy(layout: &Layout, inherits: bool) -> Outcome {
     log_to_stderr("info");
+    let runtime = runtime()?;
+    // From the first moment on: an upgrade that is asked for twice must not end what has just begun.
+    let deaf = {
+        let _entered = runtime.enter();
+        signal(SignalKind::user_defined2())
+    };
+    if let Err(err) = deaf {
+        tracing::warn!(%err, "SIGUSR2 ends this process");
+    }
+    let mut inheritance = if inherits { inherit() } else { None };
+    // A lock belongs to what it was taken with: it was never given away.
+    let inherited = inheritance.as_mut().and_then(Inheritance::take_lock);
+    let lock = match inherited {
+        Some(lock) => RoleLock::inherited(lock),
+        None => match alone(layout, "proxy")? {
+            Some(lock) => lock,
+            None => return Ok(Done::Well),
+        },
+    };
+    leave_session();
     keep_short(layout.log("proxy"))?;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
@@ -81,9 +148,10 @@ pub(crate) fn proxy(layout: &Layout) -> Outcome {
         limits: ProxyLimits::default(),
         pass_through: false,
     };
-    let runtime = runtime()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, tanist_proxy::run(config)).map_err(|err| {
+    let succession = succession(layout, &lock);
+    let proxy = tanist_proxy::go_on(config, succession, inheritance);
+    local.block_on(&runtime, proxy).map_err(|err| {
         Failure::caused("T624", &err, "see the message; engines are not affected")
     })?;
     Ok(Done::Well)

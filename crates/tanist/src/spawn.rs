@@ -11,6 +11,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,7 +40,7 @@ const QUICK_ENDS: u32 = 5;
 /// A lock that ends with its holder.
 #[derive(Debug)]
 pub(crate) struct RoleLock {
-    _file: File,
+    file: File,
 }
 
 impl RoleLock {
@@ -59,7 +60,17 @@ impl RoleLock {
         }
         file.set_len(0)?;
         file.write_all(std::process::id().to_string().as_bytes())?;
-        Ok(Some(Self { _file: file }))
+        Ok(Some(Self { file }))
+    }
+
+    /// One that this process has held under another program.
+    pub(crate) fn inherited(fd: OwnedFd) -> Self {
+        Self { file: fd.into() }
+    }
+
+    /// The same lock, for whoever is to hold it as well.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
     }
 }
 

@@ -180,6 +180,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
         },
         certifier: crate::Certifier::Nobody("there is none".to_owned()),
         outside: tokio::sync::watch::channel(std::sync::Arc::default()).1,
+        program: None,
         notes: Vec::new(),
     }
 }
@@ -316,7 +317,8 @@ impl Rig {
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
         let proxy =
             Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
-        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates });
+        let (build, renewed) = (None, None);
+        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates, build, renewed });
         proxy
     }
 

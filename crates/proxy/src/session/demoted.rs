@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Closing, Session};
@@ -23,7 +24,8 @@ use crate::shard::{EndpointKind, Shard};
 const LATE: Duration = Duration::from_secs(5);
 
 /// What a node was when the client came to its endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Came {
     /// It is not known, or the endpoint is not a node's.
     #[default]

@@ -6,7 +6,7 @@
 //! Not here: what becomes of a slot whose upstream is lost (`super::fate`).
 
 use bytes::{Bytes, BytesMut};
-
+use serde::{Deserialize, Serialize};
 use tanist_core::model::Epoch;
 
 use super::class::Pending;
@@ -140,7 +140,8 @@ impl Slot {
 }
 
 /// What the next frame of an upstream is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Expect {
     /// The reply to the first waiting slot.
     Slot,

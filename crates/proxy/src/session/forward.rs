@@ -53,6 +53,8 @@ impl Session {
                     }
                     continue;
                 }
+                // What has begun to pass has to end.
+                Some(Item::Request(next)) if self.quiet && !next.streamed => break self.stop,
                 Some(Item::Request(_)) => {}
             }
             let Some(Item::Request(mut pending)) = self.queue.pop_front() else {
@@ -79,6 +81,10 @@ impl Session {
         };
         self.proof_wanted |= batch_writes;
         self.begin_wanted_proof(shard);
+        if self.quiet {
+            // What is held goes on being so.
+            return;
+        }
         match self.stop {
             Stop::Held | Stop::Connecting => {
                 self.held_since.get_or_insert(now);

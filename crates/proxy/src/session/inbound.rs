@@ -73,7 +73,7 @@ impl Session {
 
     /// Cuts what has come into requests, as many as may be queued.
     pub(super) fn parse(&mut self, now: Instant) {
-        if self.closing != Closing::No || self.flow.is_some() {
+        if self.closing != Closing::No || self.flow.is_some() || self.quiet {
             return;
         }
         self.unread = false;

@@ -179,6 +179,15 @@ impl Session {
         }
     }
 
+    /// Whether a request or a reply of the client is passing through in parts.
+    pub(crate) fn is_streaming(&self) -> bool {
+        let in_parts = |slot: &Slot| match slot {
+            Slot::Flight(flight) => flight.passed > 0 || flight.parts.is_some(),
+            Slot::Answer(_) => false,
+        };
+        self.flow.is_some() || self.slots.iter().any(in_parts)
+    }
+
     /// Whether a part of the next reply has left, so that no other can take its place.
     pub(super) fn has_begun_reply(&self) -> bool {
         let begun = |slot: &Slot| matches!(slot, Slot::Flight(flight) if flight.passed > 0);

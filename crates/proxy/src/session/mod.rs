@@ -12,6 +12,7 @@
 mod class;
 mod clients;
 mod demoted;
+mod estate;
 mod fate;
 mod flight;
 mod forward;
@@ -39,6 +40,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 use tanist_core::gate::HOLD_LIMIT;
 use tokio::time::Instant;
 
@@ -50,6 +52,7 @@ use crate::out::OutQueue;
 use crate::proof::Proof;
 use crate::shard::{EndpointKind, LaneUse, Shard};
 use demoted::Came;
+pub(crate) use estate::{SessionEstate, Unreadable};
 use flight::{Item, Slot};
 use inbound::Inbound;
 use large::Flow;
@@ -74,8 +77,8 @@ const MAX_WITHHELD: usize = 64 << 20;
 /// `CLIENT PAUSE` as asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pause {
-    until: Instant,
-    writes_only: bool,
+    pub(crate) until: Instant,
+    pub(crate) writes_only: bool,
 }
 
 /// An address that clients dial.
@@ -128,7 +131,8 @@ enum Closing {
 }
 
 /// What the client's next command meets on the upstream's side, as far as it was forwarded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Forward {
     /// MULTI was forwarded, and neither EXEC nor DISCARD.
     multi: bool,
@@ -212,6 +216,8 @@ pub(crate) struct Session {
     eof: bool,
     closing: Closing,
     tally: Tally,
+    /// Nothing new is begun: the session is about to be handed over.
+    pub(crate) quiet: bool,
 }
 
 /// What the session has added to the shard's counters.
@@ -266,6 +272,7 @@ impl Session {
             eof: false,
             closing: Closing::No,
             tally: Tally::default(),
+            quiet: false,
         }
     }
 
@@ -295,7 +302,7 @@ impl Session {
             let waited = self.inbound.waits && idle;
             let passed = std::mem::replace(&mut flows, self.flow.is_some()) && !flows;
             // Who is about to end asks nothing more: parsing would change nothing, for ever.
-            let open = self.closing == Closing::No && self.queue.is_empty();
+            let open = self.closing == Closing::No && self.queue.is_empty() && !self.quiet;
             if open && (self.unread || waited || passed) {
                 // Who asks next depends on what was just answered, and a large request comes alone.
                 self.parse(now);
@@ -339,6 +346,7 @@ impl Session {
         let holding = matches!(self.stop, Stop::Held | Stop::Paused) && !self.queue.is_empty();
         self.closing == Closing::No
             && !self.eof
+            && (!self.quiet || self.flow.is_some())
             && !holding
             && !self.is_flow_full()
             && !self.inbound.is_over()

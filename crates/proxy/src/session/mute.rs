@@ -9,6 +9,7 @@
 //! (`super::replies`).
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::class::{Class, Pending};
 use super::flight::Answer;
@@ -16,7 +17,8 @@ use super::{Session, transaction};
 use crate::text;
 
 /// Which answers the client wants to hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Hearing {
     #[default]
     All,

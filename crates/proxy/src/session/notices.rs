@@ -10,6 +10,7 @@
 //! Not here: when the primary moves (`crate::shard`).
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tanist_core::gate::HOLD_LIMIT;
 use tanist_resp::{Request, Version};
 
@@ -19,21 +20,32 @@ use crate::shard::{EndpointKind, Shard};
 use crate::text;
 
 /// What a client has asked for and heard.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Notices {
-    asked: bool,
+    pub(super) asked: bool,
     /// The notice that it heard last.
     heard: u64,
     /// It heard the beginning of a planned move.
     planned: bool,
+    /// When its connection is about to end it wants to be told an address to dial.
+    wants_address: bool,
 }
 
-/// Where a client may be told to go when an endpoint moves; ours do not.
-const ENDPOINTS: [&[u8]; 5] =
-    [b"internal-ip", b"internal-fqdn", b"external-ip", b"external-fqdn", b"none"];
+/// The forms in which a client may want to be told where to dial when its connection is about to end, and
+/// whether it wants to be told at all. What an endpoint is called only its group's owner knows; its
+/// address is in its certificate. (node-redis ends its whole process if it hears of no address and
+/// has not said `none`.)
+const ENDPOINTS: [(&[u8], bool); 5] = [
+    (b"internal-ip", true),
+    (b"internal-fqdn", true),
+    (b"external-ip", true),
+    (b"external-fqdn", true),
+    (b"none", false),
+];
 
-/// Whether the request is well-formed, and what it asks for.
-fn asks(request: &Request) -> Option<bool> {
+/// Whether the request is well-formed, and what it asks for: notices, and an address in those of a move.
+fn asks(request: &Request) -> Option<(bool, bool)> {
     let on = request.arg(2)?;
     let on = match on {
         _ if on.eq_ignore_ascii_case(b"on") => true,
@@ -41,9 +53,10 @@ fn asks(request: &Request) -> Option<bool> {
         _ => return None,
     };
     match (request.argc(), request.arg(3), request.arg(4)) {
-        (3, ..) => Some(on),
+        (3, ..) => Some((on, false)),
         (5, Some(option), Some(kind)) if option.eq_ignore_ascii_case(b"moving-endpoint-type") => {
-            ENDPOINTS.iter().any(|known| known.eq_ignore_ascii_case(kind)).then_some(on)
+            let known = ENDPOINTS.iter().find(|(word, _)| word.eq_ignore_ascii_case(kind))?;
+            Some((on, known.1))
         }
         _ => None,
     }
@@ -60,8 +73,9 @@ impl Session {
         if self.state.version != Version::Resp3 {
             return None;
         }
-        let asked = asks(&pending.request)?;
-        self.state.notices = Notices { asked, heard: shard.notice(), planned: false };
+        let (asked, wants_address) = asks(&pending.request)?;
+        self.state.notices =
+            Notices { asked, heard: shard.notice(), planned: false, wants_address };
         Some(text::OK)
     }
 
@@ -102,6 +116,24 @@ impl Session {
         );
         self.client_out.push(Bytes::from(push));
     }
+
+    /// Tells the client that its connection ends in so many seconds and that it should dial the same
+    /// address again; whether it has asked for such notices.
+    pub(crate) fn tell_moving(&mut self, notice: u64, seconds: u64) -> bool {
+        let Notices { asked, wants_address, .. } = self.state.notices;
+        if !asked || self.state.version != Version::Resp3 {
+            return false;
+        }
+        let place = if wants_address {
+            let address = self.endpoint.address.to_string();
+            format!("${}\r\n{address}\r\n", address.len())
+        } else {
+            "_\r\n".to_owned()
+        };
+        let push = format!(">4\r\n$6\r\nMOVING\r\n:{notice}\r\n:{seconds}\r\n{place}");
+        self.client_out.push(Bytes::from(push));
+        true
+    }
 }
 
 #[cfg(test)]
@@ -117,9 +149,13 @@ mod tests {
             Command::new(words.next().unwrap()).args(words).to_request()
         };
         for (line, asked) in [
-            ("CLIENT MAINT_NOTIFICATIONS ON", Some(true)),
-            ("client maint_notifications on moving-endpoint-type internal-ip", Some(true)),
-            ("CLIENT MAINT_NOTIFICATIONS OFF", Some(false)),
+            ("CLIENT MAINT_NOTIFICATIONS ON", Some((true, false))),
+            ("client maint_notifications on moving-endpoint-type internal-ip", Some((true, true))),
+            (
+                "client maint_notifications on Moving-Endpoint-Type External-FQDN",
+                Some((true, true)),
+            ),
+            ("CLIENT MAINT_NOTIFICATIONS OFF", Some((false, false))),
             ("CLIENT MAINT_NOTIFICATIONS", None),
             ("CLIENT MAINT_NOTIFICATIONS PERHAPS", None),
             ("CLIENT MAINT_NOTIFICATIONS ON moving-endpoint-type", None),

@@ -230,7 +230,8 @@ impl Session {
     pub(crate) fn wants_shared(&self) -> bool {
         self.shared.is_some()
             && self.closing == Closing::No
-            && self.client_out.len() < self.limits.output_bytes
+            // Before a handover everything is taken that the engine owes: it is little.
+            && (self.quiet || self.client_out.len() < self.limits.output_bytes)
             && self.withheld < MAX_WITHHELD
     }
 

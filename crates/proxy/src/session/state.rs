@@ -36,12 +36,12 @@ pub(crate) struct State {
     pub(crate) notices: Notices,
     /// Grows with every change.
     pub(crate) changes: u32,
-    db: Option<Bytes>,
-    name: Option<Bytes>,
+    pub(super) db: Option<Bytes>,
+    pub(super) name: Option<Bytes>,
     /// The requests that set the rest, as the client sent them; the latest of each kind.
-    settings: Vec<(Class, Bytes)>,
-    channels: [BTreeSet<Bytes>; 3],
-    channel_bytes: usize,
+    pub(super) settings: Vec<(Class, Bytes)>,
+    pub(super) channels: [BTreeSet<Bytes>; 3],
+    pub(super) channel_bytes: usize,
 }
 
 /// The words that subscribe to each kind of channel.
@@ -137,6 +137,11 @@ impl State {
         for channel in pending.request.args().skip(1) {
             set.remove(channel);
         }
+        self.measure_channels();
+    }
+
+    /// Counts the channels' bytes again.
+    pub(super) fn measure_channels(&mut self) {
         let size = |set: &BTreeSet<Bytes>| {
             set.iter().map(|channel| channel.len() + CHANNEL_OVERHEAD).sum::<usize>()
         };

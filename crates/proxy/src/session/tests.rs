@@ -5,6 +5,7 @@
 //! Not here: real engines (`tests/`).
 
 mod exhaustive;
+mod format;
 mod login;
 mod model;
 mod random;
@@ -19,7 +20,7 @@ use tanist_resp::{Command, Limits, RequestFramer};
 
 use super::*;
 use crate::out::MAX_SLICES;
-use crate::shard::tests::{route, serving, shard};
+use crate::shard::tests::{identity, route, serving, shard};
 
 fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1))
@@ -107,6 +108,25 @@ impl Rig {
         self.session.link.input.extend_from_slice(raw.as_bytes());
         self.advance();
         self.write(usize::MAX);
+    }
+
+    /// Everything is handed over to the next image, by way of what is written down.
+    fn renew(&mut self) {
+        let shard = serde_json::to_string(&self.shard.estate()).unwrap();
+        let session =
+            serde_json::to_string(&self.session.estate(crate::octets::Clock(self.now))).unwrap();
+        self.shard = Shard::restore(serde_json::from_str(&shard).unwrap(), identity());
+        let endpoint = Rc::new(Endpoint::new(self.session.endpoint.kind.clone(), address()));
+        let card = Rc::new(Card::new(1, address(), self.now));
+        let (estate, limits) =
+            (serde_json::from_str(&session).unwrap(), self.session.limits.clone());
+        self.session =
+            Session::restore(estate, endpoint, limits, card, &self.shard, self.now).unwrap();
+        assert_eq!(
+            serde_json::to_string(&self.session.estate(crate::octets::Clock(self.now))).unwrap(),
+            session,
+            "nothing is forgotten"
+        );
     }
 
     fn lose(&mut self) {

@@ -31,12 +31,12 @@ pub(crate) struct Special {
 /// The transaction that is open, as far as it has been answered.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
-    open: bool,
+    pub(super) open: bool,
     /// Commands as they were sent, MULTI first; `None` when they were too many.
-    sent: Option<Vec<Bytes>>,
-    bytes: usize,
-    queued: usize,
-    special: Vec<Special>,
+    pub(super) sent: Option<Vec<Bytes>>,
+    pub(super) bytes: usize,
+    pub(super) queued: usize,
+    pub(super) special: Vec<Special>,
     /// It cannot succeed any more.
     pub(crate) failed: bool,
     /// A command that may change keys is queued.

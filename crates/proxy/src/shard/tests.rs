@@ -25,6 +25,7 @@ pub(crate) fn identity() -> Rc<Identity> {
         room: RefCell::default(),
         own: RefCell::default(),
         news: Notify::new(),
+        renewal: Renewal::default(),
     })
 }
 

@@ -52,8 +52,8 @@ pub(crate) enum CertificateError {
 pub(crate) struct Certificates(RefCell<BTreeMap<GroupName, Held>>);
 
 struct Held {
-    clients: ClientCertificates,
-    authority: String,
+    /// As it was told.
+    told: Certificate,
     tickets: Arc<dyn ProducesTickets>,
     config: Arc<ServerConfig>,
 }
@@ -71,20 +71,25 @@ impl Certificates {
         let Certificate { group, clients, authority, .. } = certificate;
         let known = all.get(group);
         // Tickets outlive a renewal, but not a change of what clients have to show.
-        let same = |held: &&Held| held.clients == *clients && held.authority == *authority;
+        let same =
+            |held: &&Held| held.told.clients == *clients && held.told.authority == *authority;
         let tickets = match known.filter(same) {
             Some(held) => Arc::clone(&held.tickets),
             None => aws_lc_rs::Ticketer::new()?,
         };
         let config = Arc::new(config(certificate, Arc::clone(&tickets))?);
-        let (clients, authority) = (*clients, authority.clone());
-        all.insert(group.clone(), Held { clients, authority, tickets, config });
+        all.insert(group.clone(), Held { told: certificate.clone(), tickets, config });
         Ok(())
     }
 
     /// What a group's endpoints show now.
     pub(crate) fn of(&self, group: &GroupName) -> Option<Arc<ServerConfig>> {
         self.0.borrow().get(group).map(|held| Arc::clone(&held.config))
+    }
+
+    /// Every certificate, as it was told.
+    pub(crate) fn told(&self) -> Vec<Certificate> {
+        self.0.borrow().values().map(|held| held.told.clone()).collect()
     }
 
     /// Forgets those of groups that do not exist.

@@ -103,6 +103,11 @@ impl Sealed {
         self.session.peer_certificates().is_some_and(|chain| !chain.is_empty())
     }
 
+    /// Whether nothing of what has come is kept here.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.input.is_empty() && self.early.is_empty()
+    }
+
     /// Whether the socket has taken everything.
     pub(crate) fn is_flushed(&self) -> bool {
         self.output.is_empty()

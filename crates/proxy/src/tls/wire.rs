@@ -91,6 +91,35 @@ impl Wire {
         Self { socket: Rc::new(socket), state: State::Unknown, own, deadline: None }
     }
 
+    /// One whose kind is known already, if it is plain.
+    pub(crate) fn restored(socket: TcpStream, plain: bool) -> Self {
+        let state = if plain { State::Plain } else { State::Unknown };
+        Self { socket: Rc::new(socket), state, own: false, deadline: None }
+    }
+
+    /// Whether the proxy itself dialled it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// Whether nothing has come yet.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.state, State::Unknown)
+    }
+
+    /// Whether it is encrypted, or about to be.
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.state, State::Tls(_))
+    }
+
+    /// Whether nothing of what the client has sent is kept here.
+    pub(crate) fn is_blank(&self) -> bool {
+        match &self.state {
+            State::Unknown | State::Plain => true,
+            State::Tls(sealed) => sealed.is_blank(),
+        }
+    }
+
     /// Whether bytes of the client can be read and written.
     pub(crate) fn is_open(&self) -> bool {
         match &self.state {

@@ -80,7 +80,11 @@ async fn talk(State(desk): State<Desk>, body: Body) -> Response<Body> {
                     Ok(Some(FromProxy::EndpointFailed { address, .. })) => {
                         desk.failures.lock().unwrap().push(address);
                     }
-                    Ok(Some(FromProxy::Hello { .. } | FromProxy::Measured { .. })) => {}
+                    Ok(Some(
+                        FromProxy::Hello { .. }
+                        | FromProxy::Measured { .. }
+                        | FromProxy::NotRenewed { .. },
+                    )) => {}
                     Ok(Some(FromProxy::Echo(number))) => drop(desk.echo.send_replace(number)),
                     Ok(None) | Err(_) => return,
                 },

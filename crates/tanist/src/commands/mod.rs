@@ -17,6 +17,7 @@ mod history;
 mod key;
 mod mover;
 mod reads;
+mod renew;
 mod scale;
 mod status;
 mod tls;
@@ -49,7 +50,10 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
             Err(Failure::new("T627", message, "install the engine").exit(127))
         }
         Command::Supervise => roles::supervise(&Layout::new(cli.data_dir)?),
-        Command::Proxy => roles::proxy(&Layout::new(cli.data_dir)?),
+        Command::Proxy(args) => match args.takes_over {
+            Some(format) => roles::takes_over(format, output),
+            None => roles::proxy(&Layout::new(cli.data_dir)?, args.inherits),
+        },
         Command::Demo(args) => runtime()?.block_on(demo::demo(args, output)),
         command => {
             let layout = Layout::new(cli.data_dir)?;
@@ -84,6 +88,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
         Command::Endpoints(args) => endpoints::endpoints(&client, args, output).await,
+        Command::Renew { program } => renew::renew(&client, program, output).await,
         Command::Reads(args) => reads::reads(&client, args, output).await,
         Command::Scale(args) => scale::scale(&client, args, output).await,
         Command::Delete { group, yes, no_wait } => {
@@ -112,7 +117,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             Err(spawn::become_cli(dial, &secure, house.as_ref(), &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
-        Command::Demo(_) | Command::Supervise | Command::Proxy | Command::ExecEngine { .. } => {
+        Command::Demo(_) | Command::Supervise | Command::Proxy(_) | Command::ExecEngine { .. } => {
             unreachable!("these do not ask a running installation")
         }
     }

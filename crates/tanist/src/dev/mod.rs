@@ -42,7 +42,7 @@ use crate::cli::DevArgs;
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::Output;
-use crate::{Done, Outcome, spawn};
+use crate::{Done, Outcome, program, spawn};
 use metrics::Metrics;
 
 pub(crate) use engines::find as find_engines;
@@ -327,6 +327,8 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         },
         certifier: ground.certifier.clone(),
         outside: ground.outside.clone(),
+        // Without it proxies only stay what they are.
+        program: program::current().ok(),
         notes,
     }
 }

@@ -7,7 +7,7 @@
 use super::model::{Event, World};
 use super::*;
 
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 12] = [
     Event::Ask(1),
     Event::Transaction,
     Event::Write(usize::MAX),
@@ -19,6 +19,7 @@ const EVENTS: [Event; 11] = [
     Event::NewEpoch,
     Event::Hold,
     Event::Pass,
+    Event::Renew,
 ];
 
 /// Tries every continuation of a sequence; how many sequences there are.

@@ -131,6 +131,8 @@ pub(super) enum Event {
     Release,
     /// More time passes than a request may be held.
     Pass,
+    /// The proxy is upgraded, if the session can be handed over.
+    Renew,
 }
 
 /// What the client expects next.
@@ -268,8 +270,25 @@ impl World {
                 self.passed = true;
                 self.rig.now += HOLD_LIMIT + Duration::from_millis(1);
             }
+            Event::Renew => self.renew(),
         }
         self.settle();
+    }
+
+    fn renew(&mut self) {
+        self.rig.session.quiet = true;
+        self.rig.advance();
+        if !self.rig.session.is_settled() {
+            self.rig.session.quiet = false;
+            return;
+        }
+        self.rig.renew();
+        if self.rig.session.link.phase == Phase::Down {
+            // The engine's side of one that was still being opened.
+            self.engine = Engine::default();
+            self.wire.clear();
+        }
+        self.serial = self.rig.session.link.serial;
     }
 
     fn serve(&mut self) {
@@ -353,7 +372,7 @@ impl World {
     pub(super) fn concerns(&self, event: &Event) -> bool {
         let link = &self.rig.session.link;
         match event {
-            Event::Ask(_) | Event::NewEpoch | Event::Pass => true,
+            Event::Ask(_) | Event::NewEpoch | Event::Pass | Event::Renew => true,
             Event::Transaction => !self.in_multi,
             Event::Write(_) => link.may_write() && !link.out.is_empty(),
             Event::Read(_) => link.is_connected() && !self.wire.is_empty(),

@@ -17,6 +17,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::NewEpoch),
         1 => Just(Event::Hold),
         1 => Just(Event::Release),
+        2 => Just(Event::Renew),
     ];
     proptest::collection::vec(event, 1..150)
 }
