@@ -74,6 +74,27 @@ pub(crate) enum Class {
 }
 
 impl Class {
+    /// Whether its answer shows what connections have become, the client's own among them.
+    pub(crate) fn shows_connections(self) -> bool {
+        matches!(self, Self::ClientInfo | Self::ClientList | Self::ClientGetredir)
+    }
+
+    /// Whether it makes something else of a connection.
+    pub(crate) fn changes_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Select
+                | Self::Watch
+                | Self::Unwatch
+                | Self::SetName
+                | Self::SetInfo
+                | Self::NoEvict
+                | Self::NoTouch
+                | Self::Tracking
+                | Self::Monitor
+        )
+    }
+
     fn of(name: &'static str) -> Self {
         match name {
             "eval" | "evalsha" | "fcall" | "eval_ro" | "evalsha_ro" | "fcall_ro" => Self::Script,

@@ -145,15 +145,17 @@ impl Session {
                 }
                 Bytes::from_static(b":0\r\n")
             }
-            Class::ClientGetredir => {
-                let facts = self.state.facts();
-                let none = if facts.tracking { 0 } else { -1 };
-                let id = facts.redirect.map_or(none, |id| i64::try_from(id).unwrap_or(i64::MAX));
-                Bytes::from(format!(":{id}\r\n"))
-            }
+            Class::ClientGetredir => self.redirection(),
             _ => return None,
         };
         Some(Answer::to(pending, bytes))
+    }
+
+    /// The answer to `CLIENT GETREDIR`.
+    pub(super) fn redirection(&self) -> Bytes {
+        let none = if self.state.is_tracking() { 0 } else { -1 };
+        let id = self.state.redirect().map_or(none, |id| i64::try_from(id).unwrap_or(i64::MAX));
+        Bytes::from(format!(":{id}\r\n"))
     }
 
     /// Whether a request to unblock a client finds one that waits.
@@ -268,15 +270,11 @@ impl Session {
         now: Instant,
     ) -> Option<Bytes> {
         match pending.class {
-            Class::ClientId
-            | Class::ClientInfo
-            | Class::ClientList
-            | Class::ClientGetredir
-            | Class::ClientUnblock => {
+            Class::ClientId | Class::ClientInfo | Class::ClientList | Class::ClientUnblock => {
                 self.answer_clients(pending, shard, now).map(|answer| answer.bytes)
             }
-            // What it says depends on what it does then.
-            Class::ClientKill => Some(Bytes::new()),
+            // What it says depends on what it does then, or on what was done before it.
+            Class::ClientKill | Class::ClientGetredir => Some(Bytes::new()),
             _ => None,
         }
     }

@@ -194,12 +194,13 @@ impl Session {
                 | Class::ClientGetredir
                 | Class::ReplyMode
         );
+        let shown = pending.class.shows_connections();
         let decides = |slot: &Slot| match slot {
             Slot::Flight(flight) if !flight.settled => match flight.role {
-                Role::Plain => matches!(
-                    flight.pending.class,
-                    Class::Subscribe(_) | Class::Unsubscribe(_) | Class::Hello
-                ),
+                Role::Plain => match flight.pending.class {
+                    Class::Subscribe(_) | Class::Unsubscribe(_) | Class::Hello => true,
+                    class => shown && class.changes_connection(),
+                },
                 Role::Exec => true,
                 _ => false,
             },

@@ -313,6 +313,8 @@ impl Session {
                     if answer.closes {
                         self.card.kill();
                     }
+                } else if entry.pending.class == Class::ClientGetredir {
+                    *part = self.redirection();
                 } else if let Some(instead) = entry.instead {
                     *part = instead;
                 } else if part.first() != Some(&b'-') {
