@@ -49,7 +49,6 @@ replica-read-only yes
 
 # Kept for ever: a primary whose backlog expires changes its history, and every replica would need a
 # full copy after the next failover.
-repl-backlog-size 64mb
 repl-backlog-ttl 0
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
@@ -69,6 +68,15 @@ client-output-buffer-limit replica 256mb 128mb 60
 client-output-buffer-limit normal 1gb 256mb 60
 ";
 
+/// Smallest and largest backlog of what replicas were sent, in bytes.
+const BACKLOG: (u64, u64) = (1 << 20, 64 << 20);
+
+/// How much of what replicas were sent is kept for those that come back, in bytes. An engine counts it
+/// as memory that is used: where little is allowed, a large backlog would leave nothing for data.
+pub(crate) fn backlog(memory_bytes: u64) -> u64 {
+    (memory_bytes / 8).clamp(BACKLOG.0, BACKLOG.1)
+}
+
 /// The text of the file.
 pub(crate) fn render(conf: &Conf<'_>) -> String {
     let Conf { address, fence, memory_bytes, admin_hash } = conf;
@@ -79,9 +87,11 @@ pub(crate) fn render(conf: &Conf<'_>) -> String {
          replicaof {fence_ip} {fence_port}\n\
          replica-announce-ip \"{UNATTACHED}\"\n\
          maxmemory {memory_bytes}\n\
+         repl-backlog-size {backlog}\n\
          {DEFAULT_USER}\n\
          user {ADMIN_USER} on #{admin_hash} ~* &* +@all\n\
          \n{COMMON}",
+        backlog = backlog(*memory_bytes),
         ip = address.ip(),
         port = address.port(),
         fence_ip = fence.ip(),
@@ -105,11 +115,13 @@ mod tests {
             "port 6379",
             "replicaof 127.0.0.9 4000",
             "maxmemory 1073741824",
+            "repl-backlog-size 67108864",
             "user default off sanitize-payload ~* &* +@all",
             &format!("user tanist on #{admin_hash} ~* &* +@all"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        assert_eq!(backlog(64 << 20), 8 << 20, "a small group's backlog leaves room for data");
         assert!(!text.contains("nopass") && !text.contains(" >"), "{text}");
     }
 }

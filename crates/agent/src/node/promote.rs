@@ -17,6 +17,7 @@ use tracing::debug;
 use super::admin::Failure;
 use super::{CALM_DEADLINE, Node};
 use crate::acl::Users;
+use crate::conf;
 use crate::record::AppliedAs;
 
 impl Node {
@@ -26,9 +27,13 @@ impl Node {
             return Err(Failure::Superseded);
         }
         self.greet(CALM_DEADLINE).await?;
-        let limit = memory_bytes.to_string();
-        let set = Command::new("CONFIG").arg("SET").args(["maxmemory", limit.as_str()]);
-        self.make(&[set], CALM_DEADLINE).await.map(drop)
+        let set = |name: &str, bytes: u64| {
+            let bytes = bytes.to_string();
+            Command::new("CONFIG").arg("SET").args([name, bytes.as_str()])
+        };
+        let limit = set("maxmemory", memory_bytes);
+        let backlog = set("repl-backlog-size", conf::backlog(memory_bytes));
+        self.make(&[backlog, limit], CALM_DEADLINE).await.map(drop)
     }
 
     /// Makes `run` the primary (or confirms that it is) and lets in exactly these.
