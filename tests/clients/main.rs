@@ -5,6 +5,7 @@
 //!
 //! Not here: the AWS CLI and redis-cli (`seeds/`).
 
+mod beside;
 mod boto3;
 mod crowd;
 mod login;

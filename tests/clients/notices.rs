@@ -4,12 +4,12 @@
 //!
 //! Not here: the notices' bytes (`tanist-proxy`).
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tanist_lab::{Installation, kill};
+
+use super::beside::Running;
 
 /// A client and its words for each notice.
 struct Client {
@@ -78,26 +78,10 @@ fn assert_pairs(report: &Value, pair: [&str; 2], least: usize) {
 
 /// Runs the client while something happens; its report.
 fn beside(client: &Client, installation: &Installation, happens: impl FnOnce()) -> Value {
-    let address = installation.group("web").primary_endpoint.address.to_string();
-    let failed =
-        |err: &dyn std::fmt::Display| -> ! { panic!("{}: {err}", client.program.display()) };
-    let mut child = Command::new(&client.program)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(client.script))
-        .arg(address)
-        .env("REDIS_EMIT_DIAGNOSTICS", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|err| failed(&err));
-    let mut said = BufReader::new(child.stdout.take().unwrap_or_else(|| failed(&"no output")));
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap_or_else(|err| failed(&err));
-    assert_eq!(line, "ready\n", "it is connected, notices included");
+    let running = Running::start(installation, &client.program, client.script, &[]);
     happens();
-    // It ends when its input does.
-    drop(child.stdin.take());
-    let mut report = String::new();
-    said.read_to_string(&mut report).unwrap_or_else(|err| failed(&err));
-    child.wait().unwrap_or_else(|err| failed(&err));
-    serde_json::from_str(&report).unwrap_or_else(|err| panic!("{err}: {report}"))
+    let report = running.report();
+    let ends = report["socketErrors"].as_array().map_or(0, Vec::len);
+    assert_eq!(ends, 0, "its connection has ended: {report}");
+    report
 }

@@ -4,57 +4,19 @@
 //!
 //! Not here: clients that are not encrypted, who notice nothing (`stories/`).
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::path::Path;
 
 use serde_json::Value;
 use tanist_lab::Installation;
 
-use super::with_environment;
-
-struct Running {
-    child: Child,
-    said: BufReader<std::process::ChildStdout>,
-}
-
-impl Running {
-    /// Starts a client and waits until it is ready.
-    fn start(installation: &Installation, program: PathBuf, script: &str) -> Self {
-        let host = installation.group("web").primary_endpoint.address.to_string();
-        let mut command = Command::new(&program);
-        with_environment(&mut command, installation);
-        let mut child = command
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script))
-            .arg(host)
-            .env("REDIS_EMIT_DIAGNOSTICS", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|err| panic!("{}: {err}", program.display()));
-        let output = child.stdout.take().unwrap_or_else(|| panic!("no output"));
-        let mut running = Self { child, said: BufReader::new(output) };
-        let mut line = String::new();
-        running.said.read_line(&mut line).unwrap_or_else(|err| panic!("{script}: {err}"));
-        assert_eq!(line, "ready\n", "{script} is connected");
-        running
-    }
-
-    /// Ends its input; its report.
-    fn report(mut self) -> Value {
-        drop(self.child.stdin.take());
-        let mut report = String::new();
-        self.said.read_to_string(&mut report).unwrap_or_else(|err| panic!("{err}"));
-        self.child.wait().unwrap_or_else(|err| panic!("{err}"));
-        serde_json::from_str(&report).unwrap_or_else(|err| panic!("{err}: {report}"))
-    }
-}
+use super::beside::Running;
 
 /// Three upgrades beside a client that counts; its report.
-fn beside(program: PathBuf, script: &str) -> Value {
+fn beside(program: &Path, script: &str) -> Value {
     let installation = Installation::start();
     installation.create("web", &["--tls"]);
-    let running = Running::start(&installation, program, script);
+    let running = Running::start(&installation, program, script, &["tls"]);
     for _ in 0..3 {
         installation.tanist(&["renew"]).ok();
     }
@@ -70,14 +32,14 @@ fn assert_nothing_failed(report: &Value, notice: &str) {
 
 #[test]
 fn redis_py_is_told_and_dials_again_before_its_connection_ends() {
-    let report = beside(super::boto3::python(), "renewal.py");
+    let report = beside(&super::boto3::python(), "redis_py.py");
     assert_nothing_failed(&report, "NodeMovingNotification");
     assert!(report["connections"].as_u64() >= Some(2), "it has moved: {report}");
 }
 
 #[test]
 fn node_redis_is_told_and_none_of_its_commands_fails() {
-    let report = beside("node".into(), "renewal.mjs");
+    let report = beside(Path::new("node"), "node_redis.mjs");
     assert_nothing_failed(&report, "MOVING");
 }
 
@@ -85,7 +47,8 @@ fn node_redis_is_told_and_none_of_its_commands_fails() {
 fn an_encrypted_connection_ends_between_two_requests_and_says_so() {
     let installation = Installation::start();
     installation.create("web", &["--tls"]);
-    let mut running = Running::start(&installation, super::boto3::python(), "renewal_half.py");
+    let mut running =
+        Running::start(&installation, &super::boto3::python(), "renewal_half.py", &[]);
     let mut renewing = installation.begin(&["renew", "-o", "json"]);
     let input = running.child.stdin.as_mut().unwrap_or_else(|| panic!("no input"));
     writeln!(input).unwrap_or_else(|err| panic!("{err}"));

@@ -142,8 +142,8 @@ impl Controller {
                 "ProxyRenewed",
                 Severity::Info,
                 format!(
-                    "{proxy} runs another program: {kept} connections kept, {ended} ended \
-                     (encrypted), took {millis} ms"
+                    "{proxy} runs another program: {kept} connections kept, {ended} ended, \
+                     took {millis} ms"
                 ),
             ),
             Err(reason) => (

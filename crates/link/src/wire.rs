@@ -157,7 +157,8 @@ pub struct Renewed {
     pub number: Option<u64>,
     /// Connections of clients that go on.
     pub kept: u64,
-    /// Those that have ended, because they were encrypted.
+    /// Those that could not go on and have ended: encrypted ones, and those in the middle of something
+    /// large.
     pub ended: u64,
     /// How long clients had to wait, in milliseconds.
     pub millis: u64,

@@ -110,7 +110,11 @@ pub(crate) fn takes_over(format: u32, output: &Output) -> Outcome {
             output.line(answer);
             Ok(Done::Well)
         }
-        None => Ok(Done::Failed),
+        None => Err(Failure::new(
+            "T634",
+            format!("this release does not read what a proxy of format {format} hands over"),
+            "restart the proxy with it instead (clients dial again)",
+        )),
     }
 }
 

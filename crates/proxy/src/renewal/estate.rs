@@ -30,7 +30,7 @@ pub(crate) struct Estate {
     pub(crate) since: u64,
     /// The number of the client that comes next.
     pub(crate) next_client: u64,
-    /// Encrypted connections, which end.
+    /// Connections that could not go on and have ended.
     pub(crate) ended: u64,
     /// The number of the latest notice of it.
     pub(crate) notice: u64,

@@ -80,19 +80,23 @@ fn is_read(format: u32) -> bool {
 /// Why a proxy goes on as it is.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("this proxy was not started in a way that lets it become another program")]
+    #[error(
+        "it was not started in a way that lets it become another program; restart it (clients dial again)"
+    )]
     Unable,
-    #[error("an upgrade is under way")]
+    #[error("an upgrade is under way; ask again when it is over")]
     Busy,
-    #[error("the upgrade before has failed at its last step; this process can only be restarted")]
+    #[error("the upgrade before has failed at its last step; restart it (clients dial again)")]
     Spent,
     #[error("the program {0} must be named by an absolute path")]
     Relative(PathBuf),
     #[error("the program {0} could not be tried out: {1}")]
     Trial(PathBuf, io::Error),
-    #[error("the program {0} does not say that it can take over: {1}")]
+    #[error(
+        "the program {0} does not say that it can take over: {1}; if it is the one that is meant, restart the proxy (clients dial again)"
+    )]
     Unfit(PathBuf, String),
-    #[error("{0} of {1} clients did not come to rest within {PATIENCE:?}")]
+    #[error("{0} of {1} clients did not come to rest within {PATIENCE:?}; ask again")]
     Restless(usize, usize),
     #[error("handing over: {0}")]
     Parcel(#[from] io::Error),
@@ -134,7 +138,7 @@ pub(crate) struct Renewal {
     /// A client has come to rest, or has left.
     pub(crate) settled: Notify,
     clients: RefCell<BTreeMap<u64, Weak<RefCell<Client>>>>,
-    /// Encrypted clients that have ended for it.
+    /// Clients that could not go on and have ended for it.
     ended: Cell<u64>,
     /// The number of the latest notice.
     notice: Cell<u64>,
@@ -168,7 +172,7 @@ impl Renewal {
         self.notice.get()
     }
 
-    /// An encrypted client ends.
+    /// A client ends that cannot go on.
     pub(crate) fn note_ended(&self) {
         self.ended.set(self.ended.get() + 1);
     }
