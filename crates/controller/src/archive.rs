@@ -26,6 +26,7 @@ use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
 use crate::clock::wall_ms;
 use crate::error::ControllerError;
 use crate::keys;
+use crate::leadership::Claim;
 
 /// Events that are kept.
 const EVENTS_KEPT: u64 = 10_000;
@@ -54,8 +55,7 @@ struct Retired {
 #[derive(Debug)]
 pub(crate) struct Archive {
     store: AnyStore,
-    term: Term,
-    term_revision: Revision,
+    claim: Claim,
     next_event: u64,
     pub(crate) specs: BTreeMap<GroupName, Held<GroupSpec>>,
     pub(crate) topologies: BTreeMap<ShardKey, Held<ShardTopology>>,
@@ -64,25 +64,11 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Takes the leadership and reads everything.
-    pub(crate) async fn open(store: AnyStore) -> Result<Self, ControllerError> {
-        let failed = |source| ControllerError::Store { doing: "taking the leadership", source };
-        let (known, _) = store.get(keys::TERM).await.map_err(failed)?;
-        let revision = known.as_ref().map_or(Revision::ABSENT, |kv| kv.mod_revision);
-        let before: Term = match &known {
-            Some(kv) => parse(kv)?,
-            None => Term(0),
-        };
-        let term = before.next();
-        let txn = Txn::new().when_unchanged(keys::TERM, revision).put(keys::TERM, json(&term)?);
-        let outcome = store.txn(txn).await.map_err(failed)?;
-        if !outcome.committed {
-            return Err(ControllerError::Deposed);
-        }
+    /// Reads everything that a leader has to know.
+    pub(crate) async fn open(store: AnyStore, claim: Claim) -> Result<Self, ControllerError> {
         let mut archive = Self {
             store,
-            term,
-            term_revision: outcome.revision,
+            claim,
             next_event: 1,
             specs: BTreeMap::new(),
             topologies: BTreeMap::new(),
@@ -94,7 +80,7 @@ impl Archive {
     }
 
     pub(crate) fn term(&self) -> Term {
-        self.term
+        self.claim.term()
     }
 
     /// A group's shards. All groups are asked for theirs at once, so this must not look at others'.
@@ -304,7 +290,7 @@ impl Archive {
 
     /// A transaction that fails once another controller leads.
     fn fenced(&self) -> Txn {
-        Txn::new().when_unchanged(keys::TERM, self.term_revision)
+        self.claim.fenced()
     }
 
     async fn commit(&mut self, txn: Txn, doing: &'static str) -> Result<Revision, ControllerError> {
@@ -327,7 +313,7 @@ impl Archive {
     async fn still_leading(&self) -> Result<(), ControllerError> {
         let failed = |source| ControllerError::Store { doing: "reading the term", source };
         let (term, _) = self.store.get(keys::TERM).await.map_err(failed)?;
-        let ours = term.is_some_and(|kv| kv.mod_revision == self.term_revision);
+        let ours = term.is_some_and(|kv| kv.mod_revision == self.claim.revision);
         if ours { Ok(()) } else { Err(ControllerError::Deposed) }
     }
 }
@@ -342,12 +328,12 @@ fn with_events(mut txn: Txn, events: &[EventRecord]) -> Result<Txn, ControllerEr
     Ok(txn)
 }
 
-fn json<T: Serialize>(body: &T) -> Result<Vec<u8>, ControllerError> {
+pub(crate) fn json<T: Serialize>(body: &T) -> Result<Vec<u8>, ControllerError> {
     serde_json::to_vec(&Stored::new(body))
         .map_err(|source| ControllerError::Document { key: "(new)".to_owned(), source })
 }
 
-fn parse<T: DeserializeOwned>(kv: &KeyValue) -> Result<T, ControllerError> {
+pub(crate) fn parse<T: DeserializeOwned>(kv: &KeyValue) -> Result<T, ControllerError> {
     let stored: Stored<T> = serde_json::from_slice(&kv.value)
         .map_err(|source| ControllerError::Document { key: kv.key.clone(), source })?;
     Ok(stored.into_body())

@@ -8,6 +8,12 @@ use tanist_core::model::{Epoch, GroupName, ShardKey};
 
 /// The leading controller's term.
 pub(crate) const TERM: &str = "term";
+/// Prefix of what servers that share a store say about leading.
+pub(crate) const LEADERSHIP: &str = "leader/";
+/// The server that has the term.
+pub(crate) const LEADER: &str = "leader/who";
+/// Written anew for as long as it is there.
+pub(crate) const BEAT: &str = "leader/beat";
 /// Prefix of every group's spec.
 pub(crate) const SPECS: &str = "spec/";
 /// Prefix of every shard's topology.

@@ -34,6 +34,7 @@ use crate::certificates::Certificates;
 use crate::clock::boot_time;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
+use crate::leadership::Claim;
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
@@ -180,7 +181,8 @@ pub(crate) async fn lead(
     agents: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
     metrics: Arc<Series>,
 ) -> Result<(Controller, Handle, mpsc::Receiver<Input>), ControllerError> {
-    let archive = Archive::open(store).await?;
+    let claim = Claim::alone(&store).await?;
+    let archive = Archive::open(store, claim).await?;
     let now = boot_time();
     let mut observer = Observer::new(&config, now);
     observer.recount(&archive);

@@ -10,12 +10,14 @@
 
 pub mod crowd;
 mod installation;
+mod members;
 mod network;
 mod processes;
 mod skipped;
 mod surface;
 
 pub use installation::{Installation, Ran};
+pub use members::Members;
 pub use network::Network;
 pub use processes::{alive, engines_of, kill, signal};
 pub use skipped::{SKIPPED, skip};

@@ -1,13 +1,16 @@
-//! Talking to a role on its unix socket.
+//! Talking to a role: on its unix socket, or over a fleet's network.
 //!
-//! One connection per request or conversation: a unix socket costs nothing to open, and a broken
-//! connection then concerns nobody else.
+//! One connection per request or conversation: a broken connection then concerns nobody else, and
+//! the cost of opening one is nothing to a unix socket and little to a fleet, which converses.
 //!
 //! Invariant: an answer is either the type that was asked for or an error with the peer's own words.
+//! What may have been done is not asked for a second time.
 //!
-//! Not here: retries.
+//! Not here: retries; which server of a fleet is dialled (`crate::fleet`).
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,31 +18,63 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::api::ApiError;
 use crate::duplex::{Duplex, Receiver, receiver};
+use crate::fleet::Servers;
 use crate::{LinkError, duplex};
 
 /// The largest answer, in bytes. Half of it is for what surfaces remember of groups, which they keep
 /// within that: the status of the most groups that there can be (500), each with 64 KiB.
 const ANSWER_LIMIT: usize = 64 << 20;
+/// How often a peer on the network is asked whether it is still there, and how long it may take to
+/// say so.
+pub(crate) const ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
 /// A role's address.
 #[derive(Debug, Clone)]
 pub struct Client {
-    path: PathBuf,
+    way: Way,
     limit: Option<Duration>,
+}
+
+/// How a role is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    Socket(PathBuf),
+    Fleet(Arc<Servers>),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Fleet(servers) => write!(f, "{servers}"),
+        }
+    }
+}
+
+/// An answer that has begun, and who gives it.
+struct Answer {
+    peer: Arc<str>,
+    response: Response<Incoming>,
 }
 
 impl Client {
     /// The role that listens on `path`; nothing is dialled yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), limit: None }
+        Self { way: Way::Socket(path.into()), limit: None }
+    }
+
+    /// The one of these servers that leads; nothing is dialled yet.
+    pub fn fleet(servers: Arc<Servers>) -> Self {
+        Self { way: Way::Fleet(servers), limit: None }
     }
 
     /// With an end to waiting: each document is there after `limit`, or the call fails. Without it
@@ -49,9 +84,9 @@ impl Client {
         Self { limit: Some(limit), ..self }
     }
 
-    /// The socket.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Whom it talks to, in words.
+    pub fn peer(&self) -> String {
+        self.way.to_string()
     }
 
     /// `GET`s a JSON document.
@@ -59,7 +94,7 @@ impl Client {
     /// # Errors
     /// [`LinkError::Refused`] with the peer's own error, or what went wrong below it.
     pub async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, LinkError> {
-        self.request(Method::GET, uri, Body::empty()).await
+        self.request(Method::GET, uri, Bytes::new()).await
     }
 
     /// `POST`s a JSON document and reads the answer.
@@ -72,8 +107,8 @@ impl Client {
         body: &B,
     ) -> Result<T, LinkError> {
         let json = serde_json::to_vec(body)
-            .map_err(|source| LinkError::Message { path: self.path.clone(), source })?;
-        self.request(Method::POST, uri, Body::from(json)).await
+            .map_err(|source| LinkError::Message { peer: self.peer(), source })?;
+        self.request(Method::POST, uri, Bytes::from(json)).await
     }
 
     /// `DELETE`s a resource and reads the answer.
@@ -81,7 +116,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn delete<T: DeserializeOwned>(&self, uri: &str) -> Result<T, LinkError> {
-        self.request(Method::DELETE, uri, Body::empty()).await
+        self.request(Method::DELETE, uri, Bytes::new()).await
     }
 
     /// `GET`s a stream of JSON lines.
@@ -89,9 +124,9 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn follow<T: DeserializeOwned>(&self, uri: &str) -> Result<Receiver<T>, LinkError> {
-        let response = self.send(Method::GET, uri, Body::empty()).await?;
-        let response = self.accepted(response).await?;
-        Ok(receiver(&self.path, Body::new(response.into_body())))
+        let ((), answer) = self.send(&Method::GET, uri, |_| ((), Body::empty())).await?;
+        let answer = accepted(answer).await?;
+        Ok(receiver(&answer.peer, Body::new(answer.response.into_body())))
     }
 
     /// Opens a conversation.
@@ -99,77 +134,132 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn open<Out, In>(&self, uri: &str) -> Result<Duplex<Out, In>, LinkError> {
-        let (sender, body) = duplex::outgoing(&self.path);
-        let response = self.send(Method::POST, uri, body).await?;
-        let response = self.accepted(response).await?;
-        Ok(Duplex { sender, receiver: receiver(&self.path, Body::new(response.into_body())) })
+        let (sender, answer) =
+            self.send(&Method::POST, uri, |peer| duplex::outgoing::<Out>(peer)).await?;
+        let answer = accepted(answer).await?;
+        let receiver = receiver(&answer.peer, Body::new(answer.response.into_body()));
+        Ok(Duplex { sender, receiver })
     }
 
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         uri: &str,
-        body: Body,
+        body: Bytes,
     ) -> Result<T, LinkError> {
-        let called = method.clone();
         let answered = async {
-            let response = self.send(method, uri, body).await?;
-            let response = self.accepted(response).await?;
-            self.whole(response).await
+            let sent = self.send(&method, uri, |_| ((), Body::from(body.clone()))).await?;
+            whole(accepted(sent.1).await?).await
         };
         let bytes = match self.limit {
             Some(limit) => timeout(limit, answered).await.unwrap_or_else(|_| {
-                Err(LinkError::TimedOut { path: self.path.clone(), method: called, limit })
+                Err(LinkError::TimedOut { peer: self.peer(), method: method.clone(), limit })
             })?,
             None => answered.await?,
         };
         serde_json::from_slice(&bytes)
-            .map_err(|source| LinkError::Message { path: self.path.clone(), source })
+            .map_err(|source| LinkError::Message { peer: self.peer(), source })
     }
 
-    /// Turns an answer that is not a success into the peer's own error.
-    async fn accepted(
+    /// Sends a request to whom it is for. Another server is tried only while nobody can have done
+    /// what was asked; `make` gives the body for each try, and what goes with it.
+    async fn send<T>(
         &self,
-        response: Response<Incoming>,
-    ) -> Result<Response<Incoming>, LinkError> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let bytes = self.whole(response).await?;
-        let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| unexplained(status, &bytes));
-        Err(LinkError::Refused(error))
-    }
-
-    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, LinkError> {
-        let limited = Limited::new(response.into_body(), ANSWER_LIMIT);
-        let too_large = |_| LinkError::TooLarge { path: self.path.clone(), limit: ANSWER_LIMIT };
-        Ok(limited.collect().await.map_err(too_large)?.to_bytes())
-    }
-
-    async fn send(
-        &self,
-        method: Method,
+        method: &Method,
         uri: &str,
-        body: Body,
-    ) -> Result<Response<Incoming>, LinkError> {
-        let stream = UnixStream::connect(&self.path)
-            .await
-            .map_err(|source| LinkError::Connect { path: self.path.clone(), source })?;
-        let http = |source| LinkError::Http { path: self.path.clone(), source };
-        let (mut requests, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .map_err(http)?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://tanist{uri}"))
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(body)
-            .map_err(|source| LinkError::Request { path: self.path.clone(), source })?;
-        requests.send_request(request).await.map_err(http)
+        make: impl Fn(&Arc<str>) -> (T, Body),
+    ) -> Result<(T, Answer), LinkError> {
+        let servers = match &self.way {
+            Way::Socket(path) => return on_socket(path, method, uri, make).await,
+            Way::Fleet(servers) => servers,
+        };
+        let mut why = LinkError::Closed;
+        for index in servers.in_order() {
+            let (peer, stream) = match servers.dial(index).await {
+                Ok(dialled) => dialled,
+                Err(err) => {
+                    why = err;
+                    continue;
+                }
+            };
+            let (kept, body) = make(&peer);
+            match on_stream(stream, &peer, method, uri, body, true).await {
+                Ok(answer) if answer.response.status() == StatusCode::MISDIRECTED_REQUEST => {
+                    if let Err(refused) = accepted(answer).await {
+                        why = refused;
+                    }
+                }
+                Ok(answer) => {
+                    servers.prefer(index);
+                    return Ok((kept, answer));
+                }
+                // It may have been heard.
+                Err(err) => {
+                    servers.avoid(index);
+                    return Err(err);
+                }
+            }
+        }
+        Err(why)
     }
+}
+
+async fn on_socket<T>(
+    path: &Path,
+    method: &Method,
+    uri: &str,
+    make: impl Fn(&Arc<str>) -> (T, Body),
+) -> Result<(T, Answer), LinkError> {
+    let peer: Arc<str> = Arc::from(path.to_string_lossy());
+    let stream = UnixStream::connect(path)
+        .await
+        .map_err(|source| LinkError::Connect { peer: peer.to_string(), source })?;
+    let (kept, body) = make(&peer);
+    Ok((kept, on_stream(stream, &peer, method, uri, body, false).await?))
+}
+
+/// Sends a request on a connection of its own. Who is far away may vanish without a word.
+async fn on_stream(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: &Arc<str>,
+    method: &Method,
+    uri: &str,
+    body: Body,
+    far: bool,
+) -> Result<Answer, LinkError> {
+    let http = |source| LinkError::Http { peer: peer.to_string(), source };
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    if far {
+        builder.timer(TokioTimer::new()).keep_alive_interval(ALIVE.0).keep_alive_timeout(ALIVE.1);
+    }
+    let (mut requests, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(http)?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://tanist{uri}"))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(|source| LinkError::Request { peer: peer.to_string(), source })?;
+    let response = requests.send_request(request).await.map_err(http)?;
+    Ok(Answer { peer: Arc::clone(peer), response })
+}
+
+/// Turns an answer that is not a success into the peer's own error.
+async fn accepted(answer: Answer) -> Result<Answer, LinkError> {
+    let status = answer.response.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let bytes = whole(answer).await?;
+    let error = serde_json::from_slice(&bytes).unwrap_or_else(|_| unexplained(status, &bytes));
+    Err(LinkError::Refused(error))
+}
+
+async fn whole(answer: Answer) -> Result<Bytes, LinkError> {
+    let Answer { peer, response } = answer;
+    let limited = Limited::new(response.into_body(), ANSWER_LIMIT);
+    let too_large = |_| LinkError::TooLarge { peer: peer.to_string(), limit: ANSWER_LIMIT };
+    Ok(limited.collect().await.map_err(too_large)?.to_bytes())
 }
 
 fn unexplained(status: StatusCode, body: &[u8]) -> ApiError {

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -31,13 +31,13 @@ const QUEUE: usize = 4096;
 #[derive(Debug)]
 pub struct Sender<T> {
     queue: mpsc::Sender<Bytes>,
-    path: PathBuf,
+    peer: Arc<str>,
     kind: PhantomData<fn(T)>,
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), path: self.path.clone(), kind: PhantomData }
+        Self { queue: self.queue.clone(), peer: Arc::clone(&self.peer), kind: PhantomData }
     }
 }
 
@@ -48,7 +48,7 @@ impl<T: Serialize> Sender<T> {
     /// [`LinkError::Closed`] if the peer is gone or reads so slowly that the queue is full.
     pub fn send(&self, message: &T) -> Result<(), LinkError> {
         let mut line = serde_json::to_vec(message)
-            .map_err(|source| LinkError::Message { path: self.path.clone(), source })?;
+            .map_err(|source| LinkError::Message { peer: self.peer.to_string(), source })?;
         line.push(b'\n');
         self.queue.try_send(Bytes::from(line)).map_err(|_| LinkError::Closed)
     }
@@ -64,7 +64,7 @@ impl<T: Serialize> Sender<T> {
 pub struct Receiver<T> {
     body: Body,
     rest: BytesMut,
-    path: PathBuf,
+    peer: Arc<str>,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -79,11 +79,11 @@ impl<T: DeserializeOwned> Receiver<T> {
             if let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
                 let line = self.rest.split_to(end + 1);
                 let message = serde_json::from_slice(&line)
-                    .map_err(|source| LinkError::Message { path: self.path.clone(), source })?;
+                    .map_err(|source| LinkError::Message { peer: self.peer.to_string(), source })?;
                 return Ok(Some(message));
             }
             if self.rest.len() > LINE_LIMIT {
-                return Err(LinkError::TooLarge { path: self.path.clone(), limit: LINE_LIMIT });
+                return Err(LinkError::TooLarge { peer: self.peer.to_string(), limit: LINE_LIMIT });
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {
@@ -107,22 +107,22 @@ pub struct Duplex<Out, In> {
     pub receiver: Receiver<In>,
 }
 
-pub(crate) fn outgoing<Out>(path: &Path) -> (Sender<Out>, Body) {
+pub(crate) fn outgoing<Out>(peer: &Arc<str>) -> (Sender<Out>, Body) {
     let (queue, waiting) = mpsc::channel::<Bytes>(QUEUE);
     let lines =
         unfold(waiting, |mut waiting| async move { Some((waiting.recv().await?, waiting)) });
     let frames = lines.map(|line| Ok::<_, Infallible>(Frame::data(line)));
     let body = Body::new(http_body_util::StreamBody::new(frames));
-    (Sender { queue, path: path.to_owned(), kind: PhantomData }, body)
+    (Sender { queue, peer: Arc::clone(peer), kind: PhantomData }, body)
 }
 
-pub(crate) fn receiver<In>(path: &Path, body: Body) -> Receiver<In> {
-    Receiver { body, rest: BytesMut::new(), path: path.to_owned(), kind: PhantomData }
+pub(crate) fn receiver<In>(peer: &Arc<str>, body: Body) -> Receiver<In> {
+    Receiver { body, rest: BytesMut::new(), peer: Arc::clone(peer), kind: PhantomData }
 }
 
 /// Accepts a conversation inside a handler: its halves, and the response to return at once.
 pub fn accept<Out, In>(name: &str, request: Body) -> (Duplex<Out, In>, Response<Body>) {
-    let path = Path::new(name);
-    let (sender, body) = outgoing(path);
-    (Duplex { sender, receiver: receiver(path, request) }, Response::new(body))
+    let peer = Arc::from(name);
+    let (sender, body) = outgoing(&peer);
+    (Duplex { sender, receiver: receiver(&peer, request) }, Response::new(body))
 }

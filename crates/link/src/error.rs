@@ -4,7 +4,6 @@
 //!
 //! Not here: errors of the API itself, which are answers (`crate::api::ApiError`).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::ApiError;
@@ -12,64 +11,64 @@ use crate::api::ApiError;
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody listens, or the socket is not ours to use.
-    #[error("connecting to {path}")]
+    /// Nobody listens, the socket is not ours to use, or who answers is not who was meant.
+    #[error("connecting to {peer}")]
     Connect {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The socket could not be offered.
-    #[error("listening on {path}")]
+    #[error("listening on {peer}")]
     Listen {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// Why.
         #[source]
         source: std::io::Error,
     },
     /// HTTP failed below the messages.
-    #[error("talking to {path}")]
+    #[error("talking to {peer}")]
     Http {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// Why.
         #[source]
         source: hyper::Error,
     },
     /// A message could not be written as JSON or read from it.
-    #[error("a message to or from {path} is not understood")]
+    #[error("a message to or from {peer} is not understood")]
     Message {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// A request could not be put together.
-    #[error("building a request to {path}")]
+    #[error("building a request to {peer}")]
     Request {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// Why.
         #[source]
         source: http::Error,
     },
     /// A message or an answer is larger than allowed.
-    #[error("a message from {path} is larger than {limit} bytes")]
+    #[error("a message from {peer} is larger than {limit} bytes")]
     TooLarge {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// The limit.
         limit: usize,
     },
     /// The peer did not answer in time. Whether it did what it was asked is not known.
-    #[error("{path} did not answer a {method} within {limit:?}")]
+    #[error("{peer} did not answer a {method} within {limit:?}")]
     TimedOut {
-        /// The socket.
-        path: PathBuf,
+        /// The peer.
+        peer: String,
         /// What it was asked to do; a `GET` changes nothing.
         method: http::Method,
         /// How long it was waited for.

@@ -23,7 +23,7 @@ use crate::LinkError;
 /// How long a client may take to send a request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again when the process is out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket on which a role can be reached.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Listener {
     /// # Errors
     /// [`LinkError::Listen`], with `AddrInUse` if somebody answers on it.
     pub async fn bind(path: &Path) -> Result<Self, LinkError> {
-        let listen = |source| LinkError::Listen { path: path.to_owned(), source };
+        let listen = |source| LinkError::Listen { peer: path.display().to_string(), source };
         if UnixStream::connect(path).await.is_ok() {
             return Err(listen(io::Error::from(io::ErrorKind::AddrInUse)));
         }

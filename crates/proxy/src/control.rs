@@ -123,7 +123,7 @@ impl Control {
             }
             match timeout(CALL_LIMIT, self.controller.open(PATH)).await {
                 Ok(Ok(duplex)) => {
-                    info!(controller = %self.controller.path().display(), "talking");
+                    info!(controller = %self.controller.peer(), "talking");
                     reachable = true;
                     match self.converse(duplex).await {
                         Ok(End::Exit) => return,

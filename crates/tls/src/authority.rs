@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -26,10 +26,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 
 use crate::files::{CERTIFICATE, KEY, fresh_dir, read, write_private};
+use crate::fleet::PublicKey;
 use crate::{TlsError, fingerprint, provider};
 
 /// How long a certificate of endpoints lives, in days: as long as the control plane may be away.
 pub const ENDPOINT_DAYS: u32 = 30;
+/// How long the certificate of a fleet's host lives, in days.
+pub const MEMBER_DAYS: u32 = 30;
 /// After how many days another takes its place.
 pub const RENEW_AFTER_DAYS: u32 = 10;
 /// How long the authority itself lives, in days.
@@ -182,6 +185,25 @@ impl Authority {
         self.issue(group, names, ExtendedKeyUsagePurpose::ServerAuth, ENDPOINT_DAYS, now)
     }
 
+    /// A certificate for both ends of the link between a fleet's roles: whoever has `key` is known
+    /// by these names to those who are dialled and to those who dial. PEM, with the authority's own
+    /// behind it, and its end.
+    ///
+    /// # Errors
+    /// [`TlsError::Issue`], such as for a name that cannot be in a certificate.
+    pub fn member(
+        &self,
+        name: &str,
+        names: &BTreeSet<String>,
+        key: &PublicKey,
+        now: SystemTime,
+    ) -> Result<(String, SystemTime), TlsError> {
+        let names: Vec<String> = names.iter().cloned().collect();
+        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (certificate, ends) = self.sign(name, names, usages, MEMBER_DAYS, now, key)?;
+        Ok((format!("{}{}", certificate.pem(), self.pem), ends))
+    }
+
     /// A certificate by which a client says who it is.
     ///
     /// # Errors
@@ -198,6 +220,26 @@ impl Authority {
         days: u32,
         now: SystemTime,
     ) -> Result<Issued, TlsError> {
+        let key = KeyPair::generate()
+            .map_err(|err| TlsError::Issue { name: name.to_owned(), why: err.to_string() })?;
+        let (certificate, ends) = self.sign(name, names, vec![usage], days, now, &key)?;
+        Ok(Issued {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+            fingerprint: fingerprint(certificate.der()),
+            ends,
+        })
+    }
+
+    fn sign(
+        &self,
+        name: &str,
+        names: Vec<String>,
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        days: u32,
+        now: SystemTime,
+        key: &impl PublicKeyData,
+    ) -> Result<(Certificate, SystemTime), TlsError> {
         let failed =
             |err: rcgen::Error| TlsError::Issue { name: name.to_owned(), why: err.to_string() };
         let mut params = CertificateParams::new(names).map_err(failed)?;
@@ -207,17 +249,11 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, short);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         let (params, ends) = during(params, now, days);
-        let key = KeyPair::generate().map_err(failed)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(Issued {
-            chain: certificate.pem(),
-            key: key.serialize_pem(),
-            fingerprint: fingerprint(certificate.der()),
-            ends,
-        })
+        let certificate = params.signed_by(key, &self.issuer).map_err(failed)?;
+        Ok((certificate, ends))
     }
 }
 

@@ -11,12 +11,14 @@
 mod authority;
 mod error;
 mod files;
+mod fleet;
 mod owners;
 mod trust;
 
-pub use authority::{Authority, ENDPOINT_DAYS, Issued, RENEW_AFTER_DAYS};
+pub use authority::{Authority, ENDPOINT_DAYS, Issued, MEMBER_DAYS, RENEW_AFTER_DAYS};
 pub use error::TlsError;
 pub use files::{CERTIFICATE, DIRECTORY, KEY, write_private};
+pub use fleet::{MemberKey, PublicKey, accepting, dialling, joining};
 pub use owners::Owners;
 pub use trust::{Identity, Stream, Trust};
 

@@ -12,6 +12,7 @@ use tanist_store::{AnyStore, Store, Txn};
 use super::rig::{spec, store, topology};
 use crate::archive::Archive;
 use crate::keys;
+use crate::leadership::Claim;
 
 fn failover(group: &str, epoch: u64) -> FailoverRecord {
     FailoverRecord {
@@ -29,7 +30,8 @@ fn failover(group: &str, epoch: u64) -> FailoverRecord {
 
 async fn archive(home: &tempfile::TempDir) -> (AnyStore, Archive) {
     let store = store(home, spec(), topology()).await;
-    (store.clone(), Archive::open(store).await.unwrap())
+    let claim = Claim::alone(&store).await.unwrap();
+    (store.clone(), Archive::open(store, claim).await.unwrap())
 }
 
 #[tokio::test]

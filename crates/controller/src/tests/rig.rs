@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::archive::Archive;
+use crate::leadership::Claim;
 use crate::reconciler::{Call, Input, Reply};
 use crate::{Agents, ControllerConfig, Handle, HostConfig, Names, Parts};
 use crate::{keys, proxies};
@@ -189,7 +190,8 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
 pub(super) async fn store(home: &TempDir, spec: GroupSpec, shard: ShardTopology) -> AnyStore {
     let opened = SqliteStore::open(home.path(), Options::default()).await;
     let store = AnyStore::from(opened.unwrap());
-    let mut archive = Archive::open(store.clone()).await.unwrap();
+    let claim = Claim::alone(&store).await.unwrap();
+    let mut archive = Archive::open(store.clone(), claim).await.unwrap();
     archive.write_spec(spec, vec![shard], &[]).await.unwrap();
     store
 }
