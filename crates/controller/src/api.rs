@@ -4,6 +4,7 @@
 //!
 //! Not here: what the requests do (`super::reconciler`), the documents (`tanist_link::api`).
 
+mod hosts;
 mod users;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/groups/{group}/history", get(history))
         .route("/v1/groups/{group}/endpoints", get(endpoints))
         .route("/v1/groups/{group}/nodes/{node}/fault", post(fault))
+        .merge(hosts::routes())
         .merge(users::routes())
         .route("/v1/events", get(events))
         .route("/v1/events/follow", get(follow))
@@ -60,7 +62,7 @@ struct Refusal(ApiError);
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
-            "T410" | "T411" | "T414" | "T440" | "T441" => http::StatusCode::NOT_FOUND,
+            "T410" | "T411" | "T414" | "T440" | "T441" | "T470" => http::StatusCode::NOT_FOUND,
             "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" | "T442" | "T443"
             | "T445" | "T450" | "T452" | "T461" | "T462" => http::StatusCode::CONFLICT,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,

@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Epoch, Event, GroupName, GroupSpec, NodeId, RequestId, Rev, Severity, ShardId, ShardKey,
-    ShardTopology, Term, User, UserGroup,
+    Epoch, Event, GroupName, GroupSpec, HostId, HostSpec, NodeId, RequestId, Rev, Severity,
+    ShardId, ShardKey, ShardTopology, Term, User, UserGroup,
 };
 use tanist_link::api::{EventRecord, FailoverRecord};
 use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
@@ -61,6 +61,7 @@ pub(crate) struct Archive {
     pub(crate) topologies: BTreeMap<ShardKey, Held<ShardTopology>>,
     pub(crate) users: BTreeMap<String, Held<User>>,
     pub(crate) user_groups: BTreeMap<String, Held<UserGroup>>,
+    pub(crate) hosts: BTreeMap<HostId, Held<HostSpec>>,
 }
 
 impl Archive {
@@ -74,6 +75,7 @@ impl Archive {
             topologies: BTreeMap::new(),
             users: BTreeMap::new(),
             user_groups: BTreeMap::new(),
+            hosts: BTreeMap::new(),
         };
         archive.reload().await?;
         Ok(archive)
@@ -94,12 +96,14 @@ impl Archive {
         all.take_while(move |shard| shard.group == *group)
     }
 
-    /// Reads every user, spec and topology again.
+    /// Reads every user, host, spec and topology again.
     pub(crate) async fn reload(&mut self) -> Result<(), ControllerError> {
         let users: Vec<Held<User>> = self.read_all(keys::USERS).await?;
         self.users = users.into_iter().map(|held| (held.body.id.clone(), held)).collect();
         let groups: Vec<Held<UserGroup>> = self.read_all(keys::USER_GROUPS).await?;
         self.user_groups = groups.into_iter().map(|held| (held.body.id.clone(), held)).collect();
+        let hosts: Vec<Held<HostSpec>> = self.read_all(keys::HOSTS).await?;
+        self.hosts = hosts.into_iter().map(|held| (held.body.host.clone(), held)).collect();
         let specs: Vec<Held<GroupSpec>> = self.read_all(keys::SPECS).await?;
         self.specs = specs.into_iter().map(|held| (held.body.name.clone(), held)).collect();
         self.settle_accounts();
@@ -149,6 +153,20 @@ impl Archive {
             self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
         }
         self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
+        Ok(())
+    }
+
+    /// Writes what was asked about a host.
+    pub(crate) async fn write_host(
+        &mut self,
+        spec: HostSpec,
+        events: &[EventRecord],
+    ) -> Result<(), ControllerError> {
+        let key = keys::host(&spec.host);
+        let before = self.hosts.get(&spec.host).map_or(Revision::ABSENT, |held| held.revision);
+        let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
+        let revision = self.commit(with_events(txn, events)?, "writing a host").await?;
+        self.hosts.insert(spec.host.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }
 

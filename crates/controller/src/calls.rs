@@ -80,6 +80,7 @@ impl Controller {
                 let _ = reply.send(self.archive.events(after).await.map_err(internal));
             }
             Call::Users(call) => self.answer_about_users(call, touched).await?,
+            Call::Hosts(call) => self.answer_about_hosts(call, touched).await?,
             Call::Down(reply) => self.stop_all(reply),
         }
         Ok(())
@@ -291,12 +292,23 @@ impl Controller {
             "the primary refuses writes because its append-only file or a snapshot cannot be \
              written; it moves to {heir}"
         );
+        let said = ("MovingForHealth", Severity::Warning, text);
+        self.move_unasked(key, heir, said, touched).await
+    }
+
+    /// Asks for a move as a person would, and says why.
+    pub(crate) async fn move_unasked(
+        &mut self,
+        key: ShardKey,
+        heir: NodeId,
+        (name, severity, text): (&str, Severity, String),
+        touched: &mut Touched,
+    ) -> Result<(), ControllerError> {
         let shard = Some(key.shard.clone());
         let asked = MovePrimary { shard, to: Some(heir), accept_loss: false };
         let kind = MoveKind::Switchover;
         if self.move_primary(&key.group, kind, &asked, touched).await?.is_ok() {
-            let (group, severity) = (Some(key.group), Severity::Warning);
-            self.announce(group, None, "MovingForHealth", severity, text).await?;
+            self.announce(Some(key.group), None, name, severity, text).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //!
 //! Not here: what the documents hold (`tanist_core::model`, `tanist_link::api`).
 
-use tanist_core::model::{Epoch, GroupName, ShardKey};
+use tanist_core::model::{Epoch, GroupName, HostId, ShardKey};
 
 /// The leading controller's term.
 pub(crate) const TERM: &str = "term";
@@ -26,10 +26,16 @@ pub(crate) const FAILOVERS: &str = "failover/";
 /// Prefix of what is remembered of shards that are gone.
 pub(crate) const RETIRED: &str = "retired/";
 
+/// Prefix of what was asked about every host.
+pub(crate) const HOSTS: &str = "host/";
 /// Prefix of every user.
 pub(crate) const USERS: &str = "user/";
 /// Prefix of every user group.
 pub(crate) const USER_GROUPS: &str = "user-group/";
+
+pub(crate) fn host(host: &HostId) -> String {
+    format!("{HOSTS}{host}")
+}
 
 pub(crate) fn user(id: &str) -> String {
     format!("{USERS}{id}")

@@ -17,6 +17,7 @@ mod clock;
 mod confirm;
 mod create;
 mod error;
+mod hosts;
 mod keys;
 mod leadership;
 mod meters;

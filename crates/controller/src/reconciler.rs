@@ -34,6 +34,7 @@ use crate::certificates::Certificates;
 use crate::clock::boot_time;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
+use crate::hosts::HostsCall;
 use crate::leadership::Claim;
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
@@ -74,6 +75,7 @@ pub(crate) enum Call {
     Fault { name: GroupName, node: NodeId, fault: Fault, reply: Reply<()> },
     Events { after: u64, reply: Reply<Vec<EventRecord>> },
     Users(UsersCall),
+    Hosts(HostsCall),
     Down(Reply<()>),
 }
 
@@ -130,6 +132,8 @@ pub(crate) struct Controller {
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
+    /// Moves off hosts that are drained.
+    pub(crate) departures: Cures,
     /// Everything that had been said by then has been taken in: silence is judged by this time.
     pub(crate) heard_until: Instant,
     /// Shards of which the store knows less than the hosts; said once.
@@ -193,7 +197,7 @@ pub(crate) async fn lead(
     let (events, _) = broadcast::channel(NEWS);
     let (ending, heard) = watch::channel(false);
     let handle = Handle { inbox, events: events.clone(), ending: heard };
-    let controller = Controller {
+    let mut controller = Controller {
         recorder: Recorder::new(metrics, &config.region),
         config,
         archive,
@@ -212,10 +216,12 @@ pub(crate) async fn lead(
         routes: BTreeMap::new(),
         ages: Ages::default(),
         cures: Cures::default(),
+        departures: Cures::default(),
         heard_until: now,
         stood_back: BTreeSet::new(),
         events,
     };
+    controller.apply_host_specs();
     Ok((controller, handle, inputs))
 }
 
@@ -290,6 +296,7 @@ impl Controller {
         }
         if self.stopping.is_none() {
             self.cure_all(touched).await?;
+            self.leave_hosts(touched).await?;
             self.certify_all(now).await?;
         }
         touched.shards.extend(self.archive.topologies.keys().cloned());

@@ -9,32 +9,18 @@ use tanist_core::model::{
     Cause, EngineSeen, Instant, Member, NodeId, NodeReport, ProblemKind, Process, RoleSeen,
     Severity, ShardTopology, Stall, Tag,
 };
-use tanist_link::api::{
-    EndpointStatus, GroupStatus, HostStatus, NodeStatus, ProxyStatus, ShardStatus, Status,
-};
+use tanist_link::api::{EndpointStatus, GroupStatus, NodeStatus, ProxyStatus, ShardStatus, Status};
 
 use crate::names::Listed;
 use crate::reconciler::Controller;
 
 impl Controller {
     pub(crate) fn status(&self, now: Instant) -> Status {
-        let limit = self.config.limits.host;
-        let host = |config: &crate::HostConfig| HostStatus {
-            host: config.host.clone(),
-            zone: config.zone.clone(),
-            address: config.address,
-            up: self
-                .observer
-                .seen
-                .hosts
-                .get(&config.host)
-                .is_some_and(|seen| now.since(seen.at) <= limit),
-        };
         let listed = self.config.names.listed();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             region: self.config.region.to_string(),
-            hosts: self.config.hosts.iter().map(host).collect(),
+            hosts: self.host_status(now),
             groups: self
                 .archive
                 .specs

@@ -8,6 +8,7 @@
 //! Not here: the handlers (`tanist-controller`), the AWS dialects.
 
 mod certificate;
+mod hosts;
 mod keys;
 mod renewal;
 mod sentinel;
@@ -25,6 +26,7 @@ use tanist_core::model::{
 };
 
 pub use certificate::CertificateStatus;
+pub use hosts::{DrainHost, HostStatus};
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};
 pub use sentinel::SentinelEndpoint;
@@ -220,19 +222,6 @@ pub struct Status {
     pub proxies: Vec<ProxyStatus>,
     /// Things that concern the whole installation, such as what `sync` promises on one machine.
     pub notes: Vec<String>,
-}
-
-/// A host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostStatus {
-    /// Its id.
-    pub host: HostId,
-    /// Its zone.
-    pub zone: Zone,
-    /// Where its engines listen.
-    pub address: Ipv4Addr,
-    /// Its agent was heard within the host limit.
-    pub up: bool,
 }
 
 /// A proxy.

@@ -1,7 +1,7 @@
 //! A fleet's servers as those see them who dial: who is who, who answers, and what becomes of a
 //! question when somebody does not.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //!
 //! Not here: what the commands do (`super::commands`).
 
+mod host;
 mod login;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallback, TransitMode};
 
+pub(crate) use host::HostCommand;
 pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
 
 /// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
@@ -149,6 +151,12 @@ pub(crate) enum Command {
     /// Run a host's supervisor (started by `dev`).
     #[command(hide = true)]
     Supervise,
+    /// Show the hosts, or let the nodes of one go elsewhere.
+    Host {
+        /// What to do.
+        #[command(subcommand)]
+        command: HostCommand,
+    },
     /// Let the proxies become this program, or another, without their clients noticing.
     Renew {
         /// What they are to become [default: the program that you run now].

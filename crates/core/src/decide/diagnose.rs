@@ -10,9 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Verdict, View};
+use super::{Verdict, View, drain};
 use crate::model::{
-    Cause, Health, NodeId, Problem, ProblemKind, Process, RoleSeen, Stall, WaitKind,
+    Cause, Health, Member, NodeId, Problem, ProblemKind, Process, RoleSeen, Stall, WaitKind,
 };
 
 /// Whom a problem concerns, and details in words.
@@ -150,7 +150,7 @@ pub const RULES: &[ProblemRule] = &[
     },
     ProblemRule {
         kind: ProblemKind::NoRoom,
-        meaning: "fewer nodes exist than were asked for, and no host has room",
+        meaning: "fewer nodes exist than were asked for, or one cannot leave a drained host, and no host has room",
         remedy: "add a host or lower the memory of a group",
         find: no_room,
     },
@@ -301,11 +301,12 @@ fn cannot_start(view: &View<'_>) -> Vec<Finding> {
 
 fn zone_spread(view: &View<'_>) -> Vec<Finding> {
     let allowed = |zone| view.asked.zones.is_empty() || view.asked.zones.contains(zone);
-    let zones: BTreeSet<_> =
-        view.seen.hosts.values().map(|host| &host.zone).filter(|zone| allowed(zone)).collect();
+    let hosts = view.seen.hosts.values().filter(|host| !host.draining);
+    let zones: BTreeSet<_> = hosts.map(|host| &host.zone).filter(|zone| allowed(zone)).collect();
     let mut used = BTreeSet::new();
     let mut doubled = Vec::new();
-    for (node, member) in view.decided.members.iter().filter(|(_, member)| !member.leaving) {
+    let stays = |member: &Member| !member.leaving && !drain::is_displaced(view, member);
+    for (node, member) in view.decided.members.iter().filter(|(_, member)| stays(member)) {
         // Where its owner wants it is where it belongs.
         if !used.insert(&member.zone) && !view.asked.zone_of.contains_key(node) {
             doubled.push((Some(node.clone()), format!("{} has another node", member.zone)));
@@ -317,11 +318,18 @@ fn zone_spread(view: &View<'_>) -> Vec<Finding> {
 fn no_room(view: &View<'_>) -> Vec<Finding> {
     let present = view.decided.members.values().filter(|member| !member.leaving).count();
     let wanted = view.asked.nodes_per_shard();
-    if view.decided.primary().is_none() || present >= wanted || view.asked.deleting {
+    let mut members = view.decided.members.values();
+    let displaced = members.any(|member| drain::is_displaced(view, member));
+    let needed = wanted + usize::from(displaced);
+    if view.decided.primary().is_none() || present >= needed || view.asked.deleting {
         return Vec::new();
     }
     let node = super::heal::free_name(view, view.decided);
     let site = node.and_then(|node| super::placement::site(view, view.decided, &node));
-    let detail = || format!("{present} of {wanted} nodes exist");
-    if site.is_none() { vec![(None, detail())] } else { Vec::new() }
+    let detail = if present < wanted {
+        format!("{present} of {wanted} nodes exist")
+    } else {
+        "a node cannot leave its host, which is drained".to_owned()
+    };
+    if site.is_none() { vec![(None, detail)] } else { Vec::new() }
 }

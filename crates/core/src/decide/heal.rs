@@ -7,7 +7,7 @@
 //!
 //! Not here: the choice of a host (`super::placement`).
 
-use super::{Draft, Verdict, View, placement};
+use super::{Draft, Verdict, View, drain, placement};
 use crate::model::{EventKind, NodeId, Run, ShardTopology, WaitKind};
 
 /// Proposes changes of membership.
@@ -16,8 +16,11 @@ pub(super) fn heal(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     replace_lost(view, primary, draft);
     let present = draft.next.members.values().filter(|member| !member.leaving).count();
     let wanted = view.asked.nodes_per_shard();
-    if present < wanted {
+    let displaced = draft.next.members.values().any(|member| drain::is_displaced(view, member));
+    if present < wanted || (displaced && present == wanted) {
         add(view, draft);
+    } else if displaced && present == wanted + 1 {
+        drain::release(view, primary, draft);
     } else if present > wanted {
         release(view, primary, draft);
     }
@@ -79,21 +82,20 @@ pub(super) fn free_name(view: &View<'_>, shard: &ShardTopology) -> Option<NodeId
         .find(|node| !shard.members.contains_key(node))
 }
 
-/// Lets a replica go: one that its owner named, otherwise the highest-numbered.
+/// Lets a replica go: one that its owner named, one that has to leave its host, or the
+/// highest-numbered.
 fn release(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     let candidate = draft
         .next
         .members
         .iter()
         .filter(|(node, member)| **node != primary.node && !member.leaving)
-        .max_by_key(|(node, _)| (view.asked.unwanted.contains(*node), (*node).clone()))
-        .map(|(node, member)| (node.clone(), member.attach.clone()));
-    let Some((node, attach)) = candidate else { return };
-    if let Some(tag) = attach {
-        draft.expel(&tag, "it was asked to leave");
-    }
-    if let Some(member) = draft.next.members.get_mut(&node) {
-        member.leaving = true;
-        member.attach = None;
+        .max_by_key(|(node, member)| {
+            let displaced = drain::is_displaced(view, member);
+            (view.asked.unwanted.contains(*node), displaced, (*node).clone())
+        })
+        .map(|(node, _)| node.clone());
+    if let Some(node) = candidate {
+        draft.let_go(&node, "it was asked to leave");
     }
 }

@@ -13,6 +13,7 @@ mod converge;
 mod cure;
 mod detect;
 mod diagnose;
+mod drain;
 mod elect;
 mod fence;
 mod heal;
@@ -30,6 +31,7 @@ pub use converge::{converge, orphans};
 pub use cure::cure;
 pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
+pub use drain::off_host;
 pub use patience::{move_due, request_expired};
 pub use placement::{found, free_endpoints, holds_more, room_for};
 pub use routing::route;
@@ -180,6 +182,18 @@ impl Draft {
             }
         }
         self.next.forget(tag);
+    }
+
+    /// Lets a replica go: it is in no set any more, and its host is to end it.
+    pub(crate) fn let_go(&mut self, node: &NodeId, reason: &str) {
+        let attach = self.next.members.get(node).and_then(|member| member.attach.clone());
+        if let Some(tag) = attach {
+            self.expel(&tag, reason);
+        }
+        if let Some(member) = self.next.members.get_mut(node) {
+            member.leaving = true;
+            member.attach = None;
+        }
     }
 
     fn finish(self, decided: &ShardTopology) -> Plan {

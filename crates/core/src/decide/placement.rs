@@ -80,7 +80,10 @@ fn choose(
             && want.zone.is_none_or(|zone| *zone == host.zone)
             && promised.saturating_add(asked.memory_bytes) <= host.memory_bytes
     };
-    let in_zone = |zone: &Zone| others.iter().filter(|member| member.zone == *zone).count();
+    // Who has to leave its host will not be there.
+    let stays = |member: &&&Member| !seen.hosts.get(&member.host).is_some_and(|host| host.draining);
+    let in_zone =
+        |zone: &Zone| others.iter().filter(stays).filter(|member| member.zone == *zone).count();
     let on_host = |id: &HostId| others.iter().filter(|member| member.host == *id).count();
     let (id, host) =
         seen.hosts.iter().filter(|(id, host)| usable(id, host)).min_by_key(|(id, host)| {

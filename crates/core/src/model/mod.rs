@@ -11,6 +11,7 @@
 mod access;
 pub mod accounts;
 mod event;
+mod host;
 mod ids;
 mod limits;
 mod observation;
@@ -30,6 +31,7 @@ pub use accounts::{
     UserGroup,
 };
 pub use event::{Cause, Event, EventKind, Severity};
+pub use host::HostSpec;
 pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
     RunId, ShardId, ShardKey, Term, Zone,

@@ -14,6 +14,7 @@ mod endpoints;
 mod env;
 pub(crate) mod events;
 mod history;
+mod host;
 mod key;
 mod mover;
 mod reads;
@@ -88,6 +89,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Down => down::down(&layout, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
         Command::Endpoints(args) => endpoints::endpoints(&client, args, output).await,
+        Command::Host { command } => host::host(&client, command, output).await,
         Command::Renew { program } => renew::renew(&client, program, output).await,
         Command::Reads(args) => reads::reads(&client, args, output).await,
         Command::Scale(args) => scale::scale(&client, args, output).await,

@@ -286,7 +286,7 @@ async fn without_a_controller_nothing_that_concerns_groups_is_changed() {
     let house = House::open().await;
     let id = house.with_group().await;
     house.server.abort();
-    let socket = house.context.groups.client.path().to_owned();
+    let socket = std::path::PathBuf::from(house.context.groups.client.peer());
     std::fs::remove_file(socket).unwrap();
     let before = house.context.book.read(REGION).await.unwrap();
     let refused = house.code("AuthorizeSecurityGroupIngress", rule(&id)).await;

@@ -7,6 +7,7 @@
 mod behind;
 mod copies;
 mod cures;
+mod drain;
 mod found;
 mod members;
 mod patience;

@@ -1,0 +1,139 @@
+//! Hosts: what there is on them, and letting their nodes go elsewhere.
+//!
+//! Draining is asked for once and holds until it is taken back, over restarts too. What follows from
+//! it is decided shard by shard (`tanist_core::decide`); only the move of a primary is asked for here,
+//! as a person would.
+//!
+//! Invariant: a host that is said to be empty has no engine and no data of any group.
+//!
+//! Not here: which hosts there are (`crate::ControllerConfig`).
+
+use tanist_core::decide::off_host;
+use tanist_core::model::{HostId, HostSpec, Instant, NodeId, Severity, ShardKey, ShardTopology};
+use tanist_link::api::{ApiError, DrainHost, HostStatus};
+
+use crate::HostConfig;
+use crate::calls::internal_ref;
+use crate::error::ControllerError;
+use crate::observe::Touched;
+use crate::reconciler::{Controller, Reply};
+
+/// A request about hosts, with where its answer goes.
+#[derive(Debug)]
+pub(crate) enum HostsCall {
+    List(Reply<Vec<HostStatus>>),
+    Drain { host: HostId, asked: DrainHost, reply: Reply<HostStatus> },
+}
+
+impl Controller {
+    pub(crate) async fn answer_about_hosts(
+        &mut self,
+        call: HostsCall,
+        touched: &mut Touched,
+    ) -> Result<(), ControllerError> {
+        // A caller that has gone away needs no answer.
+        match call {
+            HostsCall::List(reply) => {
+                let _ = reply.send(Ok(self.host_status(self.heard_until)));
+            }
+            HostsCall::Drain { host, asked, reply } => {
+                let answer = self.drain(&host, asked.draining, touched).await?;
+                let _ = reply.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every host, and what is placed there.
+    pub(crate) fn host_status(&self, now: Instant) -> Vec<HostStatus> {
+        self.config.hosts.iter().map(|host| self.one_host(host, now)).collect()
+    }
+
+    fn one_host(&self, host: &HostConfig, now: Instant) -> HostStatus {
+        let id = &host.host;
+        let seen = self.observer.seen.hosts.get(id);
+        let shards = self.archive.topologies.values().map(|held| &*held.body);
+        let promised = self.observer.seen.promised_bytes.get(id).copied();
+        HostStatus {
+            host: id.clone(),
+            zone: host.zone.clone(),
+            address: host.address,
+            up: seen.is_some_and(|seen| now.since(seen.at) <= self.config.limits.host),
+            draining: seen.is_some_and(|seen| seen.draining),
+            memory_bytes: host.memory_bytes,
+            promised_bytes: promised.unwrap_or(0),
+            nodes: shards.flat_map(|shard| placed_on(shard, id)).cloned().collect(),
+        }
+    }
+
+    async fn drain(
+        &mut self,
+        host: &HostId,
+        draining: bool,
+        touched: &mut Touched,
+    ) -> Result<Result<HostStatus, ApiError>, ControllerError> {
+        let Some(known) = self.config.hosts.iter().find(|known| known.host == *host).cloned()
+        else {
+            let message = format!("there is no host {host}");
+            return Ok(Err(ApiError::new("T470", message, "tanist host list shows them")));
+        };
+        let before = self.archive.hosts.get(host).is_some_and(|held| held.body.draining);
+        if before != draining {
+            let spec = HostSpec { host: host.clone(), draining };
+            let (name, text) = if draining {
+                ("HostDraining", format!("{host} is drained: its nodes move to other hosts"))
+            } else {
+                ("HostUsedAgain", format!("{host} is not drained any more"))
+            };
+            let record = self.archive.note(None, None, name, Severity::Info, text);
+            if let Err(err) = self.archive.write_host(spec, std::slice::from_ref(&record)).await {
+                let refusal = internal_ref(&err);
+                self.survive(err)?;
+                return Ok(Err(refusal));
+            }
+            self.publish(record);
+            self.apply_host_specs();
+            touched.shards.extend(self.archive.topologies.keys().cloned());
+        }
+        Ok(Ok(self.one_host(&known, self.heard_until)))
+    }
+
+    /// What was asked about hosts becomes part of what is known of them.
+    pub(crate) fn apply_host_specs(&mut self) {
+        for held in self.archive.hosts.values() {
+            if let Some(seen) = self.observer.seen.hosts.get_mut(&held.body.host) {
+                seen.draining = held.body.draining;
+            }
+        }
+    }
+
+    /// Asks, as a person would, for the moves of primaries off hosts that are drained.
+    pub(crate) async fn leave_hosts(
+        &mut self,
+        touched: &mut Touched,
+    ) -> Result<(), ControllerError> {
+        if !self.archive.hosts.values().any(|held| held.body.draining) {
+            return Ok(());
+        }
+        let now = self.heard_until;
+        let keys: Vec<ShardKey> = self.archive.topologies.keys().cloned().collect();
+        for key in keys {
+            let Some((spec, shard)) = self.shard(&key) else { continue };
+            let (seen, limits) = (&self.observer.seen, &self.config.limits);
+            let heir = off_host(&spec, &shard, seen, limits, now);
+            if self.departures.due(&key, heir.as_ref(), limits, now)
+                && let Some(heir) = heir
+            {
+                let text = format!("the primary's host is drained; it moves to {heir}");
+                self.move_unasked(key, heir, ("MovingOffHost", Severity::Info, text), touched)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn placed_on<'a>(shard: &'a ShardTopology, host: &'a HostId) -> impl Iterator<Item = &'a NodeId> {
+    let placed = shard.members.iter().filter(move |(_, member)| member.host == *host);
+    placed.map(|(node, _)| node)
+}

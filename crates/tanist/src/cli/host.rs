@@ -1,0 +1,22 @@
+//! The command line of `tanist host`.
+//!
+//! Not here: what the commands do (`crate::commands::host`).
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Show every host, what it promises to nodes, and which nodes are there.
+    List,
+    /// Let every node leave a host, without clients noticing, and wait until it is empty.
+    Drain {
+        /// The host.
+        host: String,
+        /// Use it again.
+        #[arg(long)]
+        undo: bool,
+        /// Do not wait.
+        #[arg(long)]
+        no_wait: bool,
+    },
+}

@@ -1,0 +1,116 @@
+//! `tanist host`: which hosts there are, and letting the nodes of one go elsewhere.
+//!
+//! Invariant: a host is called empty only when no node is placed on it any more.
+//!
+//! Not here: where nodes go and in which order; the controller decides.
+
+use std::time::Instant;
+
+use tanist_link::Client;
+use tanist_link::api::{DrainHost, HostStatus, Status};
+
+use super::{encoded, pause};
+use crate::cli::HostCommand;
+use crate::failure::Failure;
+use crate::output::{Output, Paint};
+use crate::{Done, Outcome};
+
+pub(crate) async fn host(client: &Client, command: HostCommand, out: &Output) -> Outcome {
+    match command {
+        HostCommand::List => list(client, out).await,
+        HostCommand::Drain { host, undo, no_wait } => {
+            let asked = DrainHost { draining: !undo };
+            let path = format!("/v1/hosts/{}/drain", encoded(&host));
+            let mut status: HostStatus = client.post(&path, &asked).await?;
+            if !undo && !no_wait {
+                status = wait(client, &host, out).await?;
+            }
+            if out.is_json() {
+                out.json(&status)?;
+            } else if undo {
+                out.line(format!("{host} is used again; nodes come when there is need of them"));
+            }
+            Ok(Done::Well)
+        }
+    }
+}
+
+async fn list(client: &Client, out: &Output) -> Outcome {
+    let hosts: Vec<HostStatus> = client.get("/v1/hosts").await?;
+    if out.is_json() {
+        out.json(&hosts)?;
+        return Ok(Done::Well);
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    for host in &hosts {
+        table.add_row(row(host));
+    }
+    for line in table.lines() {
+        let line = line.trim_end().to_owned();
+        out.line(if line.contains("silent") { out.paint(Paint::Bad, &line) } else { line });
+    }
+    Ok(Done::Well)
+}
+
+fn row(host: &HostStatus) -> Vec<String> {
+    let state = match (host.up, host.draining, host.nodes.is_empty()) {
+        (false, _, _) => "silent",
+        (true, true, true) => "drained",
+        (true, true, false) => "draining",
+        (true, false, _) => "up",
+    };
+    let nodes: Vec<String> = host.nodes.iter().map(ToString::to_string).collect();
+    vec![
+        host.host.to_string(),
+        host.zone.to_string(),
+        host.address.to_string(),
+        state.to_owned(),
+        format!("{} of {} MiB promised", host.promised_bytes >> 20, host.memory_bytes >> 20),
+        nodes.join(" "),
+    ]
+}
+
+/// Says which nodes are left until none is.
+async fn wait(client: &Client, name: &str, out: &Output) -> Result<HostStatus, Failure> {
+    let started = Instant::now();
+    let mut said = String::new();
+    loop {
+        let status: Status = client.get("/v1/status").await?;
+        let host = status.hosts.iter().find(|host| host.host.as_str() == name).cloned();
+        let host = host.ok_or_else(|| {
+            Failure::new("T470", format!("there is no host {name}"), "tanist host list shows them")
+        })?;
+        if host.nodes.is_empty() {
+            let seconds = started.elapsed().as_secs_f64();
+            out.line(format!("{name} is empty   {seconds:.1} s"));
+            return Ok(host);
+        }
+        if !host.draining {
+            let message = format!("{name} is not drained any more: somebody has taken it back");
+            return Err(Failure::new("T471", message, "tanist host list shows what is there"));
+        }
+        let line = left(&host, &status);
+        if line != said {
+            out.line(line.clone());
+            said = line;
+        }
+        pause().await;
+    }
+}
+
+/// What is left on the host, and why.
+fn left(host: &HostStatus, status: &Status) -> String {
+    let shards = || status.groups.iter().flat_map(|group| &group.shards);
+    let here = |shard: &&tanist_link::api::ShardStatus| {
+        shard.nodes.iter().any(|node| host.nodes.contains(&node.node))
+    };
+    let waits: Vec<&str> = shards()
+        .filter(here)
+        .flat_map(|shard| &shard.waits)
+        .map(|wait| wait.detail.as_str())
+        .collect();
+    let nodes: Vec<String> = host.nodes.iter().map(ToString::to_string).collect();
+    let why = if waits.is_empty() { String::new() } else { format!("   ({})", waits.join("; ")) };
+    format!("draining  {}   still there: {}{why}", host.host, nodes.join(" "))
+}
