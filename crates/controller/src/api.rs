@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
@@ -20,10 +21,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{GroupName, MoveKind, NodeId};
 use tanist_link::api::{ApiError, EventRecord, Fault, MAX_REQUEST_BYTES};
+use tanist_link::{ADMIN_NAME, Peer};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::proxies;
 use crate::reconciler::{Call, Handle, Input};
+use crate::{agents, proxies};
 
 #[derive(Debug, Clone)]
 struct Api {
@@ -52,7 +54,9 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/proxies/renew", post(renew))
         .route("/v1/down", post(down))
         .route("/link/v1/proxy", post(proxy))
+        .route("/link/v1/agent", post(agent))
         .fallback(unknown)
+        .layer(middleware::from_fn(admit))
         .with_state(api)
 }
 
@@ -65,6 +69,7 @@ impl IntoResponse for Refusal {
             "T410" | "T411" | "T414" | "T440" | "T441" | "T470" => http::StatusCode::NOT_FOUND,
             "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" | "T442" | "T443"
             | "T445" | "T450" | "T452" | "T461" | "T462" => http::StatusCode::CONFLICT,
+            "T480" => http::StatusCode::FORBIDDEN,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,
             _ => http::StatusCode::BAD_REQUEST,
         };
@@ -229,9 +234,32 @@ async fn follow(State(api): State<Api>, request: Request) -> Response {
     response
 }
 
+/// Who sent a request that came over the network.
+fn peer(request: &Request) -> Option<Peer> {
+    request.extensions().get().cloned()
+}
+
 async fn proxy(State(api): State<Api>, request: Request) -> Response<Body> {
     let generation = api.generations.fetch_add(1, Ordering::Relaxed);
-    proxies::converse(request.into_body(), api.handle.inbox.clone(), generation)
+    let peer = peer(&request);
+    proxies::converse(request.into_body(), api.handle.inbox.clone(), generation, peer)
+}
+
+async fn agent(State(api): State<Api>, request: Request) -> Response<Body> {
+    let generation = api.generations.fetch_add(1, Ordering::Relaxed);
+    let peer = peer(&request);
+    agents::converse(request.into_body(), api.handle.inbox.clone(), generation, peer)
+}
+
+/// Over the network, roles have their conversations, and whoever administers the fleet the rest.
+async fn admit(request: Request, next: Next) -> Response {
+    let refused = peer(&request)
+        .is_some_and(|peer| !peer.is(ADMIN_NAME) && !request.uri().path().starts_with("/link/"));
+    if !refused {
+        return next.run(request).await;
+    }
+    let remedy = "ask on a host that serves, or with the administrator's certificate";
+    Refusal(ApiError::new("T480", "that is for administrators", remedy)).into_response()
 }
 
 async fn unknown(request: Request) -> Response {

@@ -79,7 +79,9 @@ impl Controller {
         };
         let before = self.archive.hosts.get(host).is_some_and(|held| held.body.draining);
         if before != draining {
-            let spec = HostSpec { host: host.clone(), draining };
+            let held = self.archive.hosts.get(host).map(|held| (*held.body).clone());
+            let known = held.unwrap_or_else(|| HostSpec::new(host.clone()));
+            let spec = HostSpec { draining, ..known };
             let (name, text) = if draining {
                 ("HostDraining", format!("{host} is drained: its nodes move to other hosts"))
             } else {

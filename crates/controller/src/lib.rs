@@ -8,6 +8,7 @@
 //!
 //! Not here: the decisions (`tanist-core`), the hands (`tanist-agent`, `tanist-proxy`).
 
+mod agents;
 mod aliases;
 mod api;
 mod archive;

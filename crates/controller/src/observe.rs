@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tanist_core::model::{
     HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations, ProxyId, ProxySeen,
-    ShardKey, Taken,
+    Region, ShardKey, Taken,
 };
 use tanist_link::wire::{HostReport, ProxyShard};
 
@@ -56,27 +56,37 @@ impl Touched {
 }
 
 impl Observer {
-    pub(crate) fn new(config: &ControllerConfig, now: Instant) -> Self {
-        let host = |host: &HostConfig| HostSeen {
-            region: config.region.clone(),
-            zone: host.zone.clone(),
-            address: host.address,
-            at: now,
-            draining: false,
-            memory_bytes: host.memory_bytes,
-        };
-        let hosts = config.hosts.iter().map(|h| (h.host.clone(), host(h))).collect();
+    /// One that has heard nothing. Numbers are given out from `first_echo` on, so that none means
+    /// what one of an earlier controller meant.
+    pub(crate) fn new(config: &ControllerConfig, first_echo: u64, now: Instant) -> Self {
         let taken = Taken { network: config.network, ..Taken::default() };
-        Self {
-            seen: Observations { hosts, taken, ..Observations::default() },
+        let mut observer = Self {
+            seen: Observations { taken, ..Observations::default() },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             at_host: BTreeMap::new(),
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
-            echo: 0,
+            echo: first_echo,
             echoes: VecDeque::new(),
+        };
+        for host in &config.hosts {
+            observer.place(host, &config.region, now);
         }
+        observer
+    }
+
+    /// Takes a host in, or what has changed of it.
+    pub(crate) fn place(&mut self, host: &HostConfig, region: &Region, now: Instant) {
+        let seen = HostSeen {
+            region: region.clone(),
+            zone: host.zone.clone(),
+            address: host.address,
+            at: self.seen.hosts.get(&host.host).map_or(now, |seen| seen.at),
+            draining: false,
+            memory_bytes: host.memory_bytes,
+        };
+        self.seen.hosts.insert(host.host.clone(), seen);
     }
 
     /// The next number to send to every agent.

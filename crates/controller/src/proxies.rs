@@ -8,9 +8,9 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use tanist_core::model::ProxyId;
+use tanist_core::model::{HostId, ProxyId};
 use tanist_link::wire::{FromProxy, ToProxy};
-use tanist_link::{LinkError, Sender};
+use tanist_link::{LinkError, Peer, Sender, host_name};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -56,7 +56,12 @@ impl Session {
 }
 
 /// Holds one conversation; its messages go to the loop.
-pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) -> Response {
+pub(crate) fn converse(
+    body: Body,
+    inbox: mpsc::Sender<Input>,
+    generation: u64,
+    peer: Option<Peer>,
+) -> Response {
     let (duplex, response) = tanist_link::accept::<ToProxy, FromProxy>("proxy", body);
     tokio::spawn(async move {
         let mut receiver = duplex.receiver;
@@ -75,6 +80,10 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
                 FromProxy::Hello { proxy, pid, certificates, build, renewed } => {
                     // Given away, not shared: the session alone says when the stream ends.
                     let Some(sender) = sender.take() else { break };
+                    if peer.as_ref().is_some_and(|peer| !is_of(&proxy, peer)) {
+                        warn!(peer = %proxy, "somebody else speaks for a proxy");
+                        break;
+                    }
                     info!(peer = %proxy, pid, "proxy connected");
                     who = Some(proxy.clone());
                     let sender = Outgoing(Some(sender));
@@ -122,6 +131,12 @@ pub(crate) fn converse(body: Body, inbox: mpsc::Sender<Input>, generation: u64) 
     response
 }
 
+/// Whether a proxy is of the host that speaks: it has its name.
+fn is_of(proxy: &ProxyId, peer: &Peer) -> bool {
+    let host = proxy.as_str().strip_prefix("proxy-");
+    host.is_some_and(|host| peer.is(&host_name(&HostId::new(host))))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -149,7 +164,7 @@ mod tests {
     /// A proxy's end of a conversation whose messages go to `inbox`.
     fn call(inbox: mpsc::Sender<Input>, generation: u64) -> Duplex<FromProxy, ToProxy> {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
-        let response = converse(request.into_body(), inbox, generation);
+        let response = converse(request.into_body(), inbox, generation, None);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
         there.sender.send(&hello("p1")).unwrap();
         Duplex { sender: there.sender, receiver: back.receiver }

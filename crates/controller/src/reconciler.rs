@@ -17,11 +17,12 @@ use tanist_core::model::{
     EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem, ProblemKind,
     ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
 };
+use tanist_link::Sender;
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EndpointsStatus, EventRecord, FailoverRecord, Fault,
     GroupStatus, ModifyGroup, MoveAccepted, MovePrimary, ProxyRenewals, RenewProxies, Status, Step,
 };
-use tanist_link::wire::{FromAgent, ProxyShard, ShardMeters, ToAgent, ToProxy};
+use tanist_link::wire::{AgentHello, FromAgent, ProxyShard, ShardMeters, ToAgent, ToProxy};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
+use crate::agents::Hand;
 use crate::archive::Archive;
 use crate::certificates::Certificates;
 use crate::clock::boot_time;
@@ -56,6 +58,8 @@ const INBOX: usize = 4096;
 const INPUTS_PER_PASS: usize = 64;
 /// Events that a slow follower may lag behind.
 const NEWS: usize = 1024;
+/// Numbers that a controller has for what it says to agents: more than it can use in its time.
+const ECHO_BITS: u32 = 36;
 /// Decisions that one look may commit in a row; more would be a loop.
 const COMMITS_PER_LOOK: usize = 8;
 
@@ -86,6 +90,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 #[derive(Debug)]
 pub(crate) enum Input {
     Agent(FromAgent),
+    AgentHello { hello: AgentHello, sender: Sender<ToAgent>, generation: u64 },
+    AgentGone { host: HostId, generation: u64 },
     ProxyHello { proxy: ProxyId, session: Session },
     ProxyBeat { proxy: ProxyId, shards: Vec<ProxyShard> },
     ProxyEcho { proxy: ProxyId, number: u64 },
@@ -117,7 +123,7 @@ pub(crate) struct Controller {
     pub(crate) config: ControllerConfig,
     pub(crate) archive: Archive,
     pub(crate) observer: Observer,
-    pub(crate) agents: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
+    pub(crate) agents: BTreeMap<HostId, Hand>,
     pub(crate) proxies: BTreeMap<ProxyId, Session>,
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
     pub(crate) was_whole: BTreeSet<ShardKey>,
@@ -188,7 +194,8 @@ pub(crate) async fn lead(
     let claim = Claim::alone(&store).await?;
     let archive = Archive::open(store, claim).await?;
     let now = boot_time();
-    let mut observer = Observer::new(&config, now);
+    let first_echo = archive.term().0 << ECHO_BITS;
+    let mut observer = Observer::new(&config, first_echo, now);
     observer.recount(&archive);
     for held in archive.topologies.values() {
         observer.seen.rev_since.insert(held.body.key(), (held.body.rev, now));
@@ -202,7 +209,7 @@ pub(crate) async fn lead(
         config,
         archive,
         observer,
-        agents,
+        agents: agents.into_iter().map(|(host, outbox)| (host, Hand::Near(outbox))).collect(),
         proxies: BTreeMap::new(),
         plans: BTreeMap::new(),
         was_whole: BTreeSet::new(),
@@ -221,7 +228,7 @@ pub(crate) async fn lead(
         stood_back: BTreeSet::new(),
         events,
     };
-    controller.apply_host_specs();
+    controller.adopt_hosts();
     Ok((controller, handle, inputs))
 }
 
@@ -339,8 +346,12 @@ impl Controller {
                 }
             }
             Input::Agent(FromAgent::Vitals(vitals)) => self.measured(*vitals),
-            // Of a later release, and nothing that had to be understood.
-            Input::Agent(FromAgent::Unknown) => {}
+            // Of a later release, and nothing that had to be understood; or said at the beginning.
+            Input::Agent(FromAgent::Unknown | FromAgent::Hello(_)) => {}
+            Input::AgentHello { hello, sender, generation } => {
+                self.greet_agent(hello, sender, generation).await?;
+            }
+            Input::AgentGone { host, generation } => self.lose_agent(&host, generation),
             Input::ProxyHello { proxy, mut session } => {
                 self.certificates.tell(&mut session);
                 for route in self.routes.values() {
@@ -524,10 +535,10 @@ impl Controller {
     }
 
     pub(crate) fn tell(&self, host: &HostId, message: ToAgent) {
-        let Some(outbox) = self.agents.get(host) else { return };
+        let Some(hand) = self.agents.get(host) else { return };
         // A full queue is an agent that does not keep up; orders are derived anew at every look.
         // One that was asked to stop has ended and reads nothing more.
-        if outbox.try_send(message).is_err() && self.stopping.is_none() {
+        if !hand.tell(message) && self.stopping.is_none() {
             warn!(%host, "an agent does not take messages");
         }
     }

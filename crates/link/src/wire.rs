@@ -15,13 +15,13 @@ mod meters;
 mod vitals;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{
     DEFAULT_USER, Epoch, GroupName, HostId, NodeId, NodeReport, Order, ProxyId, RequestId, Rev,
-    Route, ShardId, ShardKey, Tag,
+    Route, ShardId, ShardKey, Tag, Zone,
 };
 
 use crate::api::Fault;
@@ -259,6 +259,8 @@ pub enum ToAgent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FromAgent {
+    /// The first message of a conversation over the network.
+    Hello(AgentHello),
     /// Everything about every node on the host; sent when something changed and at every probe.
     Report(HostReport),
     /// Something that a person should know (a tail set aside, an engine's end, a failed start).
@@ -282,6 +284,22 @@ pub enum FromAgent {
     /// Something that an agent of a later release says.
     #[serde(skip)]
     Unknown,
+}
+
+/// Who an agent is the hands of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentHello {
+    /// The host.
+    pub host: HostId,
+    /// Its zone.
+    pub zone: Zone,
+    /// Where its engines listen.
+    pub address: Ipv4Addr,
+    /// Memory that its engines may use together, in bytes.
+    pub memory_bytes: u64,
+    /// The release that it is of.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// What an agent knows.
@@ -352,7 +370,7 @@ pub enum ToSupervisor {
     /// answered by `FenceBound`.
     BindFence {
         /// The host's address.
-        address: std::net::Ipv4Addr,
+        address: Ipv4Addr,
     },
     /// End; engines live on.
     Exit,
@@ -405,14 +423,14 @@ pub enum FromSupervisor {
     /// The port is bound.
     FenceBound {
         /// The host's address.
-        address: std::net::Ipv4Addr,
+        address: Ipv4Addr,
         /// The port.
         port: u16,
     },
     /// The port could not be bound.
     FenceFailed {
         /// The host's address.
-        address: std::net::Ipv4Addr,
+        address: Ipv4Addr,
         /// Why, in words.
         reason: String,
     },

@@ -8,6 +8,7 @@
 mod archive;
 mod confirm;
 mod encryption;
+mod fleet;
 mod late;
 mod names;
 mod patience;

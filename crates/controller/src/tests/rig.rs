@@ -315,7 +315,7 @@ impl Rig {
     pub(super) fn connect(&self, name: &str, generation: u64, certificates: bool) -> Proxy {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
         let inbox = self.handle.inbox.clone();
-        let response = proxies::converse(request.into_body(), inbox, generation);
+        let response = proxies::converse(request.into_body(), inbox, generation, None);
         let (back, _) = accept::<FromProxy, ToProxy>("proxy", response.into_body());
         let proxy =
             Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };

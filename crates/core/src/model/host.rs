@@ -1,14 +1,16 @@
-//! What was asked about a host.
+//! What was asked about a host, and what it said of itself.
 //!
 //! Invariant: a host of which nothing was asked is used.
 //!
 //! Not here: what is seen of it (`super::observation`).
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
-use super::HostId;
+use super::{HostId, Zone};
 
-/// What was asked about one host.
+/// What is known of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostSpec {
     /// The host.
@@ -16,4 +18,25 @@ pub struct HostSpec {
     /// Its nodes are to leave it, and no new one is to come.
     #[serde(default)]
     pub draining: bool,
+    /// What it said of itself when it joined; `None` for one that was declared at the start.
+    #[serde(default)]
+    pub facts: Option<HostFacts>,
+}
+
+impl HostSpec {
+    /// A host of which nothing is known or asked.
+    pub fn new(host: HostId) -> Self {
+        Self { host, draining: false, facts: None }
+    }
+}
+
+/// What a host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Its zone.
+    pub zone: Zone,
+    /// Where its engines listen.
+    pub address: Ipv4Addr,
+    /// Memory that its engines may use together, in bytes.
+    pub memory_bytes: u64,
 }

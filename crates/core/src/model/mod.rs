@@ -31,7 +31,7 @@ pub use accounts::{
     UserGroup,
 };
 pub use event::{Cause, Event, EventKind, Severity};
-pub use host::HostSpec;
+pub use host::{HostFacts, HostSpec};
 pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
     RunId, ShardId, ShardKey, Term, Zone,

@@ -96,6 +96,7 @@ pub struct Totals {
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
 enum Word {
+    Hello,
     Report,
     Note,
     Stopped,
@@ -129,6 +130,7 @@ impl<'de> Visitor<'de> for Messages {
     fn visit_enum<A: EnumAccess<'de>>(self, message: A) -> Result<FromAgent, A::Error> {
         let (word, content) = message.variant::<Word>()?;
         Ok(match word {
+            Word::Hello => FromAgent::Hello(content.newtype_variant()?),
             Word::Report => FromAgent::Report(content.newtype_variant::<HostReport>()?),
             Word::Note => {
                 let Note { host, node, name, text } = content.newtype_variant()?;
@@ -149,13 +151,14 @@ impl<'de> Visitor<'de> for Messages {
 
 impl<'de> Deserialize<'de> for FromAgent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WORDS: &[&str] = &["report", "note", "stopped", "vitals"];
+        const WORDS: &[&str] = &["hello", "report", "note", "stopped", "vitals"];
         deserializer.deserialize_enum("FromAgent", WORDS, Messages)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::AgentHello;
     use super::*;
 
     fn vitals() -> Vitals {
@@ -187,7 +190,15 @@ mod tests {
             text: "status 1".to_owned(),
         };
         let report = HostReport { host: host.clone(), echo: 3, nodes: Vec::new() };
+        let hello = AgentHello {
+            host: host.clone(),
+            zone: "a".into(),
+            address: std::net::Ipv4Addr::LOCALHOST,
+            memory_bytes: 1,
+            version: "0".to_owned(),
+        };
         for message in [
+            FromAgent::Hello(hello),
             FromAgent::Report(report),
             note(Some(node)),
             note(None),

@@ -1,0 +1,159 @@
+//! Conversations with the agents of a fleet: orders out, reports in.
+//!
+//! A host makes itself known by its first message: where it is and how much memory it has. That it is
+//! this host its certificate has proven, and by that alone it may speak.
+//!
+//! Invariant: nobody speaks for another host; of two conversations with one host the later one counts.
+//!
+//! Not here: agents in this process (`tanist dev` has them), what orders say
+//! (`tanist_core::decide::converge`).
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::response::Response;
+use tanist_core::model::{HostFacts, HostId, HostSpec};
+use tanist_link::wire::{AgentHello, FromAgent, ToAgent};
+use tanist_link::{LinkError, Peer, Sender, host_name};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::HostConfig;
+use crate::clock::boot_time;
+use crate::error::ControllerError;
+use crate::reconciler::{Controller, Input};
+
+/// The way to a host's agent.
+#[derive(Debug)]
+pub(crate) enum Hand {
+    /// It is in this process.
+    Near(mpsc::Sender<ToAgent>),
+    /// It is on another host; with the number of the conversation.
+    Far(Sender<ToAgent>, u64),
+}
+
+impl Hand {
+    /// Says something; whether it was taken.
+    pub(crate) fn tell(&self, message: ToAgent) -> bool {
+        match self {
+            Self::Near(outbox) => outbox.try_send(message).is_ok(),
+            Self::Far(sender, _) => sender.send(&message).is_ok(),
+        }
+    }
+}
+
+/// Holds one conversation; its messages go to the loop.
+pub(crate) fn converse(
+    body: Body,
+    inbox: mpsc::Sender<Input>,
+    generation: u64,
+    peer: Option<Peer>,
+) -> Response {
+    let (duplex, response) = tanist_link::accept::<ToAgent, FromAgent>("agent", body);
+    tokio::spawn(async move {
+        let mut receiver = duplex.receiver;
+        let hello = match receiver.recv().await {
+            Ok(Some(FromAgent::Hello(hello))) => hello,
+            heard => return debug!(?heard, "somebody who does not say who it is"),
+        };
+        if peer.as_ref().is_some_and(|peer| !peer.is(&host_name(&hello.host))) {
+            let from: Option<SocketAddr> = peer.map(|peer| peer.address);
+            return warn!(host = %hello.host, ?from, "somebody else speaks for a host");
+        }
+        let host = hello.host.clone();
+        info!(peer = %host, "agent connected");
+        let sender = duplex.sender;
+        if inbox.send(Input::AgentHello { hello, sender, generation }).await.is_ok() {
+            if let Err(err) = listen(&host, receiver, &inbox).await {
+                warn!(peer = %host, err = &err as &dyn std::error::Error, "an agent's message");
+            }
+            // The loop ends before its conversations do: nobody is left to tell then.
+            let _ = inbox.send(Input::AgentGone { host, generation }).await;
+        }
+    });
+    response
+}
+
+async fn listen(
+    host: &HostId,
+    mut receiver: tanist_link::Receiver<FromAgent>,
+    inbox: &mpsc::Sender<Input>,
+) -> Result<(), LinkError> {
+    while let Some(message) = receiver.recv().await? {
+        let of = match &message {
+            FromAgent::Report(report) => Some(&report.host),
+            FromAgent::Note { host, .. } | FromAgent::Stopped { host } => Some(host),
+            FromAgent::Vitals(vitals) => Some(&vitals.host),
+            FromAgent::Hello(_) | FromAgent::Unknown => None,
+        };
+        if of.is_some_and(|of| of != host) {
+            warn!(%host, ?of, "a host speaks for another one");
+            return Ok(());
+        }
+        if inbox.send(Input::Agent(message)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+impl Controller {
+    /// A host's agent has come.
+    pub(crate) async fn greet_agent(
+        &mut self,
+        hello: AgentHello,
+        sender: Sender<ToAgent>,
+        generation: u64,
+    ) -> Result<(), ControllerError> {
+        let host = hello.host.clone();
+        if matches!(self.agents.get(&host), Some(Hand::Near(_))) {
+            warn!(%host, "a host that is in this process does not come over the network");
+            return Ok(());
+        }
+        let AgentHello { zone, address, memory_bytes, .. } = hello;
+        let facts = HostFacts { zone, address, memory_bytes };
+        let known = self.archive.hosts.get(&host).map(|held| (*held.body).clone());
+        let mut spec = known.unwrap_or_else(|| HostSpec::new(host.clone()));
+        if spec.facts.as_ref() != Some(&facts) {
+            spec.facts = Some(facts);
+            if let Err(err) = self.archive.write_host(spec, &[]).await {
+                // It comes again.
+                return self.survive(err);
+            }
+            self.adopt_hosts();
+        }
+        if let Some(seen) = self.observer.seen.hosts.get_mut(&host) {
+            seen.at = boot_time();
+        }
+        self.agents.insert(host, Hand::Far(sender, generation));
+        Ok(())
+    }
+
+    /// A host's agent has gone; silence says whether its host has, too.
+    pub(crate) fn lose_agent(&mut self, host: &HostId, generation: u64) {
+        let ended = |hand: &Hand| matches!(hand, Hand::Far(_, number) if *number == generation);
+        if self.agents.get(host).is_some_and(ended) {
+            info!(peer = %host, "agent disconnected");
+            self.agents.remove(host);
+        }
+    }
+
+    /// Hosts that have made themselves known are used as those that were declared.
+    pub(crate) fn adopt_hosts(&mut self) {
+        for held in self.archive.hosts.values() {
+            let HostSpec { host, facts: Some(facts), .. } = &*held.body else { continue };
+            let config = HostConfig {
+                host: host.clone(),
+                zone: facts.zone.clone(),
+                address: facts.address,
+                memory_bytes: facts.memory_bytes,
+            };
+            self.observer.place(&config, &self.config.region, boot_time());
+            match self.config.hosts.iter_mut().find(|known| known.host == *host) {
+                Some(known) => *known = config,
+                None => self.config.hosts.push(config),
+            }
+        }
+        self.apply_host_specs();
+    }
+}

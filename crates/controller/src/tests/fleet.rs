@@ -1,0 +1,188 @@
+//! Hosts that come over the network: who they are, and what they may say.
+//!
+//! Invariant: every connection is a real one, with certificates of one authority.
+//!
+//! Not here: what an agent does (`tanist-agent`), handshakes (`tanist-link`).
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tanist_core::model::{Limits, ProxyId};
+use tanist_lab::Members;
+use tanist_link::api::{HostStatus, Status};
+use tanist_link::wire::{AgentHello, FromAgent, FromProxy, HostReport, ToAgent, ToProxy};
+use tanist_link::{
+    ADMIN_NAME, Client, Duplex, LinkError, SecureListener, Server, Servers, host_name,
+    serve_secure, server_name,
+};
+use tanist_store::{AnyStore, Options, SqliteStore};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::rig::{LONG, config};
+use crate::{Agents, ControllerError, Parts};
+
+type Talk = Duplex<FromAgent, ToAgent>;
+
+/// A server of a fleet that has no hosts yet.
+struct Fleet {
+    members: Members,
+    address: SocketAddr,
+    task: JoinHandle<Result<(), ControllerError>>,
+    serving: JoinHandle<()>,
+    _reports: mpsc::Sender<FromAgent>,
+}
+
+impl Fleet {
+    async fn start(store: AnyStore) -> Self {
+        let members = Members::new();
+        let mut config = config(Limits::DEFAULT);
+        config.hosts.clear();
+        let (reports, inbox) = mpsc::channel(8);
+        let agents = Agents { outboxes: BTreeMap::new(), inbox };
+        let parts = Parts { config, store, agents, metrics: Arc::default() };
+        let (handle, task) = crate::run(parts).await.unwrap();
+        let shown = watch::channel(members.accepting(&[&server_name(&"s1".into())])).1;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = SecureListener::bind(any, shown).await.unwrap();
+        let address = listener.address();
+        let serving = tokio::spawn(serve_secure(listener, crate::routes(handle)));
+        Self { members, address, task, serving, _reports: reports }
+    }
+
+    /// How somebody with this name talks to it.
+    fn client(&self, name: &str) -> Client {
+        let config = watch::channel(self.members.dialling(&[name])).1;
+        let server = Server { host: "s1".into(), address: self.address };
+        Client::fleet(Arc::new(Servers::new(vec![server], config)))
+    }
+
+    async fn hosts(&self) -> Vec<HostStatus> {
+        self.client(ADMIN_NAME).get("/v1/hosts").await.unwrap()
+    }
+
+    /// Somebody with the certificate of one host who says that it is another.
+    async fn agent(&self, certified: &str, says: &str) -> Talk {
+        let client = self.client(&host_name(&certified.into()));
+        let talk = client.open("/link/v1/agent").await.unwrap();
+        let hello = AgentHello {
+            host: says.into(),
+            zone: "zone-7".into(),
+            address: Ipv4Addr::new(10, 0, 0, 7),
+            memory_bytes: 7 << 20,
+            version: String::new(),
+        };
+        talk.sender.send(&FromAgent::Hello(hello)).unwrap();
+        talk
+    }
+}
+
+async fn store(dir: &TempDir) -> SqliteStore {
+    SqliteStore::open(dir.path(), Options::default()).await.unwrap()
+}
+
+/// The next thing that an agent is told; `None` when the conversation is over.
+async fn told(talk: &mut Talk) -> Option<ToAgent> {
+    match timeout(LONG, talk.receiver.recv()).await.expect("it says something or ends") {
+        Ok(told) => told,
+        Err(LinkError::Closed) => None,
+        Err(err) => panic!("{err}"),
+    }
+}
+
+/// Waits until the conversation is over.
+async fn over(mut talk: Talk) {
+    while told(&mut talk).await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_host_makes_itself_known_and_is_known_to_the_next_controller() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = store(&dir).await;
+    let fleet = Fleet::start(AnyStore::from(held.clone())).await;
+    assert_eq!(fleet.hosts().await, []);
+    let mut talk = fleet.agent("h7", "h7").await;
+    let Some(ToAgent::Echo(first)) = told(&mut talk).await else { panic!("it is spoken to") };
+    let hosts = fleet.hosts().await;
+    let [host] = &hosts[..] else { panic!("{hosts:?}") };
+    assert_eq!((host.host.as_str(), host.zone.as_str(), host.up), ("h7", "zone-7", true));
+    assert_eq!((host.address, host.memory_bytes), (Ipv4Addr::new(10, 0, 0, 7), 7 << 20));
+    let reported = FromAgent::Report(HostReport { host: "h7".into(), echo: 1, nodes: Vec::new() });
+    talk.sender.send(&reported).unwrap();
+    fleet.task.abort();
+    fleet.serving.abort();
+    over(talk).await;
+    let next = Fleet::start(AnyStore::from(held)).await;
+    assert_eq!(next.hosts().await.len(), 1, "it is known before it comes");
+    let mut talk = next.agent("h7", "h7").await;
+    let Some(ToAgent::Echo(second)) = told(&mut talk).await else { panic!("it is spoken to") };
+    assert!(second > first + (1 << 30), "no number means what it meant before: {first} {second}");
+}
+
+#[tokio::test]
+async fn nobody_speaks_for_another_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(AnyStore::from(store(&dir).await)).await;
+    over(fleet.agent("h8", "h7").await).await;
+    assert_eq!(fleet.hosts().await, [], "h8 is not h7");
+    let mut talk = fleet.agent("h8", "h8").await;
+    assert!(told(&mut talk).await.is_some());
+    let report = HostReport { host: "h7".into(), echo: 1, nodes: Vec::new() };
+    talk.sender.send(&FromAgent::Report(report)).unwrap();
+    over(talk).await;
+    let client = fleet.client(&host_name(&"h8".into()));
+    let open = async || client.open::<FromProxy, ToProxy>("/link/v1/proxy").await.unwrap();
+    let hello = |proxy: &str| FromProxy::Hello {
+        proxy: ProxyId::new(proxy),
+        pid: 1,
+        certificates: true,
+        build: None,
+        renewed: None,
+    };
+    let mut own = open().await;
+    own.sender.send(&hello("proxy-h8")).unwrap();
+    let heard = timeout(LONG, own.receiver.recv()).await.unwrap().unwrap();
+    assert_eq!(heard, Some(ToProxy::Known(Vec::new())));
+    let mut others = open().await;
+    others.sender.send(&hello("proxy-h7")).unwrap();
+    let heard = timeout(LONG, others.receiver.recv()).await.unwrap();
+    assert!(matches!(heard, Ok(None) | Err(LinkError::Closed)), "{heard:?}");
+}
+
+#[tokio::test]
+async fn only_administrators_ask_and_change_over_the_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(AnyStore::from(store(&dir).await)).await;
+    assert!(fleet.client(ADMIN_NAME).get::<Status>("/v1/status").await.is_ok());
+    let names = [host_name(&"h7".into()), server_name(&"s1".into()), "nobody.tanist".to_owned()];
+    for name in names {
+        let client = fleet.client(&name);
+        let refused = [
+            client.get::<Status>("/v1/status").await.map(drop),
+            client.post::<_, ()>("/v1/down", &()).await,
+            client.get::<Status>("/v1/nothing").await.map(drop),
+        ];
+        for refused in refused {
+            let Err(LinkError::Refused(error)) = refused else { panic!("{name}: {refused:?}") };
+            assert_eq!(error.code, "T480", "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_conversations_with_a_host_the_later_one_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(AnyStore::from(store(&dir).await)).await;
+    let mut first = fleet.agent("h7", "h7").await;
+    assert!(told(&mut first).await.is_some());
+    let mut second = fleet.agent("h7", "h7").await;
+    assert!(told(&mut second).await.is_some());
+    // The first is not spoken to any more, and its end is not the second's.
+    over(first).await;
+    for _ in 0..3 {
+        assert!(matches!(told(&mut second).await, Some(ToAgent::Echo(_))));
+    }
+}
