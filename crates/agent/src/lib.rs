@@ -14,6 +14,7 @@ mod acl;
 mod agent;
 mod board;
 mod conf;
+mod conversation;
 mod error;
 mod guards;
 mod inbox;
@@ -26,6 +27,7 @@ mod supervisor_link;
 mod versions;
 
 pub use agent::{AgentConfig, Ended, Engines, run};
+pub use conversation::converse;
 pub use error::{AgentError, SuperviseError};
 pub use inbox::Inbox;
 pub use supervisor::{SupervisorConfig, exec_engine, supervise};

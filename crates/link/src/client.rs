@@ -89,6 +89,13 @@ impl Client {
         self.way.to_string()
     }
 
+    /// The server that was talked to last is tried last from now on.
+    pub fn pass_over(&self) {
+        if let Way::Fleet(servers) = &self.way {
+            servers.pass_over();
+        }
+    }
+
     /// `GET`s a JSON document.
     ///
     /// # Errors

@@ -87,6 +87,11 @@ impl Servers {
         self.first.store(index + 1, Ordering::Relaxed);
     }
 
+    /// Whoever is tried first now is tried last.
+    pub(crate) fn pass_over(&self) {
+        self.first.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Reaches a server; its name, and the way to it.
     pub(crate) async fn dial(
         &self,

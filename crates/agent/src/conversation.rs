@@ -1,0 +1,116 @@
+//! An agent's conversation with the server that leads its fleet, opened again whenever it ends.
+//!
+//! The leader says something every few milliseconds. One that falls silent may be hung, or cut off, or
+//! not lead any more: after [`SILENCE`] another server is asked, and whoever leads takes the call.
+//!
+//! Invariant: nobody who reports waits for a server; what is reported while there is none is dropped,
+//! because the next report says everything again.
+//!
+//! Not here: what is said (`crate::agent`), who leads (`tanist-controller`).
+
+use std::time::Duration;
+
+use tanist_link::wire::{AgentHello, FromAgent, ToAgent};
+use tanist_link::{Client, Duplex, LinkError};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// Where a controller talks to agents.
+const ROUTE: &str = "/link/v1/agent";
+/// After how long without a word from the leader another server is asked.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Pauses between attempts to find who leads: the first and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// How long all servers may take to say whether they lead.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Talks until nobody takes the orders or makes reports any more.
+pub async fn converse(
+    client: Client,
+    hello: AgentHello,
+    orders: mpsc::Sender<ToAgent>,
+    mut reports: mpsc::Receiver<FromAgent>,
+) {
+    let mut pause = PAUSE.0;
+    let mut reachable = true;
+    while !orders.is_closed() && !reports.is_closed() {
+        let opened = tokio::select! {
+            opened = timeout(CALL_LIMIT, client.open::<FromAgent, ToAgent>(ROUTE)) => opened,
+            () = unheard(&mut reports) => return,
+        };
+        match opened {
+            Ok(Ok(duplex)) => {
+                info!(host = %hello.host, servers = client.peer(), "talking");
+                (pause, reachable) = (PAUSE.0, true);
+                match talk(&hello, duplex, &orders, &mut reports).await {
+                    Ok(End::Done) => return,
+                    Ok(End::Lost) => info!("the server has ended the conversation"),
+                    Ok(End::Silent) => {
+                        warn!("the server that led says nothing: another one is asked");
+                        client.pass_over();
+                    }
+                    Err(err) => warn!(err = &err as &dyn std::error::Error, "talking failed"),
+                }
+            }
+            Ok(Err(err)) => {
+                let err = &err as &dyn std::error::Error;
+                if std::mem::take(&mut reachable) {
+                    warn!(err, "no server leads that can be reached: engines go on");
+                } else {
+                    debug!(err, "no server leads that can be reached");
+                }
+            }
+            Err(_) => debug!("the servers do not answer"),
+        }
+        tokio::select! {
+            // waits: nothing tells when a server will lead.
+            () = sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+            () = unheard(&mut reports) => return,
+        }
+    }
+}
+
+/// Takes reports that nobody hears; ends when no more are made.
+async fn unheard(reports: &mut mpsc::Receiver<FromAgent>) {
+    while reports.recv().await.is_some() {}
+}
+
+/// Why a conversation is over.
+enum End {
+    /// Nobody here wants one any more.
+    Done,
+    Lost,
+    Silent,
+}
+
+async fn talk(
+    hello: &AgentHello,
+    duplex: Duplex<FromAgent, ToAgent>,
+    orders: &mpsc::Sender<ToAgent>,
+    reports: &mut mpsc::Receiver<FromAgent>,
+) -> Result<End, LinkError> {
+    let Duplex { sender, mut receiver } = duplex;
+    sender.send(&FromAgent::Hello(hello.clone()))?;
+    // waits: for the leader's next word, not longer than this.
+    let silence = sleep(SILENCE);
+    tokio::pin!(silence);
+    loop {
+        tokio::select! {
+            heard = receiver.recv() => match heard? {
+                Some(order) => {
+                    silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+                    if orders.send(order).await.is_err() {
+                        return Ok(End::Done);
+                    }
+                }
+                None => return Ok(End::Lost),
+            },
+            report = reports.recv() => match report {
+                Some(report) => sender.send(&report)?,
+                None => return Ok(End::Done),
+            },
+            () = &mut silence => return Ok(End::Silent),
+        }
+    }
+}
