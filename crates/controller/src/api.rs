@@ -69,6 +69,7 @@ impl IntoResponse for Refusal {
             "T410" | "T411" | "T414" | "T440" | "T441" | "T470" => http::StatusCode::NOT_FOUND,
             "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" | "T442" | "T443"
             | "T445" | "T450" | "T452" | "T461" | "T462" => http::StatusCode::CONFLICT,
+            "T511" => http::StatusCode::MISDIRECTED_REQUEST,
             "T480" => http::StatusCode::FORBIDDEN,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,
             _ => http::StatusCode::BAD_REQUEST,
@@ -84,9 +85,11 @@ async fn ask<T: Serialize>(
     call: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Call,
 ) -> Answer<T> {
     let (reply, answer) = oneshot::channel();
-    let ended =
-        || Refusal(ApiError::new("T503", "the controller is ending", "start it again: tanist dev"));
-    api.handle.inbox.send(Input::Call(call(reply))).await.map_err(|_| ended())?;
+    let again = "start it again: tanist dev";
+    let ended = || Refusal(ApiError::new("T503", "the controller is ending", again));
+    let gone = || Refusal(ApiError::new("T511", "the controller has ended", again));
+    // Nobody has heard it: another server may be asked.
+    api.handle.inbox.send(Input::Call(call(reply))).await.map_err(|_| gone())?;
     match answer.await {
         Ok(Ok(value)) => Ok(axum::Json(value)),
         Ok(Err(error)) => Err(Refusal(error)),

@@ -34,6 +34,7 @@ mod requests;
 mod stale;
 mod status;
 mod timeline;
+mod turns;
 mod user_calls;
 mod users;
 mod vitals;
@@ -61,6 +62,7 @@ pub use names::{HostsFile, Names};
 pub use outside::{Certifier, Outside};
 pub use reconciler::{Handle, run};
 pub use renewals::Program;
+pub use turns::{Turns, doors};
 
 /// A host that the controller may use.
 #[derive(Debug, Clone)]
@@ -124,4 +126,6 @@ pub struct Parts {
     pub agents: Agents,
     /// Where it records what they measure.
     pub metrics: Arc<Series>,
+    /// The leadership that it has claimed; `None` if no other process can have the store open.
+    pub claim: Option<Claim>,
 }

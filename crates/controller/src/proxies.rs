@@ -253,7 +253,13 @@ mod tests {
             notes: Vec::new(),
         };
         (
-            Parts { config, store: AnyStore::from(store.clone()), agents, metrics: Arc::default() },
+            Parts {
+                config,
+                store: AnyStore::from(store.clone()),
+                agents,
+                metrics: Arc::default(),
+                claim: None,
+            },
             orders,
         )
     }

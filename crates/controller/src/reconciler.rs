@@ -37,7 +37,7 @@ use crate::clock::boot_time;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
 use crate::hosts::HostsCall;
-use crate::leadership::Claim;
+use crate::leadership::{Claim, Reign};
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
@@ -135,6 +135,8 @@ pub(crate) struct Controller {
     pub(crate) certificates: Certificates,
     pub(crate) measurements: Measurements,
     pub(crate) renewals: Renewals,
+    /// It has to go on saying that it leads.
+    reign: Option<Reign>,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -177,8 +179,15 @@ impl Stopping {
 pub async fn run(
     parts: Parts,
 ) -> Result<(Handle, JoinHandle<Result<(), ControllerError>>), ControllerError> {
-    let Parts { config, store, agents, metrics } = parts;
-    let (controller, handle, inputs) = lead(config, store, agents.outboxes, metrics).await?;
+    let Parts { config, store, agents, metrics, claim } = parts;
+    let reign = claim.clone().map(|claim| Reign::begin(store.clone(), claim));
+    let claim = match claim {
+        Some(claim) => claim,
+        None => Claim::alone(&store).await?,
+    };
+    let (mut controller, handle, inputs) =
+        lead(config, store, claim, agents.outboxes, metrics).await?;
+    controller.reign = reign;
     info!(term = %controller.archive.term(), "controller leads");
     let task = tokio::spawn(controller.run(inputs, agents.inbox));
     Ok((handle, task))
@@ -188,10 +197,10 @@ pub async fn run(
 pub(crate) async fn lead(
     config: ControllerConfig,
     store: AnyStore,
+    claim: Claim,
     agents: BTreeMap<HostId, mpsc::Sender<ToAgent>>,
     metrics: Arc<Series>,
 ) -> Result<(Controller, Handle, mpsc::Receiver<Input>), ControllerError> {
-    let claim = Claim::alone(&store).await?;
     let archive = Archive::open(store, claim).await?;
     let now = boot_time();
     let first_echo = archive.term().0 << ECHO_BITS;
@@ -220,6 +229,7 @@ pub(crate) async fn lead(
         certificates: Certificates::default(),
         measurements: Measurements::default(),
         renewals: Renewals::default(),
+        reign: None,
         routes: BTreeMap::new(),
         ages: Ages::default(),
         cures: Cures::default(),
@@ -230,6 +240,14 @@ pub(crate) async fn lead(
     };
     controller.adopt_hosts();
     Ok((controller, handle, inputs))
+}
+
+/// Resolves when another leads.
+async fn over(reign: &mut Option<Reign>) {
+    match reign {
+        Some(reign) => reign.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Controller {
@@ -245,11 +263,13 @@ impl Controller {
             tokio::select! {
                 // In this order: agents that always have something to say keep nobody else waiting.
                 biased;
+                () = over(&mut self.reign) => return Err(ControllerError::Deposed),
                 _ = ticks.tick() => self.tick(&mut touched).await?,
                 Some(message) = agents.recv() => {
                     self.take(Input::Agent(message), &mut touched).await?;
                 }
                 Some(input) = inputs.recv() => self.take(input, &mut touched).await?,
+
                 else => return Ok(()),
             }
             // What happened is known before anything is judged, in a tick as well.

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::rig::{LONG, config};
-use crate::{Agents, ControllerError, Parts};
+use crate::{Agents, Candidate, ControllerError, Parts, Turns, doors};
 
 type Talk = Duplex<FromAgent, ToAgent>;
 
@@ -43,7 +43,7 @@ impl Fleet {
         config.hosts.clear();
         let (reports, inbox) = mpsc::channel(8);
         let agents = Agents { outboxes: BTreeMap::new(), inbox };
-        let parts = Parts { config, store, agents, metrics: Arc::default() };
+        let parts = Parts { config, store, agents, metrics: Arc::default(), claim: None };
         let (handle, task) = crate::run(parts).await.unwrap();
         let shown = watch::channel(members.accepting(&[&server_name(&"s1".into())])).1;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -185,4 +185,79 @@ async fn of_two_conversations_with_a_host_the_later_one_counts() {
     for _ in 0..3 {
         assert!(matches!(told(&mut second).await, Some(ToAgent::Echo(_))));
     }
+}
+
+/// A server among others, and how one asks it.
+struct One {
+    server: Server,
+    turns: JoinHandle<Result<(), ControllerError>>,
+}
+
+async fn one(members: &Members, store: &AnyStore, host: &str) -> One {
+    let candidate = Candidate { host: host.into(), known: watch::channel(None).0 };
+    let (offered, now) = watch::channel(axum::Router::new());
+    let shown = watch::channel(members.accepting(&[&server_name(&host.into())])).1;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = SecureListener::bind(any, shown).await.unwrap();
+    let server = Server { host: host.into(), address: listener.address() };
+    tokio::spawn(serve_secure(listener, doors(now)));
+    let turns = Turns { store: store.clone(), candidate, offered };
+    let held = store.clone();
+    let parts = move || {
+        let mut config = config(Limits::DEFAULT);
+        config.hosts.clear();
+        let agents = Agents { outboxes: BTreeMap::new(), inbox: mpsc::channel(1).1 };
+        Parts { config, store: held.clone(), agents, metrics: Arc::default(), claim: None }
+    };
+    One { server, turns: tokio::spawn(turns.take(parts)) }
+}
+
+/// Asks until somebody leads.
+async fn answered(client: &Client) -> Vec<HostStatus> {
+    let asked = async {
+        loop {
+            match client.get("/v1/hosts").await {
+                Ok(hosts) => return hosts,
+                Err(LinkError::Refused(error)) => {
+                    assert!(matches!(error.code.as_str(), "T503" | "T510" | "T511"), "{error:?}");
+                }
+                Err(err) => assert!(err.is_unreachable(), "{err}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, asked).await.expect("somebody leads")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_server_dies_another_leads_and_knows_what_it_knew() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = AnyStore::from(store(&dir).await);
+    let members = Members::new();
+    let mut servers = Vec::new();
+    for host in ["s1", "s2", "s3"] {
+        servers.push(one(&members, &shared, host).await);
+    }
+    let all: Vec<Server> = servers.iter().map(|one| one.server.clone()).collect();
+    let config = watch::channel(members.dialling(&[ADMIN_NAME])).1;
+    let client = Client::fleet(Arc::new(Servers::new(all, config)));
+    assert_eq!(answered(&client).await, []);
+    let mut left = servers;
+    for round in 0..2 {
+        // Whoever leads says so, and is the one that dies.
+        let leads = async |server: &Server| {
+            let config = watch::channel(members.dialling(&[ADMIN_NAME])).1;
+            let one = Client::fleet(Arc::new(Servers::new(vec![server.clone()], config)));
+            one.get::<Vec<HostStatus>>("/v1/hosts").await.is_ok()
+        };
+        let mut index = 0;
+        while !leads(&left[index].server).await {
+            index = (index + 1) % left.len();
+        }
+        left.swap_remove(index).turns.abort();
+        assert_eq!(answered(&client).await, [], "in round {round}");
+    }
+    // The last one hears of no other.
+    assert_eq!(left.len(), 1);
+    assert!(!left[0].turns.is_finished());
 }

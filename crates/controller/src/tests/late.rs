@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::rig::{Rig, config, key, node, said, spec, store, tag, topology, well};
 use crate::clock::boot_time;
+use crate::leadership::Claim;
 use crate::observe::Touched;
 use crate::reconciler::{Call, lead};
 
@@ -64,8 +65,11 @@ async fn a_commit_that_took_long_makes_nobody_look_lost() {
 async fn a_request_right_after_a_long_commit_is_not_refused_for_want_of_news() {
     let home = tempfile::tempdir().unwrap();
     let store = store(&home, spec(), topology()).await;
+    let claim = Claim::alone(&store).await.unwrap();
     let (mut controller, _handle, _inputs) =
-        lead(config(Limits::DEFAULT), store, BTreeMap::new(), Default::default()).await.unwrap();
+        lead(config(Limits::DEFAULT), store, claim, BTreeMap::new(), Default::default())
+            .await
+            .unwrap();
     // Everything was heard until then; the commit that followed has only just ended.
     let heard = boot_time() - DELAY;
     for n in 1..=3 {

@@ -246,7 +246,13 @@ impl Rig {
         let (outbox, told) = mpsc::channel(4096);
         let (hosts, inbox) = mpsc::channel(64);
         let agents = Agents { outboxes: BTreeMap::from([(host(1), outbox)]), inbox };
-        let parts = Parts { config, store: store.clone(), agents, metrics: Default::default() };
+        let parts = Parts {
+            config,
+            store: store.clone(),
+            agents,
+            metrics: Default::default(),
+            claim: None,
+        };
         let (handle, _task) = crate::run(parts).await.unwrap();
         let events = handle.events.subscribe();
         Self { _home: home, handle, store, events, hosts, told }

@@ -9,14 +9,18 @@ use std::collections::BTreeMap;
 use tanist_core::model::{GroupName, Limits};
 
 use super::rig::{config, key, spec, store, topology};
+use crate::leadership::Claim;
 use crate::reconciler::lead;
 
 #[tokio::test]
 async fn a_group_has_its_own_shards_and_none_of_a_neighbour_in_the_alphabet() {
     let home = tempfile::tempdir().unwrap();
     let store = store(&home, spec(), topology()).await;
+    let claim = Claim::alone(&store).await.unwrap();
     let (mut controller, _handle, _inputs) =
-        lead(config(Limits::DEFAULT), store, BTreeMap::new(), Default::default()).await.unwrap();
+        lead(config(Limits::DEFAULT), store, claim, BTreeMap::new(), Default::default())
+            .await
+            .unwrap();
     let web = controller.archive.topologies.get(&key()).unwrap().clone();
     for (group, shard) in [("we", "0001"), ("web", "0002"), ("web-2", "0001"), ("webb", "0001")] {
         let mut held = web.clone();

@@ -242,6 +242,7 @@ async fn start(
         store: AnyStore::from(ground.store.clone()),
         agents: wires,
         metrics: Arc::clone(&ground.metrics.series),
+        claim: None,
     };
     let (handle, controller) = tanist_controller::run(parts)
         .await
