@@ -9,6 +9,7 @@
 //! (`tanist_core::decide::converge`).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,12 +17,16 @@ use tanist_core::model::{HostFacts, HostId, HostSpec};
 use tanist_link::wire::{AgentHello, FromAgent, ToAgent};
 use tanist_link::{LinkError, Peer, Sender, host_name};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::HostConfig;
 use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::reconciler::{Controller, Input};
+
+/// How long an agent may take to say who it is.
+const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
 /// The way to a host's agent.
 #[derive(Debug)]
@@ -52,8 +57,8 @@ pub(crate) fn converse(
     let (duplex, response) = tanist_link::accept::<ToAgent, FromAgent>("agent", body);
     tokio::spawn(async move {
         let mut receiver = duplex.receiver;
-        let hello = match receiver.recv().await {
-            Ok(Some(FromAgent::Hello(hello))) => hello,
+        let hello = match timeout(HELLO_LIMIT, receiver.recv()).await {
+            Ok(Ok(Some(FromAgent::Hello(hello)))) => hello,
             heard => return debug!(?heard, "somebody who does not say who it is"),
         };
         if peer.as_ref().is_some_and(|peer| !peer.is(&host_name(&hello.host))) {

@@ -256,8 +256,10 @@ async fn agent(State(api): State<Api>, request: Request) -> Response<Body> {
 
 /// Over the network, roles have their conversations, and whoever administers the fleet the rest.
 async fn admit(request: Request, next: Next) -> Response {
-    let refused = peer(&request)
-        .is_some_and(|peer| !peer.is(ADMIN_NAME) && !request.uri().path().starts_with("/link/"));
+    let refused = peer(&request).is_some_and(|peer| {
+        let converses = request.uri().path().starts_with("/link/") && !peer.is_nobody();
+        !converses && !peer.is(ADMIN_NAME)
+    });
     if !refused {
         return next.run(request).await;
     }

@@ -21,7 +21,8 @@ use crate::clock::boot_time;
 use crate::confirm::Ready;
 use crate::error::ControllerError;
 use crate::observe::Touched;
-use crate::reconciler::{Call, Controller, Reply, Stopping};
+use crate::reconciler::{Call, Controller, Reply};
+use crate::stopping::Stopping;
 use crate::{create, modify, requests};
 
 impl Controller {

@@ -33,6 +33,7 @@ mod renewals;
 mod requests;
 mod stale;
 mod status;
+mod stopping;
 mod timeline;
 mod turns;
 mod user_calls;

@@ -65,8 +65,7 @@ pub(crate) fn converse(
     let (duplex, response) = tanist_link::accept::<ToProxy, FromProxy>("proxy", body);
     tokio::spawn(async move {
         let mut receiver = duplex.receiver;
-        let mut sender = Some(duplex.sender);
-        let mut who: Option<ProxyId> = None;
+        let mut caller = Caller { sender: Some(duplex.sender), who: None, generation, peer };
         loop {
             let message = match receiver.recv().await {
                 Ok(Some(message)) => message,
@@ -76,59 +75,65 @@ pub(crate) fn converse(
                     break;
                 }
             };
-            let input = match message {
-                FromProxy::Hello { proxy, pid, certificates, build, renewed } => {
-                    // Given away, not shared: the session alone says when the stream ends.
-                    let Some(sender) = sender.take() else { break };
-                    if peer.as_ref().is_some_and(|peer| !is_of(&proxy, peer)) {
-                        warn!(peer = %proxy, "somebody else speaks for a proxy");
-                        break;
-                    }
-                    info!(peer = %proxy, pid, "proxy connected");
-                    who = Some(proxy.clone());
-                    let sender = Outgoing(Some(sender));
-                    let session =
-                        Session { pid, up: true, generation, sender, certificates, build };
-                    if let Some(renewed) = renewed {
-                        let outcome = Outcome::of(&proxy, renewed.number, Ok(renewed));
-                        if inbox.send(Input::ProxyRenewal(outcome)).await.is_err() {
-                            break;
-                        }
-                    }
-                    Input::ProxyHello { proxy, session }
+            let Some(inputs) = caller.inputs(message) else { break };
+            for input in inputs.into_iter().flatten() {
+                if inbox.send(input).await.is_err() {
+                    return;
                 }
-                FromProxy::Beat { shards } => match &who {
-                    Some(proxy) => Input::ProxyBeat { proxy: proxy.clone(), shards },
-                    None => break,
-                },
-                FromProxy::Echo(number) => match &who {
-                    Some(proxy) => Input::ProxyEcho { proxy: proxy.clone(), number },
-                    None => break,
-                },
-                FromProxy::Measured { number, shards } => match &who {
-                    Some(proxy) => Input::ProxyMeasured { proxy: proxy.clone(), number, shards },
-                    None => break,
-                },
-                FromProxy::NotRenewed { number, reason } => match &who {
-                    Some(proxy) => {
-                        Input::ProxyRenewal(Outcome::of(proxy, Some(number), Err(reason)))
-                    }
-                    None => break,
-                },
-                FromProxy::EndpointFailed { key, address, reason } => {
-                    Input::EndpointFailed { key, address, reason }
-                }
-            };
-            if inbox.send(input).await.is_err() {
-                break;
             }
         }
-        if let Some(proxy) = who {
+        if let Some(proxy) = caller.who {
             // The loop ends before its conversations do: nobody is left to tell then.
             let _ = inbox.send(Input::ProxyGone { proxy, generation }).await;
         }
     });
     response
+}
+
+/// Who talks in one conversation.
+struct Caller {
+    /// Until it has said who it is.
+    sender: Option<Sender<ToProxy>>,
+    who: Option<ProxyId>,
+    generation: u64,
+    peer: Option<Peer>,
+}
+
+impl Caller {
+    /// What a message is to the loop; `None` ends the conversation.
+    fn inputs(&mut self, message: FromProxy) -> Option<[Option<Input>; 2]> {
+        let input = match message {
+            FromProxy::Hello { proxy, pid, certificates, build, renewed } => {
+                // Given away, not shared: the session alone says when the stream ends.
+                let sender = Outgoing(Some(self.sender.take()?));
+                if self.peer.as_ref().is_some_and(|peer| !is_of(&proxy, peer)) {
+                    warn!(peer = %proxy, "somebody else speaks for a proxy");
+                    return None;
+                }
+                info!(peer = %proxy, pid, "proxy connected");
+                self.who = Some(proxy.clone());
+                let generation = self.generation;
+                let session = Session { pid, up: true, generation, sender, certificates, build };
+                let outcome = renewed.map(|renewed| {
+                    Input::ProxyRenewal(Outcome::of(&proxy, renewed.number, Ok(renewed)))
+                });
+                return Some([outcome, Some(Input::ProxyHello { proxy, session })]);
+            }
+            FromProxy::Beat { shards } => Input::ProxyBeat { proxy: self.who.clone()?, shards },
+            FromProxy::Echo(number) => Input::ProxyEcho { proxy: self.who.clone()?, number },
+            FromProxy::Measured { number, shards } => {
+                Input::ProxyMeasured { proxy: self.who.clone()?, number, shards }
+            }
+            FromProxy::NotRenewed { number, reason } => {
+                Input::ProxyRenewal(Outcome::of(self.who.as_ref()?, Some(number), Err(reason)))
+            }
+            FromProxy::EndpointFailed { key, address, reason } => {
+                self.who.as_ref()?;
+                Input::EndpointFailed { key, address, reason }
+            }
+        };
+        Some([Some(input), None])
+    }
 }
 
 /// Whether a proxy is of the host that speaks: it has its name.

@@ -43,6 +43,7 @@ use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
 use crate::renewals::{Outcome, Renewals};
 use crate::requests::{Ages, Cures};
+use crate::stopping::Stopping;
 use crate::timeline::Timelines;
 use crate::user_calls::UsersCall;
 use crate::vitals::Recorder;
@@ -147,28 +148,6 @@ pub(crate) struct Controller {
     /// Shards of which the store knows less than the hosts; said once.
     pub(crate) stood_back: BTreeSet<ShardKey>,
     events: broadcast::Sender<EventRecord>,
-}
-
-/// The orderly end of everything.
-#[derive(Debug)]
-pub(crate) struct Stopping {
-    pub(crate) reply: Reply<()>,
-    pub(crate) waiting: BTreeSet<HostId>,
-    /// When whoever has not stopped is given up.
-    pub(crate) until: Instant,
-}
-
-impl Stopping {
-    /// The answer, once there is one.
-    fn outcome(&self, now: Instant) -> Option<Result<(), ApiError>> {
-        if self.waiting.is_empty() {
-            return Some(Ok(()));
-        }
-        let silent: Vec<&str> = self.waiting.iter().map(HostId::as_str).collect();
-        let message = format!("these hosts did not stop their engines: {}", silent.join(", "));
-        let remedy = "see dev.log; then run tanist down again";
-        (now >= self.until).then(|| Err(ApiError::new("T502", message, remedy)))
-    }
 }
 
 /// Takes the leadership and starts the loop; it ends when everything was asked to stop and has, or

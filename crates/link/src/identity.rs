@@ -43,6 +43,11 @@ impl Peer {
         Self { address, certificate: certificate.map(Arc::new) }
     }
 
+    /// Whether it has shown no certificate.
+    pub fn is_nobody(&self) -> bool {
+        self.certificate.is_none()
+    }
+
     /// Whether it has this name.
     pub fn is(&self, name: &str) -> bool {
         let Some(certificate) = &self.certificate else { return false };

@@ -170,6 +170,14 @@ async fn only_administrators_ask_and_change_over_the_network() {
             assert_eq!(error.code, "T480", "{name}");
         }
     }
+    let joining = watch::channel(fleet.members.joining()).1;
+    let server = Server { host: "s1".into(), address: fleet.address };
+    let nobody = Client::fleet(Arc::new(Servers::new(vec![server], joining)));
+    for route in ["/link/v1/agent", "/link/v1/proxy"] {
+        let refused = nobody.open::<FromAgent, ToAgent>(route).await;
+        let Err(LinkError::Refused(error)) = refused else { panic!("{route}: {refused:?}") };
+        assert_eq!(error.code, "T480", "{route}");
+    }
 }
 
 #[tokio::test]
