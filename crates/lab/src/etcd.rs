@@ -191,18 +191,24 @@ impl EtcdCluster {
         page.contains(r#""health":"true""#)
     }
 
+    /// Sends JSON to one of a member's own pages (`/v3/kv/put`), as somebody does who is no client of
+    /// ours. Only without TLS.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn json(&self, member: usize, path: &str, body: &str) -> String {
+        let address = SocketAddr::from((self.address(member), CLIENT_PORT));
+        let question = format!(
+            "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        ask(address, question).await.expect("an answer of etcd")
+    }
+
     /// What a member's health port says; `None` without an answer in time.
     async fn page(&self, member: usize, path: &str) -> Option<String> {
         let address = SocketAddr::from((self.address(member), HEALTH_PORT));
-        let read = async {
-            let mut stream = TcpStream::connect(address).await.ok()?;
-            let question = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-            stream.write_all(question.as_bytes()).await.ok()?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.ok()?;
-            Some(String::from_utf8_lossy(&answer).into_owned())
-        };
-        timeout(QUESTION, read).await.ok().flatten()
+        ask(address, format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")).await
     }
 
     fn pid(&self, member: usize) -> u32 {
@@ -300,6 +306,18 @@ impl Drop for EtcdCluster {
             let _ = child.wait();
         }
     }
+}
+
+/// One question over HTTP; `None` without an answer in time.
+async fn ask(address: SocketAddr, question: String) -> Option<String> {
+    let read = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(question.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    };
+    timeout(QUESTION, read).await.ok().flatten()
 }
 
 /// The end of a log, for whoever reads why a test failed.
