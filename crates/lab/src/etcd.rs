@@ -138,7 +138,13 @@ impl EtcdCluster {
     /// # Panics
     /// If it does not run.
     pub fn stop(&self, member: usize) {
-        signal(self.pid(member), Signal::STOP);
+        let pid = self.pid(member);
+        signal(pid, Signal::STOP);
+        let until = Instant::now() + PATIENCE;
+        while !is_stopped(pid) {
+            assert!(Instant::now() < until, "member {member} does not stop");
+            std::thread::yield_now();
+        }
     }
 
     /// Lets a stopped member go on.
@@ -306,6 +312,15 @@ impl Drop for EtcdCluster {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether every thread of a process has stopped; a signal takes a moment to reach them all.
+fn is_stopped(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the member runs");
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
 }
 
 /// One question over HTTP; `None` without an answer in time.

@@ -17,8 +17,8 @@ use crate::model::{EventBatch, Revision};
 /// An event that cannot be taken in.
 #[derive(Debug)]
 pub(super) enum Bad {
-    /// Its key is not one of ours.
-    Foreign(StoreError),
+    /// Its key is not one of ours. The revisions before its own are whole.
+    Foreign(Revision, StoreError),
     /// It is of an earlier revision than the one before it.
     Disorder,
 }
@@ -47,7 +47,8 @@ impl Assembly {
         if at < self.next {
             return Ok(None);
         }
-        let (revision, event) = self.own.event(event).map_err(Bad::Foreign)?;
+        let (revision, event) =
+            self.own.event(event).map_err(|error| Bad::Foreign(Revision(at), error))?;
         match &mut self.partial {
             Some(partial) if partial.revision == revision => {
                 partial.events.push(event);
@@ -142,7 +143,7 @@ mod tests {
         assembly.take(event("a", 8)).unwrap();
         assert!(matches!(assembly.take(event("a", 7)), Err(Bad::Disorder)));
         assert!(matches!(assembly.take(mvccpb::Event::default()), Ok(None)));
-        assert!(matches!(assembly.take(event("", 9)), Err(Bad::Foreign(_))));
+        assert!(matches!(assembly.take(event("", 9)), Err(Bad::Foreign(Revision(9), _))));
     }
 
     #[test]

@@ -117,6 +117,18 @@ impl EtcdConfig {
         }
     }
 
+    /// What may be the matter with a member that ends connections and has never answered: TLS tells
+    /// that a client's certificate is refused only after the client took its connection for good.
+    pub(super) fn suspicion(&self) -> Option<&'static str> {
+        match &self.tls {
+            None => None,
+            Some(EtcdTls { identity: None, .. }) => {
+                Some("it may want a client certificate, and none is configured")
+            }
+            Some(_) => Some("it may refuse the client certificate"),
+        }
+    }
+
     /// What can be dialled: a name for errors, and the way there.
     pub(super) fn targets(&self) -> Result<Vec<(String, Target)>, StoreError> {
         let prefix = |wrong| StoreError::BadEtcdConfig { what: self.prefix.clone(), wrong };

@@ -256,10 +256,18 @@ impl Follow {
         }
         let fragment = answer.fragment;
         for event in answer.events {
-            let done = self.assembly.take(event).map_err(|bad| match bad {
-                Bad::Foreign(error) => End::Over(error),
-                Bad::Disorder => End::Broken("events came out of order".to_owned()),
-            })?;
+            let done = match self.assembly.take(event) {
+                Ok(done) => done,
+                Err(Bad::Disorder) => {
+                    return Err(End::Broken("events came out of order".to_owned()));
+                }
+                Err(Bad::Foreign(at, error)) => {
+                    if let Some(batch) = self.assembly.complete().filter(|b| b.revision < at) {
+                        self.deliver(batch).await?;
+                    }
+                    return Err(End::Over(error));
+                }
+            };
             if let Some(batch) = done {
                 self.deliver(batch).await?;
             }

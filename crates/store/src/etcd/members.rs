@@ -55,6 +55,7 @@ struct Condition {
     proven: Option<Instant>,
     shunned: Option<Instant>,
     failures: u32,
+    answered: bool,
 }
 
 struct Member {
@@ -74,6 +75,7 @@ pub(super) struct Members {
     members: Vec<Member>,
     kept: AtomicUsize,
     cluster: OnceLock<u64>,
+    suspicion: Option<&'static str>,
     /// A key that nobody has.
     nothing: Vec<u8>,
     pub(super) timeouts: EtcdTimeouts,
@@ -91,6 +93,7 @@ impl Members {
             members: members.collect(),
             kept: AtomicUsize::new(0),
             cluster: OnceLock::new(),
+            suspicion: config.suspicion(),
             nothing: nothing(&config.prefix),
             timeouts: config.timeouts,
         })
@@ -206,11 +209,22 @@ impl Members {
         let channel = self.channel(member, Use::Calls).await?;
         let answer = match timeout(patience, call(channel)).await {
             Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) => return Err(Fault::of(&status)),
+            Ok(Err(status)) => return Err(self.suspected(member, Fault::of(&status))),
             Err(_) => return Err(Fault::Lost(format!("no answer within {patience:?}"))),
         };
+        self.members[member].condition().answered = true;
         self.belongs(&answer)?;
         Ok(answer)
+    }
+
+    /// Says what may be behind a connection that just ended.
+    fn suspected(&self, member: usize, fault: Fault) -> Fault {
+        match (fault, self.suspicion) {
+            (Fault::Lost(said), Some(suspicion)) if !self.members[member].condition().answered => {
+                Fault::Lost(format!("{said}; {suspicion}"))
+            }
+            (fault, _) => fault,
+        }
     }
 
     /// A linearizable read of nothing: only who has a leader and a quorum can answer it.
