@@ -97,6 +97,26 @@ async fn a_key_of_somebody_else_under_the_prefix_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_leases_the_missing_one_is_named() {
+    let cluster = EtcdCluster::start(EtcdPlan::default()).await;
+    let config = EtcdConfig::new(cluster.endpoints(), "/tanist/a/");
+    let store = EtcdStore::open(&config).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(store.grant(Duration::from_secs(600)).await.unwrap().id);
+    }
+    for gone in ids.clone() {
+        store.revoke(gone).await.unwrap();
+        let put = |txn: Txn, id| txn.put_with_lease(format!("{id}"), "1", id);
+        let error = store.txn(ids.iter().copied().fold(Txn::new(), put)).await.unwrap_err();
+        assert!(matches!(error, StoreError::LeaseNotFound(id) if id == gone), "{error}");
+        let last = ids.iter_mut().find(|id| **id == gone).unwrap();
+        *last = store.grant(Duration::from_secs(600)).await.unwrap().id;
+    }
+    assert!(store.range("").await.unwrap().0.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_over_its_quota_is_full_and_says_so() {
     let args = ["--quota-backend-bytes", "8388608"].map(str::to_owned).into();
     let cluster = EtcdCluster::start(EtcdPlan { args, ..EtcdPlan::default() }).await;

@@ -20,9 +20,10 @@ use crate::error::StoreError;
 const MAX_PREFIX_BYTES: usize = 256;
 /// Most endpoints: more than any cluster has members.
 const MAX_ENDPOINTS: usize = 32;
-/// Bytes of answers that may be on their way, for one stream and for all of a connection.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of answers that may wait for whoever reads them, for one stream and for all of a connection.
+/// Many watches with slow listeners must not use up what the others need.
+const STREAM_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// How a store on etcd is reached.
@@ -80,12 +81,13 @@ impl fmt::Debug for EtcdIdentity {
 pub struct EtcdTimeouts {
     /// For a connection to one member, TLS included.
     pub connect: Duration,
-    /// For one member's answer to what may be asked again elsewhere: reads, keep-alives, grants.
-    /// A hung member costs this once.
+    /// For one member's answer to a read or a keep-alive. A hung member costs this once.
     pub attempt: Duration,
-    /// For the answer to a transaction, which is sent once. Then its outcome is unknown.
+    /// For one member's answer to what has to be on disks: a transaction, whose outcome is unknown
+    /// then, and what is done with leases and history, which is tried again.
     pub commit: Duration,
-    /// For a call in all, over all members. With `commit` it bounds every call.
+    /// For a call in all, over all members. No attempt begins later, so that a call takes at most
+    /// `call + connect + attempt + commit`.
     pub call: Duration,
     /// How long a watch may hear nothing from a member, which it asks for a sign of life three
     /// times in this time.

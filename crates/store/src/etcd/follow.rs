@@ -168,7 +168,7 @@ impl Follow {
                 answer = answers.message() => {
                     match answer {
                         Ok(Some(answer)) => {
-                            if let Err(end) = self.heard(answer, in_step).await {
+                            if let Err(end) = self.heard(member, answer, in_step).await {
                                 return end;
                             }
                         }
@@ -227,12 +227,17 @@ impl Follow {
 
     /// Takes in what a stream says. `in_step`: progress of the whole stream is told in step with
     /// its events.
-    async fn heard(&mut self, answer: WatchResponse, in_step: bool) -> Result<(), End> {
+    async fn heard(
+        &mut self,
+        member: usize,
+        answer: WatchResponse,
+        in_step: bool,
+    ) -> Result<(), End> {
         self.members.belongs(&answer).map_err(|fault| End::Broken(fault.said().to_owned()))?;
         let refused = answer.canceled && answer.created && answer.watch_id == ALL;
         let ours = answer.watch_id == CHANGES || refused && !self.made;
         if answer.canceled && ours {
-            return Err(self.cancelled(&answer));
+            return Err(self.cancelled(member, &answer));
         }
         if answer.created {
             self.made |= answer.watch_id == CHANGES;
@@ -278,13 +283,13 @@ impl Follow {
         Ok(())
     }
 
-    fn cancelled(&self, answer: &WatchResponse) -> End {
+    fn cancelled(&self, member: usize, answer: &WatchResponse) -> End {
         let compacted = number(answer.compact_revision);
         if compacted > 0 {
             return End::Over(StoreError::Compacted { oldest: Revision(compacted).next() });
         }
         if answer.cancel_reason.contains("permission denied") {
-            let source = at("one of its endpoints", &answer.cancel_reason);
+            let source = at(self.members.name(member), &answer.cancel_reason);
             return End::Over(StoreError::Backend { doing: DOING, source });
         }
         End::Broken(format!("the watch was cancelled: {}", answer.cancel_reason))

@@ -6,7 +6,7 @@
 //! not be done twice goes to one member only, and only after that member has just answered a
 //! linearizable read: then it has a leader and a quorum, and is not hung.
 //!
-//! Invariant: `once` sends at most one request whose outcome could be unknown.
+//! Invariant: of what is sent in the manner `Once`, at most one request has an unknown outcome.
 //!
 //! Not here: what an error says (`fault`); streams that stay open (`follow`, `lease`).
 
@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint as Target};
 use tonic::{Request, Response, Status};
 
 use super::config::{EtcdConfig, EtcdTimeouts};
-use super::fault::{EtcdError, Fault, at, refused};
+use super::fault::{EtcdError, Fault, Refusal, at, refused};
 use super::pb::kv_client::KvClient;
 use super::pb::{Answer, RangeRequest, RangeResponse};
 use crate::error::StoreError;
@@ -235,13 +235,13 @@ impl Members {
         self.attempt(member, self.timeouts.attempt, call).await
     }
 
-    /// Asks member after member until one serves or the call's time is up. Also tells whether an
-    /// attempt before the last one may have been carried out. For what may be done twice.
+    /// Asks member after member until one serves or the call's time is up.
     pub(super) async fn ask<A, F>(
         &self,
         doing: &'static str,
+        manner: Manner,
         call: impl Fn(Channel) -> F,
-    ) -> Result<(A, bool), AskError>
+    ) -> Result<Answered<A>, AskError>
     where
         A: Answer,
         F: Future<Output = Result<Response<A>, Status>>,
@@ -249,60 +249,58 @@ impl Members {
         let mut round = Round::new(self);
         loop {
             for member in self.order() {
-                let Some(patience) = round.patience(self.timeouts.attempt) else {
+                if round.is_over() {
                     return Err(round.over(doing));
-                };
-                match self.attempt(member, patience, &call).await {
-                    Ok(answer) => {
-                        self.serves(member);
-                        return Ok((answer, round.lost));
-                    }
-                    Err(fault) => round.failed(doing, member, fault)?,
                 }
-            }
-            round.pause().await;
-        }
-    }
-
-    /// Sends to one member, once, what must not be done twice.
-    pub(super) async fn once<A, F>(
-        &self,
-        doing: &'static str,
-        call: impl Fn(Channel) -> F,
-    ) -> Result<A, AskError>
-    where
-        A: Answer,
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let mut round = Round::new(self);
-        loop {
-            for member in self.order() {
-                let Some(_) = round.patience(Duration::MAX) else {
-                    return Err(round.over(doing));
-                };
-                if !self.is_proven(member) {
+                if manner != Manner::Read && !self.is_proven(member) {
                     if let Err(fault) = self.prove(member).await {
                         round.failed(doing, member, fault)?;
                         continue;
                     }
                     self.serves(member);
                 }
-                match self.attempt(member, self.timeouts.commit, &call).await {
+                let patience = match manner {
+                    Manner::Read => self.timeouts.attempt,
+                    Manner::Repeatable | Manner::Once => self.timeouts.commit,
+                };
+                match self.attempt(member, patience, &call).await {
                     Ok(answer) => {
                         self.serves(member);
-                        return Ok(answer);
+                        return Ok(Answered { answer, member });
                     }
-                    Err(Fault::Lost(said) | Fault::TooLong(said)) => {
+                    Err(Fault::Lost(said)) if manner == Manner::Once => {
                         self.fails(member, Use::Calls);
                         let source = Some(at(self.name(member), &said));
                         return Err(AskError::Store(StoreError::Unknown { doing, source }));
                     }
-                    Err(fault) => round.failed(doing, member, fault)?,
+                    Err(fault) => {
+                        round.lost |= matches!(fault, Fault::Lost(_));
+                        round.failed(doing, member, fault)?;
+                    }
                 }
             }
             round.pause().await;
         }
     }
+}
+
+/// How a request may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// To anybody, as often as needed: it changes nothing.
+    Read,
+    /// To who is proven to serve, as often as needed: done twice is as good as done once.
+    Repeatable,
+    /// To who is proven to serve; not again unless it certainly was not done.
+    Once,
+}
+
+/// An answer.
+pub(super) struct Answered<A> {
+    /// It.
+    pub(super) answer: A,
+    /// Whose it is.
+    pub(super) member: usize,
 }
 
 /// Why nobody served.
@@ -321,6 +319,11 @@ pub(super) enum AskError {
 }
 
 impl AskError {
+    /// Whether a lease is missing.
+    pub(super) fn names_no_lease(&self) -> bool {
+        matches!(self, Self::Refused { fault: Fault::Refused(Refusal::NoLease, _), .. })
+    }
+
     /// The store's error for it.
     pub(super) fn error(
         self,
@@ -361,10 +364,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// How long the next attempt may take; `None` when the call's time is up.
-    fn patience(&self, most: Duration) -> Option<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then(|| left.min(most))
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
     }
 
     fn failed(&mut self, doing: &'static str, member: usize, fault: Fault) -> Result<(), AskError> {
@@ -372,7 +373,6 @@ impl<'a> Round<'a> {
             return Err(AskError::Refused { fault, member, lost: self.lost });
         }
         tracing::debug!(doing, endpoint = self.members.name(member), said = fault.said(), "etcd");
-        self.lost |= matches!(fault, Fault::Lost(_));
         self.members.fails(member, Use::Calls);
         self.said[member] = Some(fault.said().to_owned());
         Ok(())

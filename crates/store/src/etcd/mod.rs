@@ -27,6 +27,7 @@ mod pb;
 mod range;
 mod status;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,14 +41,14 @@ use self::fault::{Fault, Refusal, at};
 use self::follow::Follow;
 use self::keys::{Prefix, number, revision, signed};
 use self::lease::KeepAlives;
-use self::members::{AskError, Members, Use, nothing, request};
+use self::members::{AskError, Manner, Members, Use, nothing, request};
 use self::pb::kv_client::KvClient;
 use self::pb::lease_client::LeaseClient;
 use self::pb::watch_client::WatchClient;
 use self::pb::watch_request::RequestUnion;
 use self::pb::{
-    CompactionRequest, LeaseGrantRequest, LeaseRevokeRequest, RangeRequest, WatchCreateRequest,
-    WatchRequest,
+    CompactionRequest, LeaseGrantRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, RangeRequest,
+    WatchCreateRequest, WatchRequest,
 };
 use crate::error::StoreError;
 use crate::model::{
@@ -147,6 +148,22 @@ impl EtcdStore {
         None
     }
 
+    /// The lease that a refused transaction misses: etcd does not say which of several it is.
+    async fn missing(&self, txn: &Txn) -> Option<LeaseId> {
+        let leases: BTreeSet<_> = txn.then.iter().filter_map(Op::lease).collect();
+        for id in leases.iter().take(leases.len().saturating_sub(1)) {
+            let message = LeaseTimeToLiveRequest { id: signed(id.0) };
+            let call = |channel| async move {
+                LeaseClient::new(channel).lease_time_to_live(request(message)).await
+            };
+            let asked = self.members().ask(COMMITTING, Manner::Read, call).await;
+            if asked.is_ok_and(|answered| answered.answer.ttl < 0) {
+                return Some(*id);
+            }
+        }
+        leases.last().copied()
+    }
+
     async fn compacted(&self, asked: Revision) -> StoreError {
         let oldest = self.oldest().await.unwrap_or(asked).max(Revision(1));
         StoreError::Compacted { oldest }
@@ -186,17 +203,14 @@ impl Store for EtcdStore {
             let message = message.clone();
             async { KvClient::new(channel).txn(request(message)).await }
         };
-        let answer = if txn.then.is_empty() {
-            // It only reads.
-            self.members().ask(COMMITTING, call).await.map(|(answer, _)| answer)
-        } else {
-            self.members().once(COMMITTING, call).await
+        let manner = if txn.then.is_empty() { Manner::Read } else { Manner::Once };
+        let answer = match self.members().ask(COMMITTING, manner, call).await {
+            Ok(answered) => answered.answer,
+            Err(error) => {
+                let lease = if error.names_no_lease() { self.missing(&txn).await } else { None };
+                return Err(error.error(self.members(), COMMITTING, lease));
+            }
         };
-        let lease = txn.then.iter().find_map(|op| match op {
-            Op::Put { lease, .. } => *lease,
-            Op::Delete { .. } => None,
-        });
-        let answer = answer.map_err(|error| error.error(self.members(), COMMITTING, lease))?;
         let at = revision(answer.header.map_or(0, |header| header.revision));
         Ok(TxnOutcome::new(answer.succeeded, at))
     }
@@ -219,7 +233,7 @@ impl Store for EtcdStore {
         };
         let message = CompactionRequest { revision: signed(revision) };
         let call = |channel| async move { KvClient::new(channel).compact(request(message)).await };
-        match self.members().ask(COMPACTING, call).await {
+        match self.members().ask(COMPACTING, Manner::Repeatable, call).await {
             Ok(_) => Ok(()),
             Err(AskError::Refused {
                 fault: Fault::Refused(Refusal::Compacted, _), lost, ..
@@ -238,11 +252,13 @@ impl Store for EtcdStore {
         let call =
             |channel| async move { LeaseClient::new(channel).lease_grant(request(message)).await };
         // A lease whose grant was not heard of has no keys, and ends by itself.
-        let answer = self.members().ask(doing, call).await;
-        let (answer, _) = answer.map_err(|error| error.error(self.members(), doing, None))?;
+        let answered = self.members().ask(doing, Manner::Repeatable, call).await;
+        let answered = answered.map_err(|error| error.error(self.members(), doing, None))?;
+        let answer = answered.answer;
         let (id, granted) = (number(answer.id), number(answer.ttl));
         if id == 0 || !answer.error.is_empty() {
-            let source = at("one of its endpoints", &format!("no lease: {}", answer.error));
+            let endpoint = self.members().name(answered.member);
+            let source = at(endpoint, &format!("no lease: {}", answer.error));
             return Err(StoreError::Backend { doing, source });
         }
         Ok(Lease { id: LeaseId(id), ttl: Duration::from_secs(granted) })
@@ -257,7 +273,7 @@ impl Store for EtcdStore {
         let message = LeaseRevokeRequest { id: signed(id.0) };
         let call =
             |channel| async move { LeaseClient::new(channel).lease_revoke(request(message)).await };
-        match self.members().ask(doing, call).await {
+        match self.members().ask(doing, Manner::Repeatable, call).await {
             Ok(_) => Ok(()),
             // After a lost answer: it is gone, which is what was asked for.
             Err(AskError::Refused {

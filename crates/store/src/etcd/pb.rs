@@ -39,5 +39,5 @@ macro_rules! answers {
 
 answers! {
     RangeResponse TxnResponse CompactionResponse LeaseGrantResponse LeaseRevokeResponse
-    LeaseKeepAliveResponse MemberListResponse StatusResponse WatchResponse
+    LeaseKeepAliveResponse LeaseTimeToLiveResponse MemberListResponse StatusResponse WatchResponse
 }

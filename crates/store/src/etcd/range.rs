@@ -9,11 +9,9 @@
 //!
 //! Not here: reading one key (`crate::etcd`).
 
-use std::sync::Arc;
-
 use super::fault::{Fault, Refusal, at};
 use super::keys::{Prefix, number, revision};
-use super::members::{AskError, MAX_ANSWER, Members, request};
+use super::members::{AskError, MAX_ANSWER, Manner, Members, request};
 use super::pb::kv_client::KvClient;
 use super::pb::{RangeRequest, RangeResponse};
 use crate::error::StoreError;
@@ -108,14 +106,13 @@ pub(super) async fn read(
             client.max_encoding_message_size(MAX_ANSWER).range(request(message)).await
         }
     };
-    let (page, _) = members.ask(doing, call).await?;
+    let page = members.ask(doing, Manner::Read, call).await?;
     // A revision is what makes pages one snapshot, and what commits compare with.
-    if number(page.header.map_or(0, |header| header.revision)) == 0 {
-        let said = "an answer to a read has no revision";
-        let source: crate::error::Cause = at("one of its endpoints", said);
-        return Err(AskError::Store(StoreError::Backend { doing, source: Arc::clone(&source) }));
+    if number(page.answer.header.map_or(0, |header| header.revision)) == 0 {
+        let source = at(members.name(page.member), "the answer to a read has no revision");
+        return Err(AskError::Store(StoreError::Backend { doing, source }));
     }
-    Ok(page)
+    Ok(page.answer)
 }
 
 fn adapted(limit: i64, bytes: usize) -> i64 {
