@@ -97,15 +97,27 @@ async fn increment(store: &EtcdStore, mark: &str, tally: &Tally) {
     }
 }
 
-async fn count_up(store: EtcdStore, name: usize, tally: Arc<Tally>) -> u64 {
-    let mut done = 0;
+/// What a writer put without a condition: so often that was acknowledged, and so often nobody knows.
+#[derive(Default)]
+struct Plain {
+    acknowledged: u64,
+    unknown: u64,
+}
+
+async fn count_up(store: EtcdStore, name: usize, tally: Arc<Tally>) -> (u64, Plain) {
+    let (mut done, mut plain) = (0, Plain::default());
     while !tally.stop.load(Ordering::SeqCst) {
         increment(&store, &format!("mark/{name}/{done:05}"), &tally).await;
         done += 1;
+        match store.txn(Txn::new().put(format!("plain/{name}"), "x")).await {
+            Ok(_) => plain.acknowledged += 1,
+            Err(StoreError::Unknown { .. }) => plain.unknown += 1,
+            Err(error) => assert!(error.may_heal(), "{error}"),
+        }
         tally.done.fetch_add(1, Ordering::SeqCst);
         tally.changed.notify_waiters();
     }
-    done
+    (done, plain)
 }
 
 /// Every value of the counter that a watch saw, until `last`.
@@ -152,8 +164,15 @@ async fn no_acknowledged_increment_is_lost_or_doubled_while_leaders_are_killed()
     tally.stop.store(true, Ordering::SeqCst);
 
     let mut done = 0;
-    for writer in writers {
-        done += timeout(PATIENCE, writer).await.expect("writers end").unwrap();
+    for (name, writer) in writers.into_iter().enumerate() {
+        let (increments, plain) = timeout(PATIENCE, writer).await.expect("writers end").unwrap();
+        done += increments;
+        // Whatever is sent twice would show here, where no compare stops it.
+        let version = store.get(&format!("plain/{name}")).await.unwrap().0.unwrap().version;
+        let Plain { acknowledged, unknown } = plain;
+        let possible = acknowledged..=acknowledged + unknown;
+        assert!(possible.contains(&version), "{version} puts, {possible:?} are possible");
+        tally.unknown.fetch_add(unknown, Ordering::SeqCst);
     }
     let count = store.get("count").await.unwrap().0.unwrap();
     assert_eq!(String::from_utf8(count.value).unwrap(), done.to_string());
