@@ -27,7 +27,7 @@ const CONNECTION_WINDOW: u32 = 32 << 20;
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// How a store on etcd is reached.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EtcdConfig {
     /// Members' client addresses, `https://host:port` or `http://host:port`. They are used in this
     /// order: the first one that works is kept until it no longer does.
@@ -60,6 +60,19 @@ pub struct EtcdIdentity {
     pub certificate: Vec<u8>,
     /// Its private key.
     pub key: Vec<u8>,
+}
+
+impl fmt::Debug for EtcdConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints: Vec<_> = self.endpoints.iter().map(|endpoint| shown(endpoint)).collect();
+        f.debug_struct("EtcdConfig")
+            .field("endpoints", &endpoints)
+            .field("tls", &self.tls)
+            .field("prefix", &self.prefix)
+            .field("allow_plaintext", &self.allow_plaintext)
+            .field("timeouts", &self.timeouts)
+            .finish()
+    }
 }
 
 impl fmt::Debug for EtcdTls {
@@ -156,9 +169,7 @@ impl EtcdConfig {
         endpoint: &str,
         tls: Option<&ClientTlsConfig>,
     ) -> Result<(String, Target), StoreError> {
-        // It may hold a password where a host belongs.
-        let named = if endpoint.contains('@') { "an endpoint" } else { endpoint };
-        let bad = |wrong| StoreError::BadEtcdConfig { what: named.to_owned(), wrong };
+        let bad = |wrong| StoreError::BadEtcdConfig { what: shown(endpoint).to_owned(), wrong };
         let uri: Uri = endpoint.parse().map_err(|_| bad("it is not a URL"))?;
         let host =
             uri.host().ok_or_else(|| bad("it is not http://host:port or https://host:port"))?;
@@ -191,6 +202,11 @@ impl EtcdConfig {
             .tcp_nodelay(true);
         Ok((endpoint.trim_end_matches('/').to_owned(), target))
     }
+}
+
+/// An endpoint, unless it may hold a password where a host belongs.
+fn shown(endpoint: &str) -> &str {
+    if endpoint.contains('@') { "an endpoint with a user" } else { endpoint }
 }
 
 fn client_tls(tls: &EtcdTls) -> Result<ClientTlsConfig, StoreError> {
@@ -249,7 +265,8 @@ mod tests {
 
     #[test]
     fn no_secret_is_in_an_error_or_in_debug_output() {
-        assert!(!wrong(&at("http://root:geheim@127.0.0.1:1")).contains("geheim"));
+        let named = at("http://root:geheim@127.0.0.1:1");
+        assert!(!wrong(&named).contains("geheim") && !format!("{named:?}").contains("geheim"));
         let own = EtcdIdentity { certificate: b"c".to_vec(), key: b"geheim".to_vec() };
         let tls = EtcdTls { ca: BEGIN.to_vec(), identity: Some(own) };
         let config = EtcdConfig { tls: Some(tls), ..at("https://127.0.0.1:1") };

@@ -268,7 +268,7 @@ impl Members {
                         self.serves(member);
                         return Ok(Answered { answer, member });
                     }
-                    Err(Fault::Lost(said)) if manner == Manner::Once => {
+                    Err(Fault::Lost(said) | Fault::TooLong(said)) if manner == Manner::Once => {
                         self.fails(member, Use::Calls);
                         let source = Some(at(self.name(member), &said));
                         return Err(AskError::Store(StoreError::Unknown { doing, source }));
