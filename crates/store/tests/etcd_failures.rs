@@ -241,6 +241,40 @@ async fn a_leader_that_hangs_is_replaced_and_calls_and_leases_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_is_left_and_ends_its_watches_by_itself() {
+    let mut cluster = three().await;
+    let leader = cluster.leader().await.expect("a leader");
+    let mut config = config(from(&cluster, leader));
+    // Only etcd's own word that there is no leader can move the watch.
+    config.timeouts.silence = PATIENCE * 4;
+    let store = EtcdStore::open(&config).await.unwrap();
+    let mut watch = store.watch("", Revision(1)).await.unwrap();
+    let first = put(&store, "a", "1").await;
+    assert_eq!(next(&mut watch).await.revision, first);
+
+    cluster.cut_off(leader).await;
+    let begun = Instant::now();
+    let seen = store.get("a").await.unwrap().0.unwrap();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "a read took {took:?}");
+    assert_eq!(seen.mod_revision, first);
+    let second = put(&store, "a", "2").await;
+    let mut last = first;
+    while last < second {
+        last = next(&mut watch).await.revision;
+    }
+    // What only the one that was cut off has taken is no one's truth.
+    let mut only = self::config(vec![cluster.endpoint(leader)]);
+    only.timeouts.call = Duration::from_secs(1);
+    let alone = EtcdStore::open(&only).await.unwrap_err();
+    assert!(matches!(alone, StoreError::Backend { .. }), "{alone}");
+    cluster.rejoin(leader);
+    cluster.ready(leader).await;
+    let alone = EtcdStore::open(&only).await.unwrap();
+    assert!(alone.get("a").await.unwrap().0.unwrap().mod_revision >= second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_lost_is_unknown_and_the_request_is_not_sent_again() {
     let mut cluster = EtcdCluster::start(EtcdPlan::default()).await;
     let mut config = config(cluster.endpoints());

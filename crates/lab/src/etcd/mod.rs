@@ -1,4 +1,4 @@
-//! A real etcd cluster of one's own: members that can be killed, stopped, resumed and started again.
+//! A real etcd cluster of one's own: members that can be killed, stopped, cut off and started again.
 //!
 //! Members listen on addresses of a loopback network that no other test uses. Elections are made
 //! fast, so that a test of one does not wait for seconds. Whether a member is ready is asked on its
@@ -7,6 +7,8 @@
 //! Invariant: every member ends with the value that holds the cluster, also one that is stopped.
 //!
 //! Not here: clients of etcd (`tanist-store`).
+
+mod relay;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,12 +24,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use self::relay::Relays;
 use crate::network::Network;
 use crate::processes::signal;
 
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 const HEALTH_PORT: u16 = 2381;
+const RELAY_PORT: u16 = 2382;
 /// How long a member may take to do what it must.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one question may take.
@@ -67,6 +71,7 @@ pub struct EtcdPems {
 pub struct EtcdCluster {
     members: Vec<Member>,
     pems: Option<EtcdPems>,
+    relays: Relays,
     home: TempDir,
     network: Network,
     plan: EtcdPlan,
@@ -85,8 +90,13 @@ impl EtcdCluster {
     /// If etcd is not installed or does not get ready.
     pub async fn start(plan: EtcdPlan) -> Self {
         let (network, home) = (Network::take(), tempfile::tempdir().expect("a directory"));
-        let mut cluster = Self { members: Vec::new(), pems: None, home, network, plan };
+        let relays = Relays::new();
+        let mut cluster = Self { members: Vec::new(), pems: None, relays, home, network, plan };
         let tls = if cluster.plan.tls { cluster.certify() } else { Vec::new() };
+        for member in 0..cluster.plan.members {
+            let (from, to) = (cluster.at(member, RELAY_PORT), cluster.at(member, PEER_PORT));
+            cluster.relays.add(from, to).await;
+        }
         for member in 0..cluster.plan.members {
             let args = [cluster.args(member), tls.clone(), cluster.plan.args.clone()].concat();
             let log = cluster.home.path().join(format!("m{member}.log"));
@@ -164,6 +174,22 @@ impl EtcdCluster {
         self.spawn(member);
     }
 
+    /// Cuts a member off from the others; clients still reach it.
+    ///
+    /// # Panics
+    /// If the member does not answer.
+    pub async fn cut_off(&self, member: usize) {
+        let page = self.page(member, "/metrics").await.expect("the member answers");
+        let id = page.lines().find_map(|line| line.strip_prefix("etcd_server_id{server_id=\""));
+        let id = id.and_then(|rest| rest.split('"').next()).expect("a member has an id");
+        self.relays.cut(self.at(member, PEER_PORT), id.to_owned());
+    }
+
+    /// Lets a member that was cut off reach the others again.
+    pub fn rejoin(&self, member: usize) {
+        self.relays.join(self.at(member, PEER_PORT));
+    }
+
     /// Waits until a member has a leader and a quorum.
     ///
     /// # Panics
@@ -203,7 +229,7 @@ impl EtcdCluster {
     /// # Panics
     /// If it does not answer.
     pub async fn json(&self, member: usize, path: &str, body: &str) -> String {
-        let address = SocketAddr::from((self.address(member), CLIENT_PORT));
+        let address = self.at(member, CLIENT_PORT);
         let question = format!(
             "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -213,7 +239,7 @@ impl EtcdCluster {
 
     /// What a member's health port says; `None` without an answer in time.
     async fn page(&self, member: usize, path: &str) -> Option<String> {
-        let address = SocketAddr::from((self.address(member), HEALTH_PORT));
+        let address = self.at(member, HEALTH_PORT);
         ask(address, format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")).await
     }
 
@@ -226,6 +252,10 @@ impl EtcdCluster {
         Ipv4Addr::new(127, self.network.number(), 9, last)
     }
 
+    fn at(&self, member: usize, port: u16) -> SocketAddr {
+        SocketAddr::from((self.address(member), port))
+    }
+
     fn url(&self, tls: bool, member: usize, port: u16) -> String {
         let scheme = if tls { "https" } else { "http" };
         format!("{scheme}://{}:{port}", self.address(member))
@@ -233,9 +263,9 @@ impl EtcdCluster {
 
     fn args(&self, member: usize) -> Vec<String> {
         let client = self.endpoint(member);
-        let peer = self.url(false, member, PEER_PORT);
+        let relay = self.url(false, member, RELAY_PORT);
         let peers: Vec<_> = (0..self.plan.members)
-            .map(|other| format!("m{other}={}", self.url(false, other, PEER_PORT)))
+            .map(|other| format!("m{other}={}", self.url(false, other, RELAY_PORT)))
             .collect();
         let data = self.home.path().join(format!("m{member}"));
         [
@@ -243,8 +273,8 @@ impl EtcdCluster {
             ("--data-dir", data.display().to_string()),
             ("--listen-client-urls", client.clone()),
             ("--advertise-client-urls", client),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer),
+            ("--listen-peer-urls", self.url(false, member, PEER_PORT)),
+            ("--initial-advertise-peer-urls", relay),
             ("--initial-cluster", peers.join(",")),
             ("--initial-cluster-token", format!("lab-{}", self.network.number())),
             ("--listen-metrics-urls", self.url(false, member, HEALTH_PORT)),
