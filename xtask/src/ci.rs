@@ -17,11 +17,12 @@ const SKIPPED: &str = "TANIST_SKIPPED";
 
 type Step = fn() -> ExitCode;
 
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("tidy", tidy::run),
     ("models", models),
+    ("etcd", etcd),
     ("build", build),
     ("tests", tests),
     ("simulation", simulation),
@@ -56,6 +57,11 @@ fn clippy() -> ExitCode {
 /// What is generated from botocore is what botocore says now.
 fn models() -> ExitCode {
     crate::models::run(true)
+}
+
+/// What is generated from etcd's definitions is what they give now.
+fn etcd() -> ExitCode {
+    crate::etcd::run(true)
 }
 
 /// The stories drive the binary, which no test target builds for them.

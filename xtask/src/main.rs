@@ -1,15 +1,16 @@
-//! The project's own tool: `cargo xtask tidy`, `cargo xtask ci` and `cargo xtask models`.
+//! The project's own tool: `cargo xtask tidy`, `ci`, `models` and `etcd`.
 //!
 //! The architecture is a set of rules that no compiler checks: which crate may use which, how long
 //! a function may be, who may start a process. Rules that nobody checks do not survive, so they are
 //! a program here, and `ci` runs it together with everything else a change has to pass.
 //!
-//! Invariant: a check reads the repository and never changes it; only `models` writes.
+//! Invariant: a check reads the repository and never changes it; only `models` and `etcd` write.
 //! Not here: what the checks forbid and why (`rows`, `manifest`, `sizes`, `words`, `speech`, `docs`).
 
 mod approved;
 mod ci;
 mod docs;
+mod etcd;
 mod manifest;
 mod models;
 mod repo;
@@ -30,6 +31,8 @@ usage: cargo xtask <command>
   ci     everything CI runs, in its order: fmt, clippy, tidy, tests
   models [--check]
          take the service models of crates/aws from botocore, or say whether they still agree
+  etcd [--check]
+         make the client of crates/store from etcd's definitions, or say whether they still agree
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["models"] => models::run(false),
         ["models", "--check"] => models::run(true),
+        ["etcd"] => etcd::run(false),
+        ["etcd", "--check"] => etcd::run(true),
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             ExitCode::SUCCESS

@@ -66,7 +66,7 @@ fn models(check: bool) -> Result<String, String> {
         let shown = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
         if check {
             let committed = std::fs::read_to_string(&path).unwrap_or_default();
-            compare(&shown, &committed, &text)?;
+            compare(&shown, &committed, &text, "botocore's model; run cargo xtask models")?;
         } else {
             std::fs::write(&path, &text).map_err(|error| format!("writing {shown}: {error}"))?;
         }
@@ -76,8 +76,8 @@ fn models(check: bool) -> Result<String, String> {
     Ok(written)
 }
 
-/// An error that names the first line in which the two differ.
-fn compare(path: &str, committed: &str, fresh: &str) -> Result<(), String> {
+/// An error that names the first line in which the two differ, and what it differs from.
+pub(crate) fn compare(path: &str, committed: &str, fresh: &str, from: &str) -> Result<(), String> {
     if committed == fresh {
         return Ok(());
     }
@@ -85,10 +85,11 @@ fn compare(path: &str, committed: &str, fresh: &str) -> Result<(), String> {
     let line = lines
         .position(|(old, new)| old != new)
         .map_or_else(|| committed.lines().count().min(fresh.lines().count()) + 1, |at| at + 1);
-    Err(format!("{path}:{line} differs from botocore's model; run cargo xtask models"))
+    Err(format!("{path}:{line} differs from {from}"))
 }
 
-fn root() -> Result<PathBuf, String> {
+/// The top of the repository.
+pub(crate) fn root() -> Result<PathBuf, String> {
     let output = Command::new("git").args(["rev-parse", "--show-toplevel"]).output();
     let output = output.map_err(|error| format!("starting git: {error}"))?;
     let top = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
@@ -128,8 +129,8 @@ mod tests {
 
     #[test]
     fn a_difference_is_named_by_its_line() {
-        assert_eq!(compare("a.json", "1\n2\n", "1\n2\n"), Ok(()));
-        let line = |old: &str, new: &str| compare("a.json", old, new).unwrap_err();
+        assert_eq!(compare("a.json", "1\n2\n", "1\n2\n", "x"), Ok(()));
+        let line = |old: &str, new: &str| compare("a.json", old, new, "x").unwrap_err();
         assert!(line("1\n2\n", "1\n3\n").starts_with("a.json:2 differs"));
         assert!(line("1\n", "1\n3\n").starts_with("a.json:2 differs"));
         assert!(line("", "1\n").starts_with("a.json:1 differs"));

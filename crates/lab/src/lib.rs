@@ -9,6 +9,7 @@
 //! Not here: the claims (`tests/`).
 
 pub mod crowd;
+pub mod etcd;
 mod installation;
 mod members;
 mod network;

@@ -61,6 +61,22 @@ pub enum StoreError {
         /// Why not.
         wrong: String,
     },
+    /// The configuration of a store on etcd cannot be used.
+    #[error("{what} cannot be used: {wrong}")]
+    BadEtcdConfig {
+        /// The endpoint, the prefix, or what else it is about. Never a secret.
+        what: String,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
+    /// A key under the store's prefix in etcd was not written by Tanist.
+    #[error("etcd has a key under the store's prefix that is not the store's, {key}: {wrong}")]
+    ForeignKey {
+        /// Its first 64 bytes, with escapes.
+        key: String,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
     /// A file or directory of the store could not be used.
     #[error("{doing} {} failed", .path.display())]
     Files {

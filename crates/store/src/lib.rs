@@ -10,6 +10,7 @@
 //! Not here: what the stored bytes mean (`tanist-core`), and who may write them (`controller`).
 
 mod error;
+mod etcd;
 mod model;
 mod sqlite;
 mod store;
@@ -19,6 +20,10 @@ mod watch;
 pub mod conformance;
 
 pub use error::{Cause, StoreError};
+pub use etcd::{
+    EndpointStatus, EtcdConfig, EtcdIdentity, EtcdMember, EtcdStatus, EtcdStore, EtcdTimeouts,
+    EtcdTls, MemberStatus,
+};
 pub use model::{
     Compare, Event, EventBatch, KeyValue, Lease, LeaseId, MAX_KEY_BYTES, MAX_LEASE_TTL,
     MAX_RANGE_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS, MAX_VALUE_BYTES, MIN_LEASE_TTL, Op, Revision, Txn,

@@ -164,6 +164,15 @@ impl Op {
         }
     }
 
+    /// The lease with which the key shall vanish.
+    #[must_use]
+    pub const fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Put { lease, .. } => *lease,
+            Self::Delete { .. } => None,
+        }
+    }
+
     fn value(&self) -> &[u8] {
         if let Self::Put { value, .. } = self { value } else { &[] }
     }

@@ -7,12 +7,13 @@
 //!
 //! Invariant: every backend passes `conformance` unchanged.
 //!
-//! Not here: a backend itself (`sqlite`).
+//! Not here: a backend itself (`sqlite`, `etcd`).
 
 use std::future::Future;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::etcd::EtcdStore;
 use crate::model::{KeyValue, Lease, LeaseId, Revision, Txn, TxnOutcome};
 use crate::sqlite::SqliteStore;
 use crate::watch::Watch;
@@ -103,6 +104,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 pub enum AnyStore {
     /// Embedded, for one server.
     Sqlite(SqliteStore),
+    /// etcd, for several.
+    Etcd(EtcdStore),
 }
 
 impl From<SqliteStore> for AnyStore {
@@ -111,16 +114,24 @@ impl From<SqliteStore> for AnyStore {
     }
 }
 
+impl From<EtcdStore> for AnyStore {
+    fn from(store: EtcdStore) -> Self {
+        Self::Etcd(store)
+    }
+}
+
 impl Store for AnyStore {
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
         match self {
             Self::Sqlite(store) => store.get(key).await,
+            Self::Etcd(store) => store.get(key).await,
         }
     }
 
     async fn range(&self, prefix: &str) -> Result<(Vec<KeyValue>, Revision), StoreError> {
         match self {
             Self::Sqlite(store) => store.range(prefix).await,
+            Self::Etcd(store) => store.range(prefix).await,
         }
     }
 
@@ -131,42 +142,49 @@ impl Store for AnyStore {
     ) -> Result<(Vec<KeyValue>, Revision), StoreError> {
         match self {
             Self::Sqlite(store) => store.range_from(prefix, start).await,
+            Self::Etcd(store) => store.range_from(prefix, start).await,
         }
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         match self {
             Self::Sqlite(store) => store.txn(txn).await,
+            Self::Etcd(store) => store.txn(txn).await,
         }
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError> {
         match self {
             Self::Sqlite(store) => store.watch(prefix, from).await,
+            Self::Etcd(store) => store.watch(prefix, from).await,
         }
     }
 
     async fn compact(&self, up_to: Revision) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.compact(up_to).await,
+            Self::Etcd(store) => store.compact(up_to).await,
         }
     }
 
     async fn grant(&self, ttl: Duration) -> Result<Lease, StoreError> {
         match self {
             Self::Sqlite(store) => store.grant(ttl).await,
+            Self::Etcd(store) => store.grant(ttl).await,
         }
     }
 
     async fn keep_alive(&self, id: LeaseId) -> Result<Duration, StoreError> {
         match self {
             Self::Sqlite(store) => store.keep_alive(id).await,
+            Self::Etcd(store) => store.keep_alive(id).await,
         }
     }
 
     async fn revoke(&self, id: LeaseId) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.revoke(id).await,
+            Self::Etcd(store) => store.revoke(id).await,
         }
     }
 }
