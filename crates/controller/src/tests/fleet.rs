@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use tanist_core::model::{Limits, ProxyId};
 use tanist_lab::Members;
+use tanist_lab::etcd::{EtcdCluster, EtcdPlan};
 use tanist_link::api::{HostStatus, Status};
 use tanist_link::wire::{AgentHello, FromAgent, FromProxy, HostReport, ToAgent, ToProxy};
 use tanist_link::{
     ADMIN_NAME, Client, Duplex, LinkError, SecureListener, Server, Servers, host_name,
     serve_secure, server_name,
 };
-use tanist_store::{AnyStore, Options, SqliteStore};
+use tanist_store::{AnyStore, EtcdConfig, EtcdStore, Options, SqliteStore};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -237,6 +238,23 @@ async fn answered(client: &Client) -> Vec<HostStatus> {
     timeout(LONG, asked).await.expect("somebody leads")
 }
 
+/// Which of them leads.
+async fn leading(members: &Members, servers: &[One]) -> usize {
+    let leads = async |server: &Server| {
+        let config = watch::channel(members.dialling(&[ADMIN_NAME])).1;
+        let one = Client::fleet(Arc::new(Servers::new(vec![server.clone()], config)));
+        one.get::<Vec<HostStatus>>("/v1/hosts").await.is_ok()
+    };
+    let asked = async {
+        let mut index = 0;
+        while !leads(&servers[index].server).await {
+            index = (index + 1) % servers.len();
+        }
+        index
+    };
+    timeout(LONG, asked).await.expect("somebody leads")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_a_server_dies_another_leads_and_knows_what_it_knew() {
     let dir = tempfile::tempdir().unwrap();
@@ -252,20 +270,47 @@ async fn when_a_server_dies_another_leads_and_knows_what_it_knew() {
     assert_eq!(answered(&client).await, []);
     let mut left = servers;
     for round in 0..2 {
-        // Whoever leads says so, and is the one that dies.
-        let leads = async |server: &Server| {
-            let config = watch::channel(members.dialling(&[ADMIN_NAME])).1;
-            let one = Client::fleet(Arc::new(Servers::new(vec![server.clone()], config)));
-            one.get::<Vec<HostStatus>>("/v1/hosts").await.is_ok()
-        };
-        let mut index = 0;
-        while !leads(&left[index].server).await {
-            index = (index + 1) % left.len();
-        }
+        // Whoever leads is the one that dies.
+        let index = leading(&members, &left).await;
         left.swap_remove(index).turns.abort();
         assert_eq!(answered(&client).await, [], "in round {round}");
     }
     // The last one hears of no other.
     assert_eq!(left.len(), 1);
     assert!(!left[0].turns.is_finished());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_leading_server_is_lost_with_etcds_leader_another_leads() {
+    let plan = EtcdPlan { members: 3, ..EtcdPlan::default() };
+    let mut cluster = EtcdCluster::start(plan).await;
+    let members = Members::new();
+    let mut servers = Vec::new();
+    for (number, host) in ["s1", "s2", "s3"].into_iter().enumerate() {
+        let mut endpoints = cluster.endpoints();
+        endpoints.rotate_left(number);
+        let config = EtcdConfig::new(endpoints, "/tanist/fleet/");
+        let store = AnyStore::from(EtcdStore::open(&config).await.unwrap());
+        servers.push(one(&members, &store, host).await);
+    }
+    let all: Vec<Server> = servers.iter().map(|one| one.server.clone()).collect();
+    let config = watch::channel(members.dialling(&[ADMIN_NAME])).1;
+    let client = Client::fleet(Arc::new(Servers::new(all, config)));
+    assert_eq!(answered(&client).await, []);
+    let index = leading(&members, &servers).await;
+    let led = cluster.leader().await.expect("etcd has a leader");
+    servers.swap_remove(index).turns.abort();
+    cluster.kill(led);
+    assert_eq!(answered(&client).await, []);
+    // What is decided now holds: a host that comes is remembered.
+    let config = watch::channel(members.dialling(&[&host_name(&"h7".into())])).1;
+    let left: Vec<Server> = servers.iter().map(|one| one.server.clone()).collect();
+    let agent = Client::fleet(Arc::new(Servers::new(left, config)));
+    let mut talk: Talk = agent.open("/link/v1/agent").await.unwrap();
+    let (host, zone) = ("h7".into(), "a".into());
+    let (address, memory_bytes) = (Ipv4Addr::LOCALHOST, 1);
+    let hello = AgentHello { host, zone, address, memory_bytes, version: String::new() };
+    talk.sender.send(&FromAgent::Hello(hello)).unwrap();
+    assert!(told(&mut talk).await.is_some());
+    assert_eq!(answered(&client).await.len(), 1);
 }
