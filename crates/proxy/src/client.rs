@@ -333,7 +333,8 @@ impl Client {
         let wanted = self.session.client_wants();
         match self.wire.poll_read(cx, &self.shard, &mut self.session.client_in, wanted) {
             Poll::Pending => false,
-            Poll::Ready(Ok(more)) if more > 0 => true,
+            // Where it is known that there is no more now, nobody has to come back to ask.
+            Poll::Ready(Ok(more)) if more > 0 => !self.wire.is_drained(cx),
             Poll::Ready(Ok(_)) => {
                 self.session.client_eof();
                 true

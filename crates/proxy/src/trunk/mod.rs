@@ -20,7 +20,7 @@
 mod seat;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -361,7 +361,7 @@ fn len(piece: &Piece) -> usize {
 
 /// The engine said something that one in its place does not say.
 #[derive(Debug)]
-struct Unusable;
+pub(crate) struct Unusable;
 
 impl Core {
     fn own(&mut self, command: &Command, owed: Owed) {
@@ -508,23 +508,23 @@ impl Core {
             self.places[seat].wake();
         }
         for next in std::mem::take(&mut self.next) {
-            self.put(next.seat, next.raw);
+            self.put(next.seat, &next.raw);
         }
     }
 
     /// A request is handed over: it is sent, or waits for the proof of the batch before it.
-    fn hand_over(&mut self, seat: usize, raw: Bytes) {
+    fn hand_over(&mut self, seat: usize, raw: &Bytes) {
         self.places[seat].owed += 1;
         if self.proof.is_some() {
-            self.next.push_back(Next { seat, raw });
+            self.next.push_back(Next { seat, raw: raw.clone() });
         } else {
             self.put(seat, raw);
         }
     }
 
     /// Sends a request.
-    fn put(&mut self, seat: usize, raw: Bytes) {
-        self.out.push(raw);
+    fn put(&mut self, seat: usize, raw: &Bytes) {
+        self.out.share(raw);
         let end = self.out.pushed();
         self.owed.push_back(Owed::Seat { seat, end });
     }

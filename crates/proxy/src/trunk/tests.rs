@@ -35,17 +35,31 @@ fn trunk(shard: &Shard, proving: bool) -> Rc<Trunk> {
 
 /// Everything that waits to be sent, as words; from now on it is sent.
 fn sent(trunk: &Trunk) -> String {
-    let core = &mut *trunk.core.borrow_mut();
-    let mut slices = [std::io::IoSlice::new(&[]); crate::out::MAX_SLICES];
-    let count = core.out.slices(&mut slices);
-    let raw: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
-    core.out.consume(raw.len());
-    let text = String::from_utf8(raw).unwrap();
+    let text = String::from_utf8(sent_raw(trunk).into()).unwrap();
     let words = text.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['*', '$']));
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn come(trunk: &Trunk, shard: &Shard, bytes: &str) -> Result<(), Unusable> {
+/// The bytes that wait to be sent; from now on they are sent.
+pub(crate) fn sent_raw(trunk: &Trunk) -> Bytes {
+    let core = &mut *trunk.core.borrow_mut();
+    let raw = core.out.copied();
+    core.out.consume(raw.len());
+    raw
+}
+
+/// The socket is connected.
+pub(crate) fn begin(trunk: &Trunk, shard: &Shard) {
+    trunk.begin(shard);
+}
+
+/// The socket is about to be written to.
+pub(crate) fn flush(trunk: &Trunk, shard: &Shard, now: Instant) {
+    trunk.flush(shard, now);
+}
+
+/// The engine has said something.
+pub(crate) fn come(trunk: &Trunk, shard: &Shard, bytes: &str) -> Result<(), Unusable> {
     trunk.core.borrow_mut().input.extend_from_slice(bytes.as_bytes());
     trunk.read(shard, Instant::now())
 }
@@ -61,7 +75,7 @@ fn role(position: u64, acked: u64) -> String {
 
 fn ask(seat: &Seat, line: &str, writes: bool) -> Ticket {
     let mut words = line.split(' ');
-    seat.hand_over(Command::new(words.next().unwrap()).args(words).encode(), writes)
+    seat.hand_over(&Command::new(words.next().unwrap()).args(words).encode(), writes)
 }
 
 fn received(seat: &Seat) -> Vec<String> {
