@@ -158,6 +158,13 @@ impl CommandInfo {
         if self.arity < 0 { argc >= wanted } else { argc == wanted }
     }
 
+    /// What running a request of this command does.
+    #[inline]
+    #[must_use]
+    pub fn effect(&self, request: &Request) -> Effect {
+        self.rule.effect(request)
+    }
+
     /// Whether it is only a family of subcommands, such as `CONFIG`.
     #[must_use]
     pub fn is_container(&self) -> bool {

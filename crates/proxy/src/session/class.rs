@@ -158,6 +158,8 @@ pub(super) struct Profile {
     class: Class,
     family_shares: bool,
     flagged_write: bool,
+    /// It is no subcommand, so that its name is a request's first word.
+    single: bool,
 }
 
 /// The profiles of all commands, by their numbers in the table.
@@ -167,6 +169,7 @@ static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
         class: Class::of(entry.name()),
         family_shares: super::shared::family_shares(entry.name()),
         flagged_write: entry.flags.contains(Flags::WRITE),
+        single: !entry.name().contains('|') && !entry.is_container(),
     };
     CommandTable::builtin().iter().map(of).collect()
 });
@@ -197,10 +200,17 @@ pub(super) struct Ordinary {
 }
 
 impl Ordinary {
-    /// Looks at a request; `None` if [`Pending::new`] has to.
-    pub(super) fn of(request: &Request) -> Option<Self> {
-        let (profile, effect) = Profile::of(request);
-        let profile = profile?;
+    /// Looks at a request; `None` if [`Pending::new`] has to. Most are of the same command as the one
+    /// `before`.
+    pub(super) fn of(request: &Request, before: Option<&'static Profile>) -> Option<Self> {
+        let same = before.filter(|before| before.single && request.is(before.name()));
+        let (profile, effect) = match same {
+            Some(profile) => (profile, profile.entry.effect(request)),
+            None => {
+                let (profile, effect) = Profile::of(request);
+                (profile?, effect)
+            }
+        };
         let ordinary = profile.class == Class::Plain
             && profile.family_shares
             && profile.is_usable(request.argc())

@@ -185,7 +185,6 @@ impl Session {
             nobody_since,
             unread,
             card: _,
-            written: _,
             state,
             transaction,
             proof: _,

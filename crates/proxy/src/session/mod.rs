@@ -191,8 +191,6 @@ pub(crate) struct Session {
     unread: bool,
     /// What others see of it.
     card: Rc<Card>,
-    /// What was last written there.
-    written: Option<(u32, bool)>,
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
@@ -223,9 +221,10 @@ pub(crate) struct Session {
     pub(crate) quiet: bool,
 }
 
-/// What the session has added to the shard's counters.
+/// What the session has added to the shard's counters, and written on its card.
 #[derive(Debug, Default)]
 struct Tally {
+    written: Option<(u32, bool)>,
     held: u64,
     busy: bool,
     pinned: bool,
@@ -258,7 +257,6 @@ impl Session {
             nobody_since: None,
             unread: false,
             card,
-            written: None,
             state: State::default(),
             transaction: Transaction::default(),
             proof: None,

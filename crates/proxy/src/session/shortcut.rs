@@ -18,12 +18,13 @@ use std::collections::VecDeque;
 use tanist_resp::{Piece, Reply, Request};
 use tokio::time::Instant;
 
-use super::class::{Ordinary, Pending};
+use super::class::{Ordinary, Pending, Profile};
 use super::flight::{Flight, Role, Slot};
 use super::mute::Hearing;
 use super::shared::{LARGE_REPLY, LARGE_REQUEST};
 use super::{Closing, LARGE, Phase, Session, Stop};
 use crate::shard::{EndpointKind, Shard};
+use crate::trunk::Come;
 
 /// A request in flight, in brief.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Shortcut {
     open_in: u64,
     /// Writes may take it too.
     writes: bool,
+    /// The command of the last request that took it.
+    before: Option<&'static Profile>,
 }
 
 impl Session {
@@ -149,8 +152,20 @@ impl Session {
         let epoch = lane.primary.then_some(lane.epoch);
         let mut released = false;
         while self.client_out.len() < self.limits.output_bytes {
-            let Some(piece) = self.shared.as_ref().and_then(|shared| shared.seat.receive()) else {
-                break;
+            let come = self.shared.as_ref().and_then(|shared| shared.seat.receive_any());
+            let piece = match come {
+                None => break,
+                Some(Come::Piece(piece)) => piece,
+                Some(Come::Run(run)) => {
+                    if !run.sizes.iter().all(|size| self.account_in_brief(*size, now)) {
+                        // More than was asked for.
+                        self.lose(shard);
+                        return false;
+                    }
+                    self.client_out.push(run.raw);
+                    released = true;
+                    continue;
+                }
             };
             match piece {
                 Piece::Whole(reply) if !reply.is_error() && self.release_in_brief(&reply, now) => {
@@ -176,13 +191,20 @@ impl Session {
 
     /// Lets go of a reply; `false` if nobody waits for it.
     fn release_in_brief(&mut self, reply: &Reply, now: Instant) -> bool {
+        let waits = self.account_in_brief(reply.raw().len(), now);
+        if waits {
+            self.client_out.share(reply.raw());
+        }
+        waits
+    }
+
+    /// Takes note that a reply of so many bytes leaves; `false` if nobody waits for it.
+    fn account_in_brief(&mut self, bytes: usize, now: Instant) -> bool {
         let Some(brief) = self.shortcut.flying.pop_front() else { return false };
-        let bytes = reply.raw().len();
         self.weigh(bytes);
         self.usual_reply = (self.usual_reply * 7 + bytes) / 8;
         self.load = self.load.saturating_sub(brief.request.raw().len());
         self.note_time(&brief.request, brief.parsed, now);
-        self.client_out.share(reply.raw());
         true
     }
 
@@ -222,7 +244,7 @@ impl Session {
 
     /// Hands a request over, if it is ordinary; whether it is.
     fn hand_over_in_brief(&mut self, request: &Request, now: Instant) -> bool {
-        let Some(ordinary) = Ordinary::of(request) else { return false };
+        let Some(ordinary) = Ordinary::of(request, self.shortcut.before) else { return false };
         let Some(shared) = &self.shared else { return false };
         let size = request.raw().len();
         // A client changes its connection only when nothing of it is in flight.
@@ -234,6 +256,7 @@ impl Session {
             && self.client_out.len() < self.limits.output_bytes
             && shared.seat.pass(request.raw());
         if passes {
+            self.shortcut.before = Some(ordinary.profile);
             self.card.note(now, ordinary.profile.name());
             self.load += size;
             self.weigh(size);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tanist_core::gate::Sent;
 use tanist_resp::Piece;
 
-use super::{CROWDED, FULL, Phase, Trunk};
+use super::{CROWDED, Come, Core, FULL, Phase, Trunk};
 use crate::shard::{Lane, Shard};
 
 /// What was handed over.
@@ -131,13 +131,21 @@ impl Seat {
 
     /// The next reply, or a part of it.
     pub(crate) fn receive(&self) -> Option<Piece> {
+        self.taking(|core| core.receive(self.index))
+    }
+
+    /// What has come next, in one piece if it came so.
+    pub(crate) fn receive_any(&self) -> Option<Come> {
+        self.taking(|core| core.receive_any(self.index))
+    }
+
+    fn taking<T>(&self, take: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
         let core = &mut *self.trunk.core.borrow_mut();
-        let piece = core.places[self.index].inbox.pop_front()?;
-        core.kept -= super::len(&piece);
+        let taken = take(core)?;
         if core.full_since.is_some() && core.kept < FULL / 2 {
             self.trunk.wake();
         }
-        Some(piece)
+        Some(taken)
     }
 
     /// Whether what comes next has to go elsewhere.

@@ -247,3 +247,65 @@ fn replies_that_nobody_takes_are_not_read_and_end_whoever_does_not_take_them() {
     assert_eq!(received(&modest), ["+a"]);
     assert_eq!(trunk.deadline(), None);
 }
+
+#[test]
+fn replies_that_come_together_are_one_piece_unless_one_needs_care() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let (one, two) = (Seat::take(&trunk), Seat::take(&trunk));
+    for (seat, count) in [(&one, 3), (&two, 1), (&one, 4)] {
+        ask_often(seat, count);
+    }
+    sent(&trunk);
+    come(
+        &trunk,
+        &shard,
+        "+a\r\n$2\r\nbc\r\n*1\r\n:1\r\n+d\r\n+e\r\n-ERR f\r\n>1\r\n+x\r\n+g\r\n+h",
+    )
+    .unwrap();
+    let kept = trunk.core.borrow().kept;
+    let Some(Come::Run(run)) = one.receive_any() else { panic!("a run") };
+    assert_eq!((run.raw.len(), run.sizes), (20, vec![4, 8, 8]));
+    assert_eq!(trunk.core.borrow().kept, kept - 20);
+    assert_eq!((received(&two), received(&one)), (vec!["+d".to_owned()], words("+e -ERR_f +g")));
+    come(&trunk, &shard, "\r\n").unwrap();
+    assert_eq!((received(&one), trunk.core.borrow().kept), (words("+h"), 0));
+}
+
+fn ask_often(seat: &Seat, times: usize) {
+    for _ in 0..times {
+        ask(seat, "GET a", false);
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(|word| word.replace('_', " ")).collect()
+}
+
+#[test]
+fn a_run_comes_apart_for_whoever_takes_replies_one_by_one() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let seat = Seat::take(&trunk);
+    ask_often(&seat, 4);
+    sent(&trunk);
+    come(&trunk, &shard, "+a\r\n+b\r\n+c\r\n").unwrap();
+    assert!(matches!(seat.receive(), Some(Piece::Whole(reply)) if reply.raw() == "+a\r\n"));
+    assert_eq!(trunk.core.borrow().kept, 8);
+    assert_eq!(seat.forfeit(), [tanist_core::gate::Sent::Whole; 3], "two answered, one sent");
+    assert_eq!(trunk.core.borrow().kept, 0);
+}
+
+#[test]
+fn the_rest_of_a_large_reply_is_no_part_of_a_run() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let seat = Seat::take(&trunk);
+    ask_often(&seat, 3);
+    sent(&trunk);
+    let size = LARGE + 10;
+    come(&trunk, &shard, &format!("${size}\r\n{}", "x".repeat(LARGE))).unwrap();
+    come(&trunk, &shard, "xxxxxxxxxx\r\n+b\r\n+c\r\n").unwrap();
+    let got = received(&seat);
+    assert_eq!((got.len(), &got[1..]), (4, &words("xxxxxxxxxx +b +c")[..]));
+}
