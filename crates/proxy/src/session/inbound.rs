@@ -71,6 +71,11 @@ impl Session {
         if self.flow.is_some() || self.inbound.waits { wanted.min(ROOM) } else { wanted }
     }
 
+    /// Whether something has come that was not looked at although it may be.
+    pub(crate) fn has_unparsed(&self) -> bool {
+        !self.client_in.is_empty() && self.inbound.partial.is_none() && self.wants_client()
+    }
+
     /// Cuts what has come into requests, as many as may be queued.
     pub(super) fn parse(&mut self, now: Instant) {
         if self.closing != Closing::No || self.flow.is_some() || self.quiet {
