@@ -192,7 +192,8 @@ impl Client {
             moved |= self.poll_aside(cx);
             let wanted = self.wanted();
             moved |= self.read_upstream(cx, now);
-            moved |= self.read_client(cx);
+            let (read, more) = self.read_client(cx);
+            moved |= more;
             self.session.borrow_from(&mut self.shard.identity.stock.borrow_mut());
             self.session.advance(&self.shard, now);
             self.session.keep_waker(cx.waker());
@@ -202,6 +203,8 @@ impl Client {
             // A side that was not asked above would never be heard.
             let wants = self.wanted();
             moved |= wants.into_iter().zip(wanted).any(|(now, before)| now && !before);
+            // Nor does anything bring up what was read and left for want of room that is there now.
+            moved |= read && self.session.has_unparsed();
             // Nor is it told again of what it has not taken, for which there is room now.
             moved |= self.session.has_come();
             if self.session.is_closed() && (self.wire.is_flushed() || self.session.is_cut()) {
@@ -325,22 +328,24 @@ impl Client {
         }
     }
 
-    fn read_client(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Reads the client; whether something has come, and whether there may be more.
+    fn read_client(&mut self, cx: &mut Context<'_>) -> (bool, bool) {
         if !self.session.wants_client() {
-            return self.watch_client(cx);
+            return (false, self.watch_client(cx));
         }
         self.leaving = None;
         let wanted = self.session.client_wants();
         match self.wire.poll_read(cx, &self.shard, &mut self.session.client_in, wanted) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(more)) if more > 0 => true,
+            Poll::Pending => (false, false),
+            // Where it is known that there is no more now, nobody has to come back to ask.
+            Poll::Ready(Ok(bytes)) if bytes > 0 => (true, !self.wire.is_drained(cx)),
             Poll::Ready(Ok(_)) => {
                 self.session.client_eof();
-                true
+                (false, true)
             }
             Poll::Ready(Err(_)) => {
                 self.session.client_lost();
-                true
+                (false, true)
             }
         }
     }

@@ -62,6 +62,12 @@ pub async fn go_on(
     }
     let mut control = control::Control::new(config, succession, inheritance);
     let local = tokio::task::LocalSet::new();
-    local.run_until(control.run()).await;
+    // As a task among the clients' it is looked at when it is concerned, not whenever one of them is.
+    let control = local.spawn_local(async move { control.run().await });
+    if let Err(ended) = local.run_until(control).await
+        && ended.is_panic()
+    {
+        std::panic::resume_unwind(ended.into_panic());
+    }
     Ok(())
 }

@@ -58,6 +58,15 @@ impl OutQueue {
         self.chunks.push_back(bytes);
     }
 
+    /// Appends a piece that its owner keeps.
+    pub(crate) fn share(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARE {
+            self.put(bytes);
+        } else {
+            self.push(bytes.clone());
+        }
+    }
+
     /// Appends a copy.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);

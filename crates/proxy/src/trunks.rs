@@ -44,6 +44,12 @@ impl Trunks {
         Rc::clone(&of_key[turn % of_key.len()])
     }
 
+    /// All that are known.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> Vec<Rc<Trunk>> {
+        self.known.borrow().values().flatten().cloned().collect()
+    }
+
     /// Replies that an engine owes on a lane's trunks.
     pub(crate) fn owed(&self, lane: &Lane) -> usize {
         let known = self.known.borrow();

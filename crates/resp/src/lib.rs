@@ -24,7 +24,7 @@ pub use command::Command;
 #[cfg(feature = "tokio")]
 pub use connection::{Connection, ConnectionError};
 pub use info::Info;
-pub use reply::{FrameError, Kind, Piece, Reply, ReplyFramer, ReplyLimits};
+pub use reply::{Found, FrameError, Kind, Piece, Reply, ReplyFramer, ReplyLimits};
 pub use request::{Limits, Part, ProtocolError, Request, RequestFramer};
 pub use table::{CommandInfo, CommandTable, Effect, Flags};
 pub use value::{Encoder, Value, Version};

@@ -177,6 +177,34 @@ impl Reply {
     }
 }
 
+/// A whole reply that was found and not taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    size: usize,
+    body: usize,
+    kind: Kind,
+}
+
+impl Found {
+    /// Its size in bytes, attributes included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What the reply is; attributes before it do not count.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The reply, of which these are the bytes.
+    #[must_use]
+    pub fn reply(self, raw: Bytes) -> Reply {
+        Reply { raw, body: self.body, kind: self.kind }
+    }
+}
+
 /// The incremental framer of one engine connection.
 ///
 /// Between two calls bytes may only be appended to the buffer. After an error every further call
@@ -235,17 +263,27 @@ impl ReplyFramer {
     /// # Errors
     /// The bytes are not a reply; see [`FrameError`].
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Reply>, FrameError> {
+        let found = self.look(input)?;
+        Ok(found.map(|found| found.reply(input.split_to(found.size).freeze())))
+    }
+
+    /// As [`Self::next`], but leaves the reply where it is: at the beginning of `input`. What is given
+    /// next begins there, to find the same again, or behind it.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn look(&mut self, input: &[u8]) -> Result<Option<Found>, FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         match self.scan(input) {
             Ok(Some((body, kind))) => {
-                let raw = input.split_to(self.pos).freeze();
+                let size = self.pos;
                 self.pos = 0;
                 self.scanned = 0;
                 self.given = 0;
                 self.body = None;
-                Ok(Some(Reply { raw, body, kind }))
+                Ok(Some(Found { size, body, kind }))
             }
             Ok(None) => Ok(None),
             Err(error) => {

@@ -158,6 +158,13 @@ impl CommandInfo {
         if self.arity < 0 { argc >= wanted } else { argc == wanted }
     }
 
+    /// What running a request of this command does.
+    #[inline]
+    #[must_use]
+    pub fn effect(&self, request: &Request) -> Effect {
+        self.rule.effect(request)
+    }
+
     /// Whether it is only a family of subcommands, such as `CONFIG`.
     #[must_use]
     pub fn is_container(&self) -> bool {
@@ -296,18 +303,34 @@ impl CommandTable {
     #[inline]
     #[must_use]
     pub fn classify(&self, request: &Request) -> (Option<&CommandInfo>, Effect) {
+        let (number, effect) = self.find(request);
+        (number.and_then(|number| self.entries.get(number)), effect)
+    }
+
+    /// As [`Self::classify`], but with the command's number: its place in [`Self::iter`]. Whoever knows
+    /// more about each command keeps that in the same order.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, request: &Request) -> (Option<usize>, Effect) {
         let mut args = request.args();
         let name = args.next().unwrap_or_default();
+        let found = self.search(name, None).0.and_then(|number| self.numbered(number));
         // A client cannot name a subcommand with the bar; the engine does not know it either.
-        let Some(mut entry) = self.lookup(name).filter(|_| !name.contains(&b'|')) else {
+        let Some((mut number, mut entry)) = found.filter(|_| !name.contains(&b'|')) else {
             return (None, Effect::Write);
         };
         if entry.container
-            && let Some(sub) = args.next().and_then(|sub| self.lookup_sub(name, sub))
+            && let Some(sub) = args.next().and_then(|sub| self.search(name, Some(sub)).0)
+            && let Some(found) = self.numbered(sub)
         {
-            entry = sub;
+            (number, entry) = found;
         }
-        (Some(entry), entry.rule.effect(request))
+        (Some(number), entry.rule.effect(request))
+    }
+
+    #[inline]
+    fn numbered(&self, number: usize) -> Option<(usize, &CommandInfo)> {
+        self.entries.get(number).map(|entry| (number, entry))
     }
 
     /// What running a request does; a write when the command is not known.

@@ -6,11 +6,12 @@
 //!
 //! Not here: what is done about each class (`super::forward`, `super::local`).
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::gate;
-use tanist_resp::{CommandTable, Effect, Flags, Request, command};
+use tanist_resp::{CommandInfo, CommandTable, Effect, Flags, Request, command};
 use tokio::time::Instant;
 
 use crate::denied::is_denied;
@@ -150,6 +151,79 @@ impl Class {
     }
 }
 
+/// What is known of a command whatever its arguments are.
+#[derive(Debug)]
+pub(super) struct Profile {
+    entry: &'static CommandInfo,
+    class: Class,
+    family_shares: bool,
+    flagged_write: bool,
+    /// It is no subcommand, so that its name is a request's first word.
+    single: bool,
+}
+
+/// The profiles of all commands, by their numbers in the table.
+static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+    let of = |entry: &'static CommandInfo| Profile {
+        entry,
+        class: Class::of(entry.name()),
+        family_shares: super::shared::family_shares(entry.name()),
+        flagged_write: entry.flags.contains(Flags::WRITE),
+        single: !entry.name().contains('|') && !entry.is_container(),
+    };
+    CommandTable::builtin().iter().map(of).collect()
+});
+
+impl Profile {
+    /// The profile of a request's command, and what the request does.
+    fn of(request: &Request) -> (Option<&'static Self>, Effect) {
+        let (number, effect) = CommandTable::builtin().find(request);
+        (number.and_then(|number| PROFILES.get(number)), effect)
+    }
+
+    /// The command's name, as the table has it.
+    pub(super) fn name(&self) -> &'static str {
+        self.entry.name()
+    }
+
+    /// Whether so many arguments make a request of it that means something.
+    fn is_usable(&self, argc: usize) -> bool {
+        self.entry.accepts(argc) && !self.entry.is_container()
+    }
+}
+
+/// A request that needs no care, so that whose it is and where it goes is all there is to know.
+#[derive(Debug)]
+pub(super) struct Ordinary {
+    pub(super) profile: &'static Profile,
+    pub(super) effect: Effect,
+}
+
+impl Ordinary {
+    /// Looks at a request; `None` if [`Pending::new`] has to. Most are of the same command as the one
+    /// `before`.
+    pub(super) fn of(request: &Request, before: Option<&'static Profile>) -> Option<Self> {
+        let same = before.filter(|before| before.single && request.is(before.name()));
+        let (profile, effect) = match same {
+            Some(profile) => (profile, profile.entry.effect(request)),
+            None => {
+                let (profile, effect) = Profile::of(request);
+                (profile?, effect)
+            }
+        };
+        let ordinary = profile.class == Class::Plain
+            && profile.family_shares
+            && profile.is_usable(request.argc())
+            && matches!(effect, Effect::Read | Effect::Write);
+        ordinary.then_some(Self { profile, effect })
+    }
+
+    /// Whether it may write, by what it does or by what the engine says of it.
+    pub(super) fn may_write(&self) -> bool {
+        self.effect.is_write() || self.profile.flagged_write
+    }
+}
+
 /// Whether this is `CLIENT MAINT_NOTIFICATIONS`, which no table has.
 fn asks_for_notices(request: &Request) -> bool {
     request.name().eq_ignore_ascii_case(b"client")
@@ -196,27 +270,27 @@ pub(crate) struct Pending {
 impl Pending {
     /// Looks at a request.
     pub(crate) fn new(request: Request, now: Instant) -> Self {
-        let (entry, effect) = CommandTable::builtin().classify(&request);
+        let (profile, effect) = Profile::of(&request);
         // With a wrong number of arguments the engine has the right words, and does nothing.
-        let usable = entry.filter(|entry| entry.accepts(request.argc()) && !entry.is_container());
+        let usable = profile.filter(|profile| profile.is_usable(request.argc()));
         let class = match usable {
-            Some(entry) => Class::of(entry.name()),
+            Some(profile) => profile.class,
             None if asks_for_notices(&request) => Class::MaintNotifications,
             None => Class::Plain,
         };
         // Of a container's subcommands, the table knows those that it has.
-        let known = entry.is_some_and(|entry| !entry.is_container());
-        let family_shares = entry.is_none_or(|entry| super::shared::family_shares(entry.name()));
-        let flagged_write = entry.is_some_and(|entry| entry.flags.contains(Flags::WRITE));
+        let known = profile.is_some_and(|profile| !profile.entry.is_container());
+        let family_shares = profile.is_none_or(|profile| profile.family_shares);
+        let flagged_write = profile.is_some_and(|profile| profile.flagged_write);
         let changes_keys = match class {
             Class::Script => effect.is_write(),
             Class::Publish | Class::Exec => false,
-            _ => flagged_write || entry.is_none(),
+            _ => flagged_write || profile.is_none(),
         };
         // It may wait for hours, and must not keep what others have sent for as long.
         let request = if effect.is_blocking() { request.detached() } else { request };
         Self {
-            name: entry.map_or("NULL", |entry| entry.name()),
+            name: profile.map_or("NULL", Profile::name),
             instead: None,
             request,
             effect,

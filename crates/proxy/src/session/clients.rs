@@ -298,8 +298,8 @@ impl Session {
         self.card.blocked.set(self.is_parked());
         self.card.engine_id.set(self.link.engine_id);
         let written = (self.state.changes, self.transaction.is_open());
-        if self.written != Some(written) {
-            self.written = Some(written);
+        if self.tally.written != Some(written) {
+            self.tally.written = Some(written);
             self.write_card();
         }
     }

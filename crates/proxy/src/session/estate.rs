@@ -11,6 +11,7 @@
 
 mod parts;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,7 @@ use super::demoted::Came;
 use super::flight::{Item, Role, Slot};
 use super::inbound::Inbound;
 use super::mute::Hearing;
+use super::shortcut::Shortcut;
 use super::{Closing, Endpoint, Forward, Phase, Session};
 use crate::clients::Card;
 use crate::config::ProxyLimits;
@@ -102,6 +104,13 @@ pub(crate) struct SessionEstate {
     habits: (usize, bool, Came),
 }
 
+/// What is in flight, by either way.
+fn slots_estate(slots: &VecDeque<Slot>, shortcut: &Shortcut, clock: Clock) -> Vec<SlotEstate> {
+    let unfolded = shortcut.flying.iter().map(|brief| Slot::Flight(brief.copied()));
+    let slots = slots.iter().map(|slot| SlotEstate::of(slot, clock));
+    slots.chain(unfolded.map(|slot| SlotEstate::of(&slot, clock))).collect()
+}
+
 fn is_default<T: Default + PartialEq>(field: &T) -> bool {
     *field == T::default()
 }
@@ -120,7 +129,7 @@ impl Session {
         let aside = |slot: &Slot| matches!(slot, Slot::Flight(flight) if flight.role == Role::Side);
         !self.is_proving()
             && !self.is_streaming()
-            && (self.shared.is_none() || self.slots.is_empty())
+            && (self.shared.is_none() || !self.is_owed())
             && self.side.is_none()
             && !self.slots.iter().any(aside)
     }
@@ -129,14 +138,14 @@ impl Session {
     pub(crate) fn is_between_requests(&self) -> bool {
         self.client_in.is_empty()
             && self.queue.is_empty()
-            && self.slots.is_empty()
+            && !self.is_owed()
             && !self.is_proving()
             && self.client_out.is_empty()
     }
 
     /// Whether an engine owes it nothing.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.is_empty() && !self.is_proving()
+        !self.is_owed() && !self.is_proving()
     }
 
     /// Whether it waits for data and for nothing else.
@@ -165,6 +174,7 @@ impl Session {
             forward,
             slots,
             cursor,
+            shortcut,
             link,
             shared: _,
             served: _,
@@ -175,7 +185,6 @@ impl Session {
             nobody_since,
             unread,
             card: _,
-            written: _,
             state,
             transaction,
             proof: _,
@@ -202,7 +211,7 @@ impl Session {
             inbound_over: is_over(inbound),
             queue: queue.iter().map(|item| ItemEstate::of(item, clock)).collect(),
             forward: forward.clone(),
-            slots: slots.iter().map(|slot| SlotEstate::of(slot, clock)).collect(),
+            slots: slots_estate(slots, shortcut, clock),
             cursor: *cursor,
             link: LinkEstate::of(link, clock),
             own_left: own_until.map(|until| clock.left(until)),

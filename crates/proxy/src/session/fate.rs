@@ -236,6 +236,7 @@ fn is_nil(reply: &[u8]) -> bool {
 impl Session {
     /// Gives the upstream up: every request in flight meets its fate.
     pub(super) fn lose(&mut self, shard: &Shard) {
+        self.unfold();
         let Some(lane) = self.lane().cloned() else { return };
         if self.has_begun_reply() {
             self.closing = Closing::Now;
@@ -289,7 +290,7 @@ impl Session {
         self.proof_wanted = false;
         if ended {
             self.transaction.end();
-            self.state.watching = false;
+            self.state.unwatch();
         }
         self.forget_upstream();
         if refused {
@@ -301,7 +302,7 @@ impl Session {
     fn forget_upstream(&mut self) {
         self.drop_link();
         let before = mem::take(&mut self.forward);
-        let watching = mem::take(&mut self.state.watching);
+        let watching = self.state.unwatch();
         let open = self.transaction.is_open();
         let lost = open && self.transaction.rebuild().is_none();
         self.forward = Forward {

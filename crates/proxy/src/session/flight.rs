@@ -94,6 +94,24 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// One that has just been forwarded.
+    pub(crate) fn new(pending: Pending, role: Role, end: u64) -> Self {
+        Self {
+            pending,
+            role,
+            end,
+            gated: false,
+            batch: 0,
+            reply: None,
+            settled: false,
+            heard: false,
+            refused: false,
+            passed: 0,
+            parts: None,
+            partial: None,
+        }
+    }
+
     /// Whether it blocks its connection until data arrives.
     pub(crate) fn is_parked(&self) -> bool {
         self.reply.is_none() && self.role == Role::Plain && self.pending.effect.is_blocking()

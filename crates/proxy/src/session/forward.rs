@@ -377,22 +377,9 @@ impl Session {
         end: u64,
         gated: bool,
     ) -> bool {
-        let mut flight = Flight {
-            pending,
-            role,
-            end,
-            gated,
-            batch: 0,
-            reply: None,
-            settled: false,
-            heard: false,
-            refused: false,
-            passed: 0,
-            parts: None,
-            partial: None,
-        };
+        let mut flight = Flight::new(pending, role, end);
         let writes = flight.is_write();
-        flight.gated |= writes;
+        flight.gated = gated || writes;
         self.slots.push_back(Slot::Flight(flight));
         writes
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tanist_resp::{Limits, RequestFramer};
+use tanist_resp::{Limits, Request, RequestFramer};
 use tokio::time::Instant;
 
 use super::class::{Class, Pending};
@@ -71,6 +71,11 @@ impl Session {
         if self.flow.is_some() || self.inbound.waits { wanted.min(ROOM) } else { wanted }
     }
 
+    /// Whether something has come that was not looked at although it may be.
+    pub(crate) fn has_unparsed(&self) -> bool {
+        !self.client_in.is_empty() && self.inbound.partial.is_none() && self.wants_client()
+    }
+
     /// Cuts what has come into requests, as many as may be queued.
     pub(super) fn parse(&mut self, now: Instant) {
         if self.closing != Closing::No || self.flow.is_some() || self.quiet {
@@ -88,11 +93,7 @@ impl Session {
                 Ok(Some(request)) => {
                     self.inbound.partial = None;
                     self.inbound.whole = false;
-                    let pending = Pending::new(request, now);
-                    self.card.note(now, pending.name);
-                    self.inbound.over |= pending.class == Class::Quit && !self.is_barred(&pending);
-                    self.load += pending.size();
-                    self.queue.push_back(Item::Request(pending));
+                    self.enqueue(request, now);
                 }
                 Ok(None) => {
                     self.begin_flow(now);
@@ -112,7 +113,16 @@ impl Session {
         }
     }
 
-    fn watch_partial(&mut self, now: Instant) {
+    /// Takes a request into the queue.
+    pub(super) fn enqueue(&mut self, request: Request, now: Instant) {
+        let pending = Pending::new(request, now);
+        self.card.note(now, pending.name);
+        self.inbound.over |= pending.class == Class::Quit && !self.is_barred(&pending);
+        self.load += pending.size();
+        self.queue.push_back(Item::Request(pending));
+    }
+
+    pub(super) fn watch_partial(&mut self, now: Instant) {
         // Time in which nothing was read is not the client's.
         if self.client_in.is_empty() || !self.wants_client() {
             self.inbound.partial = None;

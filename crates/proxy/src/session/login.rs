@@ -126,6 +126,7 @@ impl Session {
         if !moves {
             return;
         }
+        self.unfold();
         self.spare = None;
         if self.shared.is_some() && self.slots.is_empty() {
             self.shared = None;

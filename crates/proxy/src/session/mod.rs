@@ -25,6 +25,7 @@ mod notices;
 mod proof;
 mod replies;
 mod shared;
+mod shortcut;
 mod state;
 mod stock;
 #[cfg(test)]
@@ -59,6 +60,7 @@ use large::Flow;
 pub(crate) use large::LARGE;
 use mute::Hearing;
 use shared::Shared;
+use shortcut::Shortcut;
 use state::State;
 pub(crate) use stock::Stock;
 use transaction::Transaction;
@@ -168,6 +170,7 @@ pub(crate) struct Session {
     slots: VecDeque<Slot>,
     /// The first slot that waits for an engine, or the end.
     cursor: usize,
+    shortcut: Shortcut,
     /// The client's own upstream.
     pub(crate) link: Link,
     /// Its part in one that it shares; never beside an own one.
@@ -188,8 +191,6 @@ pub(crate) struct Session {
     unread: bool,
     /// What others see of it.
     card: Rc<Card>,
-    /// What was last written there.
-    written: Option<(u32, bool)>,
     state: State,
     transaction: Transaction,
     proof: Option<Proof>,
@@ -220,9 +221,10 @@ pub(crate) struct Session {
     pub(crate) quiet: bool,
 }
 
-/// What the session has added to the shard's counters.
+/// What the session has added to the shard's counters, and written on its card.
 #[derive(Debug, Default)]
 struct Tally {
+    written: Option<(u32, bool)>,
     held: u64,
     busy: bool,
     pinned: bool,
@@ -243,6 +245,7 @@ impl Session {
             forward: Forward::default(),
             slots: VecDeque::new(),
             cursor: 0,
+            shortcut: Shortcut::default(),
             link: Link::default(),
             shared: None,
             served: None,
@@ -254,7 +257,6 @@ impl Session {
             nobody_since: None,
             unread: false,
             card,
-            written: None,
             state: State::default(),
             transaction: Transaction::default(),
             proof: None,
@@ -278,6 +280,14 @@ impl Session {
 
     /// Goes as far as is possible without further bytes or time.
     pub(crate) fn advance(&mut self, shard: &Shard, now: Instant) {
+        if !self.take_shortcut(shard, now) {
+            self.unfold();
+            self.go_all_the_way(shard, now);
+            self.open_shortcut(shard);
+        }
+    }
+
+    fn go_all_the_way(&mut self, shard: &Shard, now: Instant) {
         if shard.gone.get() || self.endpoint.closed.get() {
             self.closing = Closing::Now;
         }
@@ -364,6 +374,11 @@ impl Session {
 
     /// When [`Self::advance`] has to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let frame = self.inbound.deadline(self.client_in.len()).filter(|_| self.wants_client());
+        if self.expects_shortcut() {
+            // Whatever else has a deadline is not ordinary.
+            return frame;
+        }
         let held = self.held_since.and_then(|since| Some(self.held_from(since)? + HOLD_LIMIT));
         let draining = match self.link.phase {
             Phase::Draining { until } => Some(until),
@@ -372,7 +387,6 @@ impl Session {
         let own = self.own_until.filter(|_| self.link.phase == Phase::Ready);
         let own = own.filter(|_| self.state.is_common() && self.slots.is_empty());
         let paused = self.endpoint.pause.get().filter(|_| self.stop == Stop::Paused);
-        let frame = self.inbound.deadline(self.client_in.len()).filter(|_| self.wants_client());
         [
             held,
             draining,
@@ -465,7 +479,7 @@ impl Session {
     fn is_busy(&self) -> bool {
         let to_primary = self.lane().is_some_and(|lane| lane.primary);
         if self.shared.is_some() {
-            return to_primary && !self.slots.is_empty();
+            return to_primary && self.is_owed();
         }
         to_primary
             && (self.is_proving()
@@ -482,11 +496,15 @@ impl Session {
     /// Whether the engine owes this client as much as may wait for it: an engine puts no limit to
     /// the replies that it keeps for a client who does not read them.
     fn is_window_full(&self) -> bool {
+        self.slots.len() - self.cursor.min(self.slots.len()) >= self.window()
+            || self.client_out.len() >= self.limits.output_bytes
+    }
+
+    /// How many requests may be in flight.
+    fn window(&self) -> usize {
         let room = self.limits.output_bytes / self.usual_reply.max(1);
         let most = if self.shared.is_some() { SHARED_WINDOW } else { WINDOW.1 };
-        let window = room.clamp(WINDOW.0, most);
-        self.slots.len() - self.cursor.min(self.slots.len()) >= window
-            || self.client_out.len() >= self.limits.output_bytes
+        room.clamp(WINDOW.0, most)
     }
 
     fn drop_queued(&mut self) {

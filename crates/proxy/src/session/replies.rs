@@ -7,10 +7,10 @@
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::gate::refused_by_role;
-use tanist_resp::{Kind, Piece, Reply, Version};
+use tanist_resp::{Kind, Piece, Reply, Request, Version};
 use tokio::time::Instant;
 
-use super::class::{Class, Pending};
+use super::class::Class;
 use super::flight::{Answer, Expect, Flight, Role, Slot};
 use super::transaction::Special;
 use super::{Closing, LARGE, Phase, Session, State, mute, transaction};
@@ -78,7 +78,7 @@ impl Session {
             Expect::Rebuild => !reply.error_code().is_some_and(refused_by_role),
             Expect::Discard => {
                 self.transaction.end();
-                self.state.watching = false;
+                self.state.unwatch();
                 true
             }
             Expect::EngineId => {
@@ -275,12 +275,12 @@ impl Session {
             Role::Instead(answer) => {
                 let answer = answer.map(Bytes::from_static);
                 self.transaction.end();
-                self.state.watching = false;
+                self.state.unwatch();
                 answer.unwrap_or_else(|| nil(self.state.version))
             }
             Role::Discard => {
                 self.transaction.end();
-                self.state.watching = false;
+                self.state.unwatch();
                 raw
             }
             Role::Exec | Role::Side => raw,
@@ -291,7 +291,7 @@ impl Session {
     /// counts a SUBSCRIBE within it as one element however many confirmations it sends.)
     fn settle_exec(&mut self, shard: &Shard, raw: Bytes) -> (Bytes, usize) {
         let special = self.transaction.end();
-        self.state.watching = false;
+        self.state.unwatch();
         let names = shard.names_users.get() && rewrite::names_a_lane(&raw);
         let named = names && raw.first() == Some(&b'*');
         if (special.is_empty() && !named) || raw.first() != Some(&b'*') || raw.starts_with(b"*-1") {
@@ -338,13 +338,13 @@ impl Session {
         }
     }
 
-    fn note_time(&self, pending: &Pending, now: Instant) {
+    /// Measures a request that is answered, and did not wait for data.
+    pub(super) fn note_time(&self, request: &Request, parsed: Instant, now: Instant) {
         let meter = &self.endpoint.meter;
-        let time = now.saturating_duration_since(pending.parsed);
-        // Who waits for data is not slow.
-        if meter.took(time) && !pending.effect.is_blocking() && meter.is_notable(time, now) {
+        let time = now.saturating_duration_since(parsed);
+        if meter.took(time) && meter.is_notable(time, now) {
             let name = self.state.name().cloned().unwrap_or_default();
-            meter.remember(time, &pending.request, self.card.from, &name);
+            meter.remember(time, request, self.card.from, &name);
         }
     }
 
@@ -385,7 +385,14 @@ impl Session {
                     let reply = flight.reply.unwrap_or_default();
                     self.withheld = self.withheld.saturating_sub(reply.len());
                     self.note_uncertain(&reply);
-                    self.note_time(&flight.pending, now);
+                    let pending = &flight.pending;
+                    if pending.effect.is_blocking() {
+                        // Who waits for data is not slow.
+                        let time = now.saturating_duration_since(pending.parsed);
+                        self.endpoint.meter.took(time);
+                    } else {
+                        self.note_time(&pending.request, pending.parsed, now);
+                    }
                     if let Some(lane) = self.lane().filter(|lane| lane.primary) {
                         shard.note_released(lane.epoch);
                     }
@@ -461,11 +468,13 @@ fn nil(version: Version) -> Bytes {
 }
 
 fn rewritten(shard: &Shard, class: Class, state: &State, raw: Bytes) -> Bytes {
-    match (class, shard.route()) {
-        (Class::Info, Some(route)) => rewrite::info(&raw, &route),
-        (Class::Role, Some(route)) => rewrite::role(&raw, &route, state.version),
-        (Class::WhoAmI, _) => rewrite::user(raw),
-        (Class::TrackingInfo, _) => rewrite::redirect(raw, state.redirect()),
+    match class {
+        Class::Info => shard.route().map_or(raw.clone(), |route| rewrite::info(&raw, &route)),
+        Class::Role => {
+            shard.route().map_or(raw.clone(), |route| rewrite::role(&raw, &route, state.version))
+        }
+        Class::WhoAmI => rewrite::user(raw),
+        Class::TrackingInfo => rewrite::redirect(raw, state.redirect()),
         _ => raw,
     }
 }

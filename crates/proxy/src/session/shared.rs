@@ -28,9 +28,9 @@ use crate::trunk::{self, Seat, Verdict};
 const KEEP_OWN: Duration = Duration::from_secs(1);
 /// A client whose replies are larger than this on average, in bytes, gets a connection of its own:
 /// everybody else would wait behind them.
-const LARGE_REPLY: usize = 64 << 10;
+pub(super) const LARGE_REPLY: usize = 64 << 10;
 /// A request larger than this, in bytes, goes over a connection of its own for the same reason.
-const LARGE_REQUEST: usize = 64 << 10;
+pub(super) const LARGE_REQUEST: usize = 64 << 10;
 /// Who sends and receives more than this at once on average, in bytes, is with others of the kind, and
 /// not any more when it is less than half of it.
 const HEAVY: usize = 1 << 10;
@@ -217,7 +217,7 @@ impl Session {
         let Some(shared) = &self.shared else { return };
         let writes = pending.effect.is_write();
         let proves = writes || shard.reads_strictly();
-        let ticket = shared.seat.hand_over(pending.request.raw().clone(), proves);
+        let ticket = shared.seat.hand_over(pending.request.raw(), proves);
         self.wrote_elsewhere |= writes;
         self.push_flight(pending, Role::Plain, 0, ticket.gated);
         if let Some(Slot::Flight(flight)) = self.slots.back_mut() {

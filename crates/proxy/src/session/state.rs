@@ -66,6 +66,9 @@ impl Step {
 impl State {
     /// Takes in a request that the engine has answered without an error.
     pub(crate) fn apply(&mut self, pending: &Pending) {
+        if matches!(pending.class, Class::Plain | Class::Script) {
+            return;
+        }
         self.changes = self.changes.wrapping_add(1);
         let request = &pending.request;
         // Copies: a piece of the read buffer would keep the whole of it.
@@ -74,7 +77,9 @@ impl State {
             Class::Select => self.db = arg(1),
             Class::SetName => self.name = arg(2).filter(|name| !name.is_empty()),
             Class::Watch => self.watching = true,
-            Class::Unwatch => self.watching = false,
+            Class::Unwatch => {
+                self.unwatch();
+            }
             Class::Monitor => self.monitor = true,
             Class::Hello => self.hello(pending),
             Class::SetInfo => {
@@ -101,6 +106,13 @@ impl State {
             Class::Unsubscribe(kind) => self.unsubscribe(kind, pending),
             _ => {}
         }
+    }
+
+    /// No key is watched any more; whether one was.
+    pub(crate) fn unwatch(&mut self) -> bool {
+        let watching = std::mem::take(&mut self.watching);
+        self.changes = self.changes.wrapping_add(u32::from(watching));
+        watching
     }
 
     fn remember(&mut self, pending: &Pending) {

@@ -16,6 +16,7 @@ use bytes::BytesMut;
 
 use super::Session;
 use super::flight::{Item, Slot};
+use super::shortcut::Brief;
 use crate::out;
 
 /// Most queues of each kind that wait to be lent.
@@ -32,6 +33,7 @@ const SMALL: usize = 1 << 10;
 pub(crate) struct Stock {
     queues: Vec<VecDeque<Item>>,
     slots: Vec<VecDeque<Slot>>,
+    flying: Vec<VecDeque<Brief>>,
     tails: Vec<BytesMut>,
     block: BytesMut,
 }
@@ -73,8 +75,12 @@ impl Session {
     /// Takes what is needed for work, if there is some.
     pub(crate) fn borrow_from(&mut self, stock: &mut Stock) {
         if !self.client_in.is_empty() {
-            lend(&mut stock.queues, &mut self.queue);
-            lend(&mut stock.slots, &mut self.slots);
+            if self.expects_shortcut() {
+                lend(&mut stock.flying, &mut self.shortcut.flying);
+            } else {
+                lend(&mut stock.queues, &mut self.queue);
+                lend(&mut stock.slots, &mut self.slots);
+            }
             if let Some(tail) = self.client_out.tail().filter(|tail| tail.capacity() == 0)
                 && let Some(lent) = stock.tails.pop()
             {
@@ -87,6 +93,7 @@ impl Session {
     pub(crate) fn give_back(&mut self, stock: &mut Stock) {
         put_back(&mut stock.queues, &mut self.queue);
         put_back(&mut stock.slots, &mut self.slots);
+        put_back(&mut stock.flying, &mut self.shortcut.flying);
         if let Some(tail) = self.client_out.tail().filter(|tail| tail.capacity() > 0) {
             let tail = std::mem::take(tail);
             if stock.tails.len() < KEPT && tail.capacity() <= out::KEEP {

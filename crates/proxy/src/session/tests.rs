@@ -9,6 +9,7 @@ mod format;
 mod login;
 mod model;
 mod random;
+mod shortcut;
 mod stock;
 
 use std::io::IoSlice;

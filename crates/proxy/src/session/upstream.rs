@@ -198,6 +198,7 @@ impl Session {
 
     /// The socket is gone.
     pub(crate) fn upstream_lost(&mut self, shard: &Shard, now: Instant) {
+        self.unfold();
         self.look_at_route(shard, now);
         // What had come before the end still counts.
         self.read_replies(shard, now);

@@ -48,8 +48,8 @@ impl Session {
             // Nobody can say any more.
             Phase::Over => return self.lose(shard),
         }
-        let asked =
-            *batch.get_or_insert_with(|| seat.hand_over(Command::new("PING").encode(), true).batch);
+        let asked = *batch
+            .get_or_insert_with(|| seat.hand_over(&Command::new("PING").encode(), true).batch);
         match seat.verdict(shard, asked) {
             Verdict::Open => return,
             Verdict::Proven => {}

@@ -250,6 +250,11 @@ impl Wire {
         }
     }
 
+    /// Whether there is nothing more to be read now; who is told so is woken when there is.
+    pub(crate) fn is_drained(&self, cx: &mut Context<'_>) -> bool {
+        matches!(self.state, State::Plain) && self.socket.poll_read_ready(cx).is_pending()
+    }
+
     /// Writes as much as the socket takes.
     pub(crate) fn poll_write(
         &mut self,

@@ -17,10 +17,11 @@
 //! Not here: sockets (`self::socket`); what a client may hand over, and what becomes of what it had
 //! in flight (`crate::session`).
 
+mod inbox;
 mod seat;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use crate::out::OutQueue;
 use crate::proof::{PrimaryRole, Proof, WAIT_MILLIS};
 use crate::session::LARGE;
 use crate::shard::{Lane, Shard};
+pub(crate) use inbox::Come;
 pub(crate) use seat::{Seat, Verdict};
 pub(crate) use socket::run;
 
@@ -109,7 +111,7 @@ struct Next {
 /// A client's place.
 #[derive(Debug, Default)]
 struct Place {
-    inbox: VecDeque<Piece>,
+    inbox: VecDeque<Come>,
     /// What was lost with the trunk, in order.
     lost: VecDeque<Sent>,
     waker: Option<Waker>,
@@ -282,6 +284,7 @@ impl Trunk {
     fn read(&self, shard: &Shard, now: Instant) -> Result<(), Unusable> {
         let core = &mut *self.core.borrow_mut();
         while !core.input.is_empty() {
+            core.take_run();
             match core.framer.next_piece(&mut core.input, LARGE) {
                 Ok(Some(Piece::Whole(reply))) => core.take(&self.key, shard, reply, now)?,
                 Ok(Some(Piece::Part(part))) => core.take_part(part)?,
@@ -339,7 +342,7 @@ impl Trunk {
         let since = *core.full_since.get_or_insert(now);
         if now >= since + PATIENCE {
             core.full_since = Some(now);
-            let kept = |place: &Place| place.inbox.iter().map(len).sum();
+            let kept = |place: &Place| place.inbox.iter().map(Come::len).sum();
             let waited = !core.retired || core.is_waited_for();
             let most = core.places.iter_mut().max_by_key(|place| -> usize { kept(place) });
             if let Some(place) = most.filter(|_| waited) {
@@ -351,17 +354,9 @@ impl Trunk {
     }
 }
 
-/// Bytes of a piece.
-fn len(piece: &Piece) -> usize {
-    match piece {
-        Piece::Whole(reply) => reply.raw().len(),
-        Piece::Part(part) => part.len(),
-    }
-}
-
 /// The engine said something that one in its place does not say.
 #[derive(Debug)]
-struct Unusable;
+pub(crate) struct Unusable;
 
 impl Core {
     fn own(&mut self, command: &Command, owed: Owed) {
@@ -394,7 +389,7 @@ impl Core {
             return Ok(());
         }
         match self.owed.pop_front().ok_or(Unusable)? {
-            Owed::Seat { seat, .. } => self.deliver(seat, reply),
+            Owed::Seat { seat, .. } => self.deliver_reply(seat, reply),
             Owed::Hello if !reply.is_error() => {
                 let facts = reply.value().map_err(|_| Unusable)?;
                 shard.greeted(&key.lane.node, facts);
@@ -428,33 +423,14 @@ impl Core {
         }
     }
 
-    fn deliver(&mut self, seat: usize, reply: Reply) {
-        let place = &mut self.places[seat];
-        place.owed -= 1;
-        if place.taken {
-            // Whoever has been woken takes everything.
-            if place.inbox.is_empty() {
-                place.wake();
-            }
-            self.kept += reply.raw().len();
-            place.inbox.push_back(Piece::Whole(reply));
-        } else if place.owed == 0 {
-            self.free.push(seat);
-        }
-    }
-
     /// Hands over a part of a large reply. Nobody else is to wait behind such a client for longer than
     /// until what they have asked for already is here.
     fn take_part(&mut self, part: Bytes) -> Result<(), Unusable> {
         let Some(Owed::Seat { seat, .. }) = self.owed.front() else { return Err(Unusable) };
         self.retired = true;
-        let place = &mut self.places[*seat];
-        if place.taken {
-            if place.inbox.is_empty() {
-                place.wake();
-            }
-            self.kept += part.len();
-            place.inbox.push_back(Piece::Part(part));
+        let seat = *seat;
+        if self.places[seat].taken {
+            self.deliver(seat, Come::Piece(Piece::Part(part)));
         }
         Ok(())
     }
@@ -472,8 +448,8 @@ impl Core {
     /// Forgets the replies that a place has not taken; how many they are.
     fn discard(&mut self, seat: usize) -> usize {
         let inbox = std::mem::take(&mut self.places[seat].inbox);
-        self.kept -= inbox.iter().map(len).sum::<usize>();
-        inbox.iter().filter(|piece| matches!(piece, Piece::Whole(_))).count()
+        self.kept -= inbox.iter().map(Come::len).sum::<usize>();
+        inbox.iter().map(Come::replies).sum()
     }
 
     fn role(&mut self, shard: &Shard, serial: u64, role: PrimaryRole, first: bool, now: Instant) {
@@ -508,23 +484,23 @@ impl Core {
             self.places[seat].wake();
         }
         for next in std::mem::take(&mut self.next) {
-            self.put(next.seat, next.raw);
+            self.put(next.seat, &next.raw);
         }
     }
 
     /// A request is handed over: it is sent, or waits for the proof of the batch before it.
-    fn hand_over(&mut self, seat: usize, raw: Bytes) {
+    fn hand_over(&mut self, seat: usize, raw: &Bytes) {
         self.places[seat].owed += 1;
         if self.proof.is_some() {
-            self.next.push_back(Next { seat, raw });
+            self.next.push_back(Next { seat, raw: raw.clone() });
         } else {
             self.put(seat, raw);
         }
     }
 
     /// Sends a request.
-    fn put(&mut self, seat: usize, raw: Bytes) {
-        self.out.push(raw);
+    fn put(&mut self, seat: usize, raw: &Bytes) {
+        self.out.share(raw);
         let end = self.out.pushed();
         self.owed.push_back(Owed::Seat { seat, end });
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tanist_core::gate::Sent;
 use tanist_resp::Piece;
 
-use super::{CROWDED, FULL, Phase, Trunk};
+use super::{CROWDED, Come, Core, FULL, Phase, Trunk};
 use crate::shard::{Lane, Shard};
 
 /// What was handed over.
@@ -78,7 +78,7 @@ impl Seat {
     }
 
     /// Hands a request over; `writes` if its reply has to be proven.
-    pub(crate) fn hand_over(&self, raw: Bytes, writes: bool) -> Ticket {
+    pub(crate) fn hand_over(&self, raw: &Bytes, writes: bool) -> Ticket {
         let core = &mut *self.trunk.core.borrow_mut();
         let proves = self.trunk.proves();
         core.writes |= proves && writes;
@@ -90,6 +90,26 @@ impl Seat {
         core.hand_over(self.index, raw);
         self.trunk.wake();
         ticket
+    }
+
+    /// Hands over what never has to be proven, if there is room; whether there is.
+    pub(crate) fn pass(&self, raw: &Bytes) -> bool {
+        let core = &mut *self.trunk.core.borrow_mut();
+        if core.out.len() >= CROWDED || core.crowded {
+            return false;
+        }
+        core.hand_over(self.index, raw);
+        self.trunk.wake();
+        true
+    }
+
+    /// Whether the trunk serves as it should and proves nothing, so that [`Self::pass`] may be used.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        let core = self.trunk.core.borrow();
+        core.phase == Phase::Ready
+            && !core.retired
+            && !core.places[self.index].choked
+            && !self.trunk.proves()
     }
 
     /// Whether the replies of a batch may be released.
@@ -111,13 +131,21 @@ impl Seat {
 
     /// The next reply, or a part of it.
     pub(crate) fn receive(&self) -> Option<Piece> {
+        self.taking(|core| core.receive(self.index))
+    }
+
+    /// What has come next, in one piece if it came so.
+    pub(crate) fn receive_any(&self) -> Option<Come> {
+        self.taking(|core| core.receive_any(self.index))
+    }
+
+    fn taking<T>(&self, take: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
         let core = &mut *self.trunk.core.borrow_mut();
-        let piece = core.places[self.index].inbox.pop_front()?;
-        core.kept -= super::len(&piece);
+        let taken = take(core)?;
         if core.full_since.is_some() && core.kept < FULL / 2 {
             self.trunk.wake();
         }
-        Some(piece)
+        Some(taken)
     }
 
     /// Whether what comes next has to go elsewhere.
@@ -197,7 +225,7 @@ mod tests {
         says("+OK\r\n*0\r\n");
         let seat = Seat::take(&trunk);
         for _ in 0..3 {
-            seat.hand_over(Bytes::from_static(b"*1\r\n$4\r\nINCR\r\n"), true);
+            seat.hand_over(&Bytes::from_static(b"*1\r\n$4\r\nINCR\r\n"), true);
         }
         let sent = trunk.core.borrow().out.len();
         trunk.core.borrow_mut().out.consume(sent - 1);

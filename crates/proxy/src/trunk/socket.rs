@@ -73,7 +73,7 @@ impl Wire<'_> {
         self.shard.keep_waker(self.place, cx.waker());
         self.trunk.keep_task(cx.waker());
         let mut passes = 0;
-        loop {
+        let now = loop {
             if self.trunk.phase() == Phase::Over || !self.shard.is_valid(&self.trunk.key.lane) {
                 return Poll::Ready(true);
             }
@@ -85,15 +85,15 @@ impl Wire<'_> {
                 return Poll::Ready(false);
             }
             if !read {
-                break;
+                break now;
             }
             passes += 1;
             if passes == MAX_PASSES {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-        }
-        self.wait(cx, until, *opened)
+        };
+        self.wait(cx, now, until, *opened)
     }
 
     /// Reads once; whether there was something. `Err` at the end.
@@ -122,8 +122,13 @@ impl Wire<'_> {
     }
 
     /// Waits for the next deadline, if there is one.
-    fn wait(&mut self, cx: &mut Context<'_>, until: Instant, opened: bool) -> Poll<bool> {
-        let now = Instant::now();
+    fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        until: Instant,
+        opened: bool,
+    ) -> Poll<bool> {
         let idle = (self.trunk.seats() == 0).then(|| now + IDLE);
         let handshake = (!opened).then_some(until);
         let due = [idle, handshake, self.trunk.deadline()].into_iter().flatten().min();

@@ -35,17 +35,31 @@ fn trunk(shard: &Shard, proving: bool) -> Rc<Trunk> {
 
 /// Everything that waits to be sent, as words; from now on it is sent.
 fn sent(trunk: &Trunk) -> String {
-    let core = &mut *trunk.core.borrow_mut();
-    let mut slices = [std::io::IoSlice::new(&[]); crate::out::MAX_SLICES];
-    let count = core.out.slices(&mut slices);
-    let raw: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
-    core.out.consume(raw.len());
-    let text = String::from_utf8(raw).unwrap();
+    let text = String::from_utf8(sent_raw(trunk).into()).unwrap();
     let words = text.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['*', '$']));
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn come(trunk: &Trunk, shard: &Shard, bytes: &str) -> Result<(), Unusable> {
+/// The bytes that wait to be sent; from now on they are sent.
+pub(crate) fn sent_raw(trunk: &Trunk) -> Bytes {
+    let core = &mut *trunk.core.borrow_mut();
+    let raw = core.out.copied();
+    core.out.consume(raw.len());
+    raw
+}
+
+/// The socket is connected.
+pub(crate) fn begin(trunk: &Trunk, shard: &Shard) {
+    trunk.begin(shard);
+}
+
+/// The socket is about to be written to.
+pub(crate) fn flush(trunk: &Trunk, shard: &Shard, now: Instant) {
+    trunk.flush(shard, now);
+}
+
+/// The engine has said something.
+pub(crate) fn come(trunk: &Trunk, shard: &Shard, bytes: &str) -> Result<(), Unusable> {
     trunk.core.borrow_mut().input.extend_from_slice(bytes.as_bytes());
     trunk.read(shard, Instant::now())
 }
@@ -61,7 +75,7 @@ fn role(position: u64, acked: u64) -> String {
 
 fn ask(seat: &Seat, line: &str, writes: bool) -> Ticket {
     let mut words = line.split(' ');
-    seat.hand_over(Command::new(words.next().unwrap()).args(words).encode(), writes)
+    seat.hand_over(&Command::new(words.next().unwrap()).args(words).encode(), writes)
 }
 
 fn received(seat: &Seat) -> Vec<String> {
@@ -232,4 +246,66 @@ fn replies_that_nobody_takes_are_not_read_and_end_whoever_does_not_take_them() {
     assert!(trunk.has_room(start + PATIENCE));
     assert_eq!(received(&modest), ["+a"]);
     assert_eq!(trunk.deadline(), None);
+}
+
+#[test]
+fn replies_that_come_together_are_one_piece_unless_one_needs_care() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let (one, two) = (Seat::take(&trunk), Seat::take(&trunk));
+    for (seat, count) in [(&one, 3), (&two, 1), (&one, 4)] {
+        ask_often(seat, count);
+    }
+    sent(&trunk);
+    come(
+        &trunk,
+        &shard,
+        "+a\r\n$2\r\nbc\r\n*1\r\n:1\r\n+d\r\n+e\r\n-ERR f\r\n>1\r\n+x\r\n+g\r\n+h",
+    )
+    .unwrap();
+    let kept = trunk.core.borrow().kept;
+    let Some(Come::Run(run)) = one.receive_any() else { panic!("a run") };
+    assert_eq!((run.raw.len(), run.sizes), (20, vec![4, 8, 8]));
+    assert_eq!(trunk.core.borrow().kept, kept - 20);
+    assert_eq!((received(&two), received(&one)), (vec!["+d".to_owned()], words("+e -ERR_f +g")));
+    come(&trunk, &shard, "\r\n").unwrap();
+    assert_eq!((received(&one), trunk.core.borrow().kept), (words("+h"), 0));
+}
+
+fn ask_often(seat: &Seat, times: usize) {
+    for _ in 0..times {
+        ask(seat, "GET a", false);
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(|word| word.replace('_', " ")).collect()
+}
+
+#[test]
+fn a_run_comes_apart_for_whoever_takes_replies_one_by_one() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let seat = Seat::take(&trunk);
+    ask_often(&seat, 4);
+    sent(&trunk);
+    come(&trunk, &shard, "+a\r\n+b\r\n+c\r\n").unwrap();
+    assert!(matches!(seat.receive(), Some(Piece::Whole(reply)) if reply.raw() == "+a\r\n"));
+    assert_eq!(trunk.core.borrow().kept, 8);
+    assert_eq!(seat.forfeit(), [tanist_core::gate::Sent::Whole; 3], "two answered, one sent");
+    assert_eq!(trunk.core.borrow().kept, 0);
+}
+
+#[test]
+fn the_rest_of_a_large_reply_is_no_part_of_a_run() {
+    let shard = sync_shard();
+    let trunk = trunk(&shard, false);
+    let seat = Seat::take(&trunk);
+    ask_often(&seat, 3);
+    sent(&trunk);
+    let size = LARGE + 10;
+    come(&trunk, &shard, &format!("${size}\r\n{}", "x".repeat(LARGE))).unwrap();
+    come(&trunk, &shard, "xxxxxxxxxx\r\n+b\r\n+c\r\n").unwrap();
+    let got = received(&seat);
+    assert_eq!((got.len(), &got[1..]), (4, &words("xxxxxxxxxx +b +c")[..]));
 }

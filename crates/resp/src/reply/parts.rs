@@ -41,6 +41,12 @@ impl ReplyFramer {
         Ok(self.part(input, hold).map(Piece::Part))
     }
 
+    /// Whether parts of the reply under way were given away, so that what follows is its rest.
+    #[must_use]
+    pub fn has_given(&self) -> bool {
+        self.given > 0
+    }
+
     fn part(&mut self, input: &mut BytesMut, hold: usize) -> Option<Bytes> {
         let (_, kind) = self.body?;
         // Lines are looked at as a whole, and so is what answers no request.

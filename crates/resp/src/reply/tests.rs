@@ -164,3 +164,27 @@ fn a_long_line_in_small_reads_is_scanned_once() {
     input.extend_from_slice(b"\r\n");
     assert_eq!(framer.next(&mut input).unwrap().unwrap().raw().len(), 1_000_003);
 }
+
+#[test]
+fn what_is_looked_at_is_what_would_be_taken_wherever_reads_end() {
+    let raw = b"+a\r\n*2\r\n$3\r\nb\r\n\r\n:1\r\n-ERR c\r\n|1\r\n+k\r\n+v\r\n%1\r\n+d\r\n_\r\n>1\r\n+e\r\n$-1\r\n";
+    for cut in 0..raw.len() {
+        let (mut taking, mut looking) = (ReplyFramer::default(), ReplyFramer::default());
+        let (mut taken, mut at) = (BytesMut::new(), 0);
+        let mut replies = 0;
+        let mut come = 0;
+        for end in [cut, raw.len()] {
+            taken.extend_from_slice(&raw[come..end]);
+            come = end;
+            while let Some(found) = looking.look(&raw[at..come]).unwrap() {
+                let reply = taking.next(&mut taken).unwrap().unwrap();
+                let looked = found.reply(Bytes::copy_from_slice(&raw[at..at + found.size()]));
+                assert_eq!(looked, reply);
+                at += found.size();
+                replies += 1;
+            }
+            assert_eq!(taking.next(&mut taken), Ok(None));
+        }
+        assert_eq!((at, replies), (raw.len(), 6), "{cut}");
+    }
+}
