@@ -82,7 +82,6 @@ async fn front_config(ground: &Ground<'_>, config: &Config) -> FrontConfig {
             engines: engines(&ground.engines).await,
         },
         metrics: Arc::clone(&ground.metrics.series),
-        claim: None,
         unsigned: ground.args.insecure_unsigned,
     }
 }
