@@ -64,7 +64,6 @@ fn agent(members: &Members, servers: Vec<Server>) -> Agent {
         zone: "a".into(),
         address: Ipv4Addr::LOCALHOST,
         memory_bytes: 1,
-        version: String::new(),
     };
     let (says, orders) = mpsc::channel(8);
     let (reports, made) = mpsc::channel(8);

@@ -115,7 +115,7 @@ impl Controller {
             warn!(%host, "a host that is in this process does not come over the network");
             return Ok(());
         }
-        let AgentHello { zone, address, memory_bytes, .. } = hello;
+        let AgentHello { host: _, zone, address, memory_bytes } = hello;
         let facts = HostFacts { zone, address, memory_bytes };
         let known = self.archive.hosts.get(&host).map(|held| (*held.body).clone());
         let mut spec = known.unwrap_or_else(|| HostSpec::new(host.clone()));
@@ -154,10 +154,6 @@ impl Controller {
                 memory_bytes: facts.memory_bytes,
             };
             self.observer.place(&config, &self.config.region, boot_time());
-            match self.config.hosts.iter_mut().find(|known| known.host == *host) {
-                Some(known) => *known = config,
-                None => self.config.hosts.push(config),
-            }
         }
         self.apply_host_specs();
     }

@@ -95,13 +95,12 @@ fn check(
         let message = format!("{} replicas are too many: at most {MAX_REPLICAS}", asked.replicas);
         return Err(ApiError::new("T404", message, "lower --replicas"));
     }
-    let allowed = zones(&asked.zones, config)?;
-    let chosen = zones(&asked.node_zones, config)?;
+    let allowed = zones(&asked.zones, observer)?;
+    let chosen = zones(&asked.node_zones, observer)?;
     let wanted =
         if asked.memory_bytes == 0 { config.default_memory_bytes } else { asked.memory_bytes };
     // More than any host has is not refused but capped; the answer says what it became.
-    let largest = config.hosts.iter().map(|host| host.memory_bytes).max().unwrap_or(0);
-    let memory_bytes = wanted.min(largest);
+    let memory_bytes = wanted.min(observer.largest_host());
     if memory_bytes < MIN_MEMORY {
         let message = format!("{memory_bytes} bytes of memory are too few: at least {MIN_MEMORY}");
         return Err(ApiError::new("T406", message, "raise --memory"));
@@ -156,14 +155,13 @@ fn default_durability(asked: &CreateGroup) -> Durability {
 }
 
 /// Zones by their names.
-pub(crate) fn zones(named: &[String], config: &ControllerConfig) -> Result<Vec<Zone>, ApiError> {
+pub(crate) fn zones(named: &[String], observer: &Observer) -> Result<Vec<Zone>, ApiError> {
     let zones: Vec<Zone> = named.iter().map(Zone::new).collect();
-    let known: Vec<&Zone> = config.hosts.iter().map(|host| &host.zone).collect();
-    match zones.iter().find(|zone| !known.contains(zone)) {
+    let known: BTreeSet<&Zone> = observer.seen.hosts.values().map(|host| &host.zone).collect();
+    match zones.iter().find(|zone| !known.contains(*zone)) {
         None => Ok(zones),
         Some(unknown) => {
-            let mut names: Vec<&str> = known.iter().map(|zone| zone.as_str()).collect();
-            names.dedup();
+            let names: Vec<&str> = known.iter().map(|zone| zone.as_str()).collect();
             let message = format!("there is no host in the zone {unknown}");
             Err(ApiError::new("T405", message, format!("use one of: {}", names.join(", "))))
         }

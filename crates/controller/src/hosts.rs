@@ -6,13 +6,14 @@
 //!
 //! Invariant: a host that is said to be empty has no engine and no data of any group.
 //!
-//! Not here: which hosts there are (`crate::ControllerConfig`).
+//! Not here: which hosts there are (`crate::ControllerConfig`, `crate::agents`).
 
 use tanist_core::decide::off_host;
-use tanist_core::model::{HostId, HostSpec, Instant, NodeId, Severity, ShardKey, ShardTopology};
+use tanist_core::model::{
+    HostId, HostSeen, HostSpec, Instant, NodeId, Severity, ShardKey, ShardTopology,
+};
 use tanist_link::api::{ApiError, DrainHost, HostStatus};
 
-use crate::HostConfig;
 use crate::calls::internal_ref;
 use crate::error::ControllerError;
 use crate::observe::Touched;
@@ -46,21 +47,20 @@ impl Controller {
 
     /// Every host, and what is placed there.
     pub(crate) fn host_status(&self, now: Instant) -> Vec<HostStatus> {
-        self.config.hosts.iter().map(|host| self.one_host(host, now)).collect()
+        let hosts = self.observer.seen.hosts.iter();
+        hosts.map(|(host, seen)| self.one_host(host, seen, now)).collect()
     }
 
-    fn one_host(&self, host: &HostConfig, now: Instant) -> HostStatus {
-        let id = &host.host;
-        let seen = self.observer.seen.hosts.get(id);
+    fn one_host(&self, id: &HostId, seen: &HostSeen, now: Instant) -> HostStatus {
         let shards = self.archive.topologies.values().map(|held| &*held.body);
         let promised = self.observer.seen.promised_bytes.get(id).copied();
         HostStatus {
             host: id.clone(),
-            zone: host.zone.clone(),
-            address: host.address,
-            up: seen.is_some_and(|seen| now.since(seen.at) <= self.config.limits.host),
-            draining: seen.is_some_and(|seen| seen.draining),
-            memory_bytes: host.memory_bytes,
+            zone: seen.zone.clone(),
+            address: seen.address,
+            up: now.since(seen.at) <= self.config.limits.host,
+            draining: seen.draining,
+            memory_bytes: seen.memory_bytes,
             promised_bytes: promised.unwrap_or(0),
             nodes: shards.flat_map(|shard| placed_on(shard, id)).cloned().collect(),
         }
@@ -72,11 +72,13 @@ impl Controller {
         draining: bool,
         touched: &mut Touched,
     ) -> Result<Result<HostStatus, ApiError>, ControllerError> {
-        let Some(known) = self.config.hosts.iter().find(|known| known.host == *host).cloned()
-        else {
+        let unknown = || {
             let message = format!("there is no host {host}");
-            return Ok(Err(ApiError::new("T470", message, "tanist host list shows them")));
+            ApiError::new("T470", message, "tanist host list shows them")
         };
+        if !self.observer.seen.hosts.contains_key(host) {
+            return Ok(Err(unknown()));
+        }
         let before = self.archive.hosts.get(host).is_some_and(|held| held.body.draining);
         if before != draining {
             let held = self.archive.hosts.get(host).map(|held| (*held.body).clone());
@@ -97,7 +99,8 @@ impl Controller {
             self.apply_host_specs();
             touched.shards.extend(self.archive.topologies.keys().cloned());
         }
-        Ok(Ok(self.one_host(&known, self.heard_until)))
+        let seen = self.observer.seen.hosts.get(host);
+        Ok(seen.map(|seen| self.one_host(host, seen, self.heard_until)).ok_or_else(unknown))
     }
 
     /// What was asked about hosts becomes part of what is known of them.

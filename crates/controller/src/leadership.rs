@@ -1,17 +1,16 @@
 //! Who leads, of the servers that share a store.
 //!
-//! The leader says every [`BEAT`] that it is there. Who has heard nothing for [`SILENCE`] claims the
+//! The leader says every [`BEAT`] that it is there. Who has heard nothing for long enough claims the
 //! next term, by a compare-and-set that fails if the leader was heard meanwhile. No lease of the store
 //! takes part: etcd's last for seconds, and nothing rests on nobody else believing to lead, because
 //! every commit compares the term.
 //!
-//! One thing does rest on it: leases that a leader gives away from its memory. It gives none unless it
-//! is sure, which it is for less than [`SILENCE`] after it *sent* a beat that the store then confirmed;
-//! nobody can have claimed by then, whatever was late on its way.
+//! What a leader may give away without asking the store, it may give only while it is sure
+//! ([`Reign::is_sure`]), which ends before anybody else can have claimed.
 //!
 //! Invariant: of all that claim a term one gets it; a leader is no longer sure before another leads.
 //!
-//! Not here: a store that one process alone has open ([`Claim::alone`]), what leaders do
+//! Not here: the times (`tanist_core::leading`), a store that one process alone has open ([`Claim::alone`]), what leaders do
 //! (`super::reconciler`).
 
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use tanist_core::leading::{BEAT, claim_due, sure_until};
 use tanist_core::model::{HostId, Instant, Term};
 use tanist_store::{AnyStore, KeyValue, Revision, Store, StoreError, Txn, Watch};
 use tokio::sync::watch;
@@ -31,13 +31,6 @@ use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::keys;
 
-/// Time between two beats of a leader.
-pub const BEAT: Duration = Duration::from_millis(200);
-/// After how long without one another server claims the leadership.
-pub const SILENCE: Duration = Duration::from_secs(1);
-/// How long a leader is sure after it sent a beat that was confirmed: less than the time after which
-/// others claim, by what two clocks may differ in their speed.
-const SURE: Duration = Duration::from_millis(800);
 /// Time between two looks at a store that does not answer.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Beats after which the store may forget what was before: a minute's worth.
@@ -121,7 +114,7 @@ impl Claim {
     /// Gives the leadership up, so that another takes it without waiting.
     ///
     /// # Errors
-    /// What the store says; whoever waits then waits for [`SILENCE`].
+    /// What the store says; whoever waits then waits for silence.
     pub async fn resign(&self, store: &AnyStore) -> Result<(), StoreError> {
         let txn = self.fenced().delete(keys::LEADER).delete(keys::BEAT);
         store.txn(txn).await.map(drop)
@@ -192,7 +185,8 @@ impl Candidate {
     /// Follows what the leader says until it says no more.
     async fn wait(&self, mut news: Watch, seen: &mut Seen) -> Result<Waited, ControllerError> {
         loop {
-            let until = tokio::time::Instant::now() + SILENCE;
+            let heard = boot_time();
+            let until = tokio::time::Instant::now() + claim_due(heard).since(heard);
             let batch = tokio::select! {
                 // What was heard while this process did not run counts.
                 biased;
@@ -283,7 +277,7 @@ async fn beat(store: AnyStore, claim: Claim, sure: Arc<watch::Sender<Instant>>) 
         let txn = claim.fenced().put(keys::BEAT, number.to_string());
         match store.txn(txn).await {
             Ok(outcome) if outcome.committed => {
-                sure.send_replace(sent + SURE);
+                sure.send_replace(sure_until(sent));
                 if number.is_multiple_of(REMEMBERED) {
                     let before = forget.replace(outcome.revision);
                     tidy(&store, before).await;

@@ -58,7 +58,7 @@ pub use aliases::{Aliases, BadAlias};
 pub use api::routes;
 pub use clock::{boot_time, wall_ms};
 pub use error::ControllerError;
-pub use leadership::{BEAT, Candidate, Claim, Leader, Reign, SILENCE};
+pub use leadership::{Candidate, Claim, Leader, Reign};
 pub use names::{HostsFile, Names};
 pub use outside::{Certifier, Outside};
 pub use reconciler::{Handle, run};

@@ -63,7 +63,7 @@ pub(crate) fn plan(
         };
     }
     if let Some(wanted) = asked.memory_bytes {
-        spec.memory_bytes = memory(wanted, config)?;
+        spec.memory_bytes = memory(wanted, observer)?;
     }
     check_removals(before, asked)?;
     let shards: Vec<&ShardTopology> = archive
@@ -72,7 +72,7 @@ pub(crate) fn plan(
         .map(|held| &*held.body)
         .filter(|shard| shard.group == *name)
         .collect();
-    resize(&mut spec, asked, config, &shards)?;
+    resize(&mut spec, asked, observer, &shards)?;
     if spec.memory_bytes < before.memory_bytes {
         check_fits(spec.memory_bytes, &shards, observer)?;
     }
@@ -113,9 +113,8 @@ fn check_fits(
     })
 }
 
-fn memory(wanted: u64, config: &ControllerConfig) -> Result<u64, ApiError> {
-    let largest = config.hosts.iter().map(|host| host.memory_bytes).max().unwrap_or(0);
-    let memory_bytes = wanted.min(largest);
+fn memory(wanted: u64, observer: &Observer) -> Result<u64, ApiError> {
+    let memory_bytes = wanted.min(observer.largest_host());
     if memory_bytes < MIN_MEMORY {
         let message = format!("{memory_bytes} bytes of memory are too few: at least {MIN_MEMORY}");
         return Err(ApiError::new("T406", message, "ask for more"));
@@ -127,7 +126,7 @@ fn memory(wanted: u64, config: &ControllerConfig) -> Result<u64, ApiError> {
 fn resize(
     spec: &mut GroupSpec,
     asked: &ModifyGroup,
-    config: &ControllerConfig,
+    observer: &Observer,
     shards: &[&ShardTopology],
 ) -> Result<(), ApiError> {
     for node in &asked.remove {
@@ -144,14 +143,15 @@ fn resize(
         let message = format!("{} replicas in sync are required for writes", spec.min_in_sync);
         return Err(ApiError::new("T407", message, "keep at least as many replicas"));
     }
+    let nodes = spec.nodes_per_shard();
     spec.replicas = replicas;
     spec.unwanted = asked.remove.iter().cloned().collect();
     let exists = |node: &NodeId| shards.iter().any(|shard| shard.members.contains_key(node));
     spec.zone_of.retain(|node, _| exists(node) && !asked.remove.contains(node));
-    let zones = zones(&asked.node_zones, config)?;
-    if !zones.is_empty() && shards.iter().any(|shard| is_changing(shard)) {
-        // Which names the new nodes get is not known while others leave.
-        let message = format!("nodes of {} are leaving", spec.name);
+    let zones = zones(&asked.node_zones, observer)?;
+    if !zones.is_empty() && shards.iter().any(|shard| is_changing(shard, nodes)) {
+        // Which names the new nodes get is not known while others come or leave.
+        let message = format!("nodes of {} are moving or leaving", spec.name);
         return Err(ApiError::new("T412", message, "wait for it: tanist status"));
     }
     for shard in shards {
@@ -174,8 +174,10 @@ fn check_leaver(node: &NodeId, shards: &[&ShardTopology]) -> Result<(), ApiError
     Ok(())
 }
 
-fn is_changing(shard: &ShardTopology) -> bool {
-    shard.members.values().any(|member| member.leaving)
+/// Whether some of a shard's nodes leave, or it has one more than its number for a host that is
+/// drained.
+fn is_changing(shard: &ShardTopology, nodes: usize) -> bool {
+    shard.members.len() > nodes || shard.members.values().any(|member| member.leaving)
 }
 
 /// The names that nodes get which are added now, in the order in which they are added.
@@ -192,5 +194,21 @@ pub(crate) fn choose_zones(spec: &mut GroupSpec, zones: &[Zone]) {
         for (ordinal, zone) in (1..=spec.nodes_per_shard()).zip(zones) {
             spec.zone_of.insert(spec.node_id(&shard, ordinal), zone.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::rig::topology;
+
+    #[test]
+    fn a_shard_that_moves_a_node_gets_no_wishes_for_others() {
+        let mut shard = topology();
+        let nodes = shard.members.len();
+        assert!(!is_changing(&shard, nodes));
+        assert!(is_changing(&shard, nodes - 1), "one more than its number");
+        shard.members.values_mut().for_each(|member| member.leaving = true);
+        assert!(is_changing(&shard, nodes), "all of them leave");
     }
 }

@@ -89,6 +89,11 @@ impl Observer {
         self.seen.hosts.insert(host.host.clone(), seen);
     }
 
+    /// Memory of the host that has most, in bytes.
+    pub(crate) fn largest_host(&self) -> u64 {
+        self.seen.hosts.values().map(|host| host.memory_bytes).max().unwrap_or(0)
+    }
+
     /// The next number to send to every agent.
     pub(crate) fn next_echo(&mut self, now: Instant) -> u64 {
         self.echo += 1;

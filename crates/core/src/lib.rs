@@ -18,4 +18,5 @@ pub mod decide;
 pub mod gate;
 pub mod guard;
 pub mod lag;
+pub mod leading;
 pub mod ledger;

@@ -28,7 +28,7 @@ use crate::LinkError;
 use crate::identity::server_name;
 
 /// How long it may take to reach one server and to know it.
-pub const DIAL_LIMIT: Duration = Duration::from_secs(1);
+const DIAL_LIMIT: Duration = Duration::from_secs(1);
 
 /// A server.
 #[derive(Debug, Clone, PartialEq, Eq)]

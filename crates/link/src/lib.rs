@@ -25,7 +25,7 @@ mod server;
 pub use client::Client;
 pub use duplex::{Duplex, Receiver, Sender, accept};
 pub use error::LinkError;
-pub use fleet::{DIAL_LIMIT, Server, Servers};
+pub use fleet::{Server, Servers};
 pub use identity::{ADMIN_NAME, Peer, host_name, server_name};
 pub use secret::{Secret, SecretError, hash_of, is_one_of};
 pub use secure::{SecureListener, serve_secure};

@@ -297,9 +297,6 @@ pub struct AgentHello {
     pub address: Ipv4Addr,
     /// Memory that its engines may use together, in bytes.
     pub memory_bytes: u64,
-    /// The release that it is of.
-    #[serde(default)]
-    pub version: String,
 }
 
 /// What an agent knows.

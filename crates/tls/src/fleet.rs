@@ -17,8 +17,7 @@ use std::sync::Arc;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
@@ -26,7 +25,7 @@ use rustls::{
 };
 
 use crate::files::{read, write_private};
-use crate::trust::Identity;
+use crate::trust::{Identity, failed, roots};
 use crate::{TlsError, fingerprint, provider};
 
 /// What is spoken on the link.
@@ -101,26 +100,6 @@ impl PublicKeyData for PublicKey {
     }
 }
 
-fn failed(err: &dyn fmt::Display) -> TlsError {
-    TlsError::Trust(err.to_string())
-}
-
-fn roots(authority: &str) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(|err| failed(&err))?;
-    roots.add(root).map_err(|err| failed(&err))?;
-    Ok(Arc::new(roots))
-}
-
-type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn own(identity: Identity<'_>) -> Result<Own, TlsError> {
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(identity.chain.as_bytes()).collect();
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
-    Ok((chain.map_err(|err| failed(&err))?, key.map_err(|err| failed(&err))?))
-}
-
 /// How a server accepts: whoever shows a certificate has to be of the authority (PEM); who shows none
 /// is nobody.
 ///
@@ -131,7 +110,7 @@ pub fn accepting(authority: &str, identity: Identity<'_>) -> Result<Arc<ServerCo
         .allow_unauthenticated()
         .build()
         .map_err(|err| failed(&err))?;
-    let (chain, key) = own(identity)?;
+    let (chain, key) = identity.read()?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|err| failed(&err))?
@@ -147,7 +126,7 @@ pub fn accepting(authority: &str, identity: Identity<'_>) -> Result<Arc<ServerCo
 /// # Errors
 /// As of [`accepting`].
 pub fn dialling(authority: &str, identity: Identity<'_>) -> Result<Arc<ClientConfig>, TlsError> {
-    let (chain, key) = own(identity)?;
+    let (chain, key) = identity.read()?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|err| failed(&err))?

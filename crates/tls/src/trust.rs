@@ -42,6 +42,30 @@ impl fmt::Debug for Identity<'_> {
     }
 }
 
+impl Identity<'_> {
+    /// The certificates and the key.
+    pub(crate) fn read(
+        self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        Ok((chain.map_err(|err| failed(&err))?, key.map_err(|err| failed(&err))?))
+    }
+}
+
+pub(crate) fn failed(err: &dyn fmt::Display) -> TlsError {
+    TlsError::Trust(err.to_string())
+}
+
+/// The authority (PEM) as the only root.
+pub(crate) fn roots(authority: &str) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(|err| failed(&err))?;
+    roots.add(root).map_err(|err| failed(&err))?;
+    Ok(Arc::new(roots))
+}
+
 /// Whom to trust when an endpoint is dialled.
 #[derive(Debug, Clone)]
 pub struct Trust(Arc<ClientConfig>);
@@ -56,11 +80,7 @@ impl Trust {
         shown: Option<String>,
         identity: Option<Identity<'_>>,
     ) -> Result<Self, TlsError> {
-        let failed = |err: &dyn fmt::Display| TlsError::Trust(err.to_string());
-        let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(authority.as_bytes());
-        roots.add(root.map_err(|err| failed(&err))?).map_err(|err| failed(&err))?;
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        let inner = WebPkiServerVerifier::builder_with_provider(roots(authority)?, provider())
             .build()
             .map_err(|err| failed(&err))?;
         let builder = ClientConfig::builder_with_provider(provider())
@@ -71,11 +91,7 @@ impl Trust {
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let chain: Result<Vec<_>, _> =
-                    CertificateDer::pem_slice_iter(identity.chain.as_bytes()).collect();
-                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
-                let (chain, key) =
-                    (chain.map_err(|err| failed(&err))?, key.map_err(|err| failed(&err))?);
+                let (chain, key) = identity.read()?;
                 builder.with_client_auth_cert(chain, key).map_err(|err| failed(&err))?
             }
         };

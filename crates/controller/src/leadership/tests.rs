@@ -6,6 +6,8 @@ use tanist_store::{Options, SqliteStore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use tanist_core::leading::SILENCE;
+
 use super::*;
 
 /// How long a test waits for something that must come.

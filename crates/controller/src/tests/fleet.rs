@@ -74,7 +74,6 @@ impl Fleet {
             zone: "zone-7".into(),
             address: Ipv4Addr::new(10, 0, 0, 7),
             memory_bytes: 7 << 20,
-            version: String::new(),
         };
         talk.sender.send(&FromAgent::Hello(hello)).unwrap();
         talk
@@ -309,7 +308,7 @@ async fn when_the_leading_server_is_lost_with_etcds_leader_another_leads() {
     let mut talk: Talk = agent.open("/link/v1/agent").await.unwrap();
     let (host, zone) = ("h7".into(), "a".into());
     let (address, memory_bytes) = (Ipv4Addr::LOCALHOST, 1);
-    let hello = AgentHello { host, zone, address, memory_bytes, version: String::new() };
+    let hello = AgentHello { host, zone, address, memory_bytes };
     talk.sender.send(&FromAgent::Hello(hello)).unwrap();
     assert!(told(&mut talk).await.is_some());
     assert_eq!(answered(&client).await.len(), 1);

@@ -84,7 +84,7 @@ pub(crate) fn spec() -> GroupSpec {
     }
 }
 
-pub(super) fn topology() -> ShardTopology {
+pub(crate) fn topology() -> ShardTopology {
     let member = |n: usize| Member {
         host: host(n),
         zone: format!("zone-{n}").as_str().into(),

@@ -22,12 +22,8 @@ pub fn cure(
     now: Instant,
 ) -> Option<NodeId> {
     let view = View { asked, decided, seen, limits, now };
-    let primary = decided.primary().filter(|run| view.serves(run))?;
-    let busy = view.request().is_some() || view.forgotten().is_some();
-    if !asked.automatic_failover || asked.deleting || busy {
-        return None;
-    }
-    if view.engine_of(primary)?.health != Health::Misconf {
+    let primary = view.movable()?;
+    if !asked.automatic_failover || view.engine_of(primary)?.health != Health::Misconf {
         return None;
     }
     let host = &view.member(&primary.node)?.host;

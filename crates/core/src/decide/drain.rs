@@ -53,10 +53,8 @@ pub fn off_host(
     now: Instant,
 ) -> Option<NodeId> {
     let view = View { asked, decided, seen, limits, now };
-    let primary = decided.primary().filter(|run| view.serves(run))?;
-    let busy = view.request().is_some() || view.forgotten().is_some();
-    let displaced = view.member(&primary.node).is_some_and(|member| is_displaced(&view, member));
-    if asked.deleting || busy || !displaced {
+    let primary = view.movable()?;
+    if !is_displaced(&view, view.member(&primary.node)?) {
         return None;
     }
     let stays = |node: &NodeId| view.member(node).is_some_and(|m| !is_displaced(&view, m));

@@ -132,6 +132,12 @@ impl<'a> View<'a> {
         (request.id > self.decided.request_done).then_some(request)
     }
 
+    /// The primary, if it serves and nothing has to end before it can be asked to move.
+    pub(crate) fn movable(&self) -> Option<&'a Run> {
+        let busy = self.asked.deleting || self.request().is_some() || self.forgotten().is_some();
+        self.decided.primary().filter(|run| !busy && self.serves(run))
+    }
+
     /// The primary has confirmed its role and answers.
     pub(crate) fn serves(&self, primary: &Run) -> bool {
         self.promoted(primary)

@@ -195,7 +195,6 @@ mod tests {
             zone: "a".into(),
             address: std::net::Ipv4Addr::LOCALHOST,
             memory_bytes: 1,
-            version: "0".to_owned(),
         };
         for message in [
             FromAgent::Hello(hello),

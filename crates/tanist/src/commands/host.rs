@@ -75,6 +75,9 @@ fn row(host: &HostStatus) -> Vec<String> {
 async fn wait(client: &Client, name: &str, out: &Output) -> Result<HostStatus, Failure> {
     let started = Instant::now();
     let mut said = String::new();
+    let hint =
+        format!("Ctrl-C stops only the waiting; tanist host drain {name} --undo takes it back");
+    out.line(out.paint(Paint::Dim, &hint));
     loop {
         let status: Status = client.get("/v1/status").await?;
         let host = status.hosts.iter().find(|host| host.host.as_str() == name).cloned();
