@@ -35,9 +35,20 @@ async function connect() {
   return client;
 }
 
-const client = await connect();
+let client = await connect();
 const acked = new Map();
-const outcome = { acked: 0, after: 0, uncertain: 0, lost: [], errors: [] };
+const outcome = { acked: 0, after: 0, uncertain: 0, redialled: 0, lost: [], errors: [] };
+
+/**
+ * ioredis ends a client for good, whatever its `retryStrategy` says, when its failover detector hears
+ * of `+switch-master` while the client is between two connections. An application that turns the
+ * detector on has to build a new client then.
+ */
+async function revived() {
+  if (client.status !== "end") return;
+  outcome.redialled += 1;
+  client = await connect();
+}
 
 let stopping = false;
 createInterface({ input: process.stdin }).once("line", () => (stopping = true));
@@ -60,6 +71,7 @@ for (let n = 0; !stopping || outcome.after < ENOUGH; n += 1) {
     if (String(error.message).startsWith("UNCERTAIN")) outcome.uncertain += 1;
     else outcome.errors.push(String(error.message));
     if (outcome.errors.length > 10_000) break;
+    await revived();
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -67,6 +67,9 @@ struct Outcome {
     after: u64,
     /// Writes of which it was told that nobody knows.
     uncertain: u64,
+    /// Clients that ended for good, so that the application built a new one.
+    #[serde(default)]
+    redialled: u64,
     /// Acknowledged writes that are not there.
     lost: Vec<String>,
     /// What else it was told.
@@ -79,6 +82,7 @@ fn keeps_its_connection(library: &str) {
     assert!(outcome.errors.is_empty(), "{library}: {outcome:?}");
     // One connection has one write in flight.
     assert!(outcome.uncertain <= 1, "{library}: {outcome:?}");
+    assert_eq!(outcome.redialled, 0, "{library}: {outcome:?}");
 }
 
 /// Clients that are led to nodes find the next primary, by what Sentinel says.
