@@ -73,6 +73,7 @@ fn nobody_gets_at_an_engine_without_its_password(engine: &str) {
                     host: host.address.to_string(),
                     address: host.address,
                     port,
+                    also: Vec::new(),
                 };
                 let mut client = installation.connect(&endpoint).await;
                 for words in [&["PING"][..], &["GET", "k"], &["REPLICAOF", "NO", "ONE"]] {

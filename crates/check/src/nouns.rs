@@ -195,6 +195,7 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
             primary: Ipv4Addr::new(127, 80, 0, 1),
             reader: Ipv4Addr::new(127, 80, 0, 2),
             port: 6379,
+            ports_from: None,
         },
         requests,
         access: Access::Everyone,

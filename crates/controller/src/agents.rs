@@ -115,6 +115,10 @@ impl Controller {
             warn!(%host, "a host that is in this process does not come over the network");
             return Ok(());
         }
+        if self.is_removed(&host) {
+            warn!(%host, "a host that was removed is not heard");
+            return Ok(());
+        }
         let AgentHello { host: _, zone, address, memory_bytes } = hello;
         let facts = HostFacts { zone, address, memory_bytes };
         let known = self.archive.hosts.get(&host).map(|held| (*held.body).clone());

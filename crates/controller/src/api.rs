@@ -5,6 +5,7 @@
 //! Not here: what the requests do (`super::reconciler`), the documents (`tanist_link::api`).
 
 mod hosts;
+mod join;
 mod users;
 
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use tanist_link::api::{ApiError, EventRecord, Fault, MAX_REQUEST_BYTES};
 use tanist_link::{ADMIN_NAME, Peer};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::reconciler::{Call, Handle, Input};
+use crate::handle::Handle;
+use crate::reconciler::{Call, Input};
 use crate::{agents, proxies};
 
 #[derive(Debug, Clone)]
@@ -48,6 +50,7 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/groups/{group}/endpoints", get(endpoints))
         .route("/v1/groups/{group}/nodes/{node}/fault", post(fault))
         .merge(hosts::routes())
+        .merge(join::routes())
         .merge(users::routes())
         .route("/v1/events", get(events))
         .route("/v1/events/follow", get(follow))
@@ -67,10 +70,10 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
             "T410" | "T411" | "T414" | "T440" | "T441" | "T470" => http::StatusCode::NOT_FOUND,
-            "T204" | "T402" | "T412" | "T413" | "T415" | "T416" | "T417" | "T442" | "T443"
-            | "T445" | "T450" | "T452" | "T461" | "T462" => http::StatusCode::CONFLICT,
+            "T204" | "T402" | "T472" | "T412" | "T413" | "T415" | "T416" | "T417" | "T442"
+            | "T443" | "T445" | "T450" | "T452" | "T461" | "T462" => http::StatusCode::CONFLICT,
             "T511" => http::StatusCode::MISDIRECTED_REQUEST,
-            "T480" => http::StatusCode::FORBIDDEN,
+            "T480" | "T481" => http::StatusCode::FORBIDDEN,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,
             _ => http::StatusCode::BAD_REQUEST,
         };
@@ -254,10 +257,16 @@ async fn agent(State(api): State<Api>, request: Request) -> Response<Body> {
     agents::converse(request.into_body(), api.handle.inbox.clone(), generation, peer)
 }
 
+/// These routes as they are offered over the network, where only administrators may use them.
+pub fn guarded(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(admit))
+}
+
 /// Over the network, roles have their conversations, and whoever administers the fleet the rest.
 async fn admit(request: Request, next: Next) -> Response {
     let refused = peer(&request).is_some_and(|peer| {
-        let converses = request.uri().path().starts_with("/link/") && !peer.is_nobody();
+        let path = request.uri().path();
+        let converses = path.starts_with("/link/") && (!peer.is_nobody() || path == join::JOIN);
         !converses && !peer.is(ADMIN_NAME)
     });
     if !refused {

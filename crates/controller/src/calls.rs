@@ -136,12 +136,15 @@ impl Controller {
         for held in self.archive.specs.values() {
             let spec = &held.body;
             let endpoints = &spec.endpoints;
-            all.push(EndpointName { name: names.primary(spec), address: endpoints.primary });
-            all.push(EndpointName { name: names.reader(spec), address: endpoints.reader });
+            let mut add = |name: String, endpoint| {
+                let places = self.places(spec, endpoint).into_iter();
+                all.extend(places.map(|address| EndpointName { name: name.clone(), address }));
+            };
+            add(names.primary(spec), endpoints.primary);
+            add(names.reader(spec), endpoints.reader);
             let shards = self.archive.shards_of(&spec.name);
             for (node, member) in shards.flat_map(|shard| &shard.members) {
-                let name = names.node(spec, node);
-                all.push(EndpointName { name, address: member.endpoint });
+                add(names.node(spec, node), member.endpoint);
             }
             all.extend(self.aliases_of(spec));
         }

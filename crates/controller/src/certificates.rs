@@ -124,7 +124,12 @@ impl Controller {
             let mut shards = self.archive.shards_of(&spec.name);
             shards.find_map(|shard| shard.members.get(id)).map(|member| member.endpoint)
         };
-        self.config.outside.borrow().aliases.of(spec, node)
+        let named = self.config.outside.borrow().aliases.of(spec, node);
+        let placed = named.into_iter().flat_map(|alias| {
+            let places = self.places(spec, alias.address).into_iter();
+            places.map(move |address| EndpointName { name: alias.name.clone(), address })
+        });
+        placed.collect()
     }
 
     /// Takes in what the owner has changed, and looks at every certificate's age now and then.
@@ -203,16 +208,15 @@ impl Controller {
     /// Every name and address that leads to one of the group's endpoints.
     fn wanted(&self, spec: &GroupSpec, outside: &Outside) -> Wanted {
         let names = &self.config.names;
-        let mut all = BTreeSet::from([
-            names.primary(spec),
-            names.reader(spec),
-            spec.endpoints.primary.to_string(),
-            spec.endpoints.reader.to_string(),
-        ]);
+        let mut all = BTreeSet::from([names.primary(spec), names.reader(spec)]);
+        let mut endpoints = vec![spec.endpoints.primary, spec.endpoints.reader];
         let shards = self.archive.shards_of(&spec.name);
         for (node, member) in shards.flat_map(|shard| &shard.members) {
-            all.extend([names.node(spec, node), member.endpoint.to_string()]);
+            all.insert(names.node(spec, node));
+            endpoints.push(member.endpoint);
         }
+        let places = endpoints.into_iter().flat_map(|endpoint| self.every_place(spec, endpoint));
+        all.extend(places.map(|address| address.to_string()));
         all.extend(self.aliases_of(spec).into_iter().map(|alias| alias.name));
         let owners = outside.owners.as_ref().map(|owners| owners.fingerprint.clone());
         Wanted { names: all, clients: spec.transit.clients, owners }

@@ -124,7 +124,12 @@ fn check(
         durability: asked.durability.unwrap_or_else(|| default_durability(asked)),
         min_in_sync: asked.min_in_sync,
         memory_bytes,
-        endpoints: GroupEndpoints { primary, reader, port: config.port },
+        endpoints: GroupEndpoints {
+            primary,
+            reader,
+            port: config.port,
+            ports_from: config.endpoints.ports.map(|(first, _)| first),
+        },
         requests: BTreeMap::new(),
         access: asked.access.clone(),
         login: Login::default(),

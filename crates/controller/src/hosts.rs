@@ -10,7 +10,7 @@
 
 use tanist_core::decide::off_host;
 use tanist_core::model::{
-    HostId, HostSeen, HostSpec, Instant, NodeId, Severity, ShardKey, ShardTopology,
+    HostId, HostSeen, HostSpec, Instant, NodeId, PasswordHash, Severity, ShardKey, ShardTopology,
 };
 use tanist_link::api::{ApiError, DrainHost, HostStatus};
 
@@ -23,7 +23,32 @@ use crate::reconciler::{Controller, Reply};
 #[derive(Debug)]
 pub(crate) enum HostsCall {
     List(Reply<Vec<HostStatus>>),
-    Drain { host: HostId, asked: DrainHost, reply: Reply<HostStatus> },
+    Drain {
+        host: HostId,
+        asked: DrainHost,
+        reply: Reply<HostStatus>,
+    },
+    /// The secret is known to whoever asks; only what tells it from others is kept.
+    Invite {
+        host: HostId,
+        hash: PasswordHash,
+        until_ms: u64,
+        reply: Reply<()>,
+    },
+    Redeem {
+        host: HostId,
+        secret: String,
+        reply: Reply<()>,
+    },
+    Remove {
+        host: HostId,
+        reply: Reply<()>,
+    },
+    /// Whether it was not removed.
+    Known {
+        host: HostId,
+        reply: Reply<()>,
+    },
 }
 
 impl Controller {
@@ -40,6 +65,23 @@ impl Controller {
             HostsCall::Drain { host, asked, reply } => {
                 let answer = self.drain(&host, asked.draining, touched).await?;
                 let _ = reply.send(answer);
+            }
+            HostsCall::Invite { host, hash, until_ms, reply } => {
+                let _ = reply.send(self.invite(host, hash, until_ms).await?);
+            }
+            HostsCall::Redeem { host, secret, reply } => {
+                let _ = reply.send(self.redeem(host, &secret).await?);
+            }
+            HostsCall::Known { host, reply } => {
+                let gone = || {
+                    let message = format!("{host} was removed from the fleet");
+                    let remedy = format!("on a server: tanist host invite {host}");
+                    ApiError::new("T481", message, remedy)
+                };
+                let _ = reply.send(if self.is_removed(&host) { Err(gone()) } else { Ok(()) });
+            }
+            HostsCall::Remove { host, reply } => {
+                let _ = reply.send(self.remove_host(host).await?);
             }
         }
         Ok(())
@@ -138,7 +180,10 @@ impl Controller {
     }
 }
 
-fn placed_on<'a>(shard: &'a ShardTopology, host: &'a HostId) -> impl Iterator<Item = &'a NodeId> {
+pub(crate) fn placed_on<'a>(
+    shard: &'a ShardTopology,
+    host: &'a HostId,
+) -> impl Iterator<Item = &'a NodeId> {
     let placed = shard.members.iter().filter(move |(_, member)| member.host == *host);
     placed.map(|(node, _)| node)
 }

@@ -8,6 +8,7 @@
 //!
 //! Not here: the decisions (`tanist-core`), the hands (`tanist-agent`, `tanist-proxy`).
 
+mod admission;
 mod agents;
 mod aliases;
 mod api;
@@ -18,6 +19,7 @@ mod clock;
 mod confirm;
 mod create;
 mod error;
+mod handle;
 mod hosts;
 mod keys;
 mod leadership;
@@ -26,6 +28,7 @@ mod modify;
 mod names;
 mod observe;
 mod outside;
+mod places;
 mod proxies;
 mod reads;
 mod reconciler;
@@ -48,20 +51,22 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tanist_core::model::{HostId, Limits, Region, Zone};
+use tanist_core::model::{EndpointPlan, HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromAgent, ToAgent};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
 use tokio::sync::{mpsc, watch};
 
+pub use admission::{Admission, Guest};
 pub use aliases::{Aliases, BadAlias};
-pub use api::routes;
+pub use api::{guarded, routes};
 pub use clock::{boot_time, wall_ms};
 pub use error::ControllerError;
+pub use handle::Handle;
 pub use leadership::{Candidate, Claim, Leader, Reign};
 pub use names::{HostsFile, Names};
 pub use outside::{Certifier, Outside};
-pub use reconciler::{Handle, run};
+pub use reconciler::run;
 pub use renewals::Program;
 pub use turns::{Turns, doors};
 
@@ -87,9 +92,9 @@ pub struct ControllerConfig {
     pub hosts: Vec<HostConfig>,
     /// Deadlines.
     pub limits: Limits,
-    /// The first two bytes of every endpoint's address.
-    pub network: [u8; 2],
-    /// The port of every endpoint.
+    /// How endpoints are given out.
+    pub endpoints: EndpointPlan,
+    /// The port of every endpoint that has an address of its own.
     pub port: u16,
     /// The memory limit of a node whose creator named none, in bytes.
     pub default_memory_bytes: u64,
@@ -103,6 +108,8 @@ pub struct ControllerConfig {
     pub outside: watch::Receiver<Arc<Outside>>,
     /// The program that it is part of, which proxies are to be as well.
     pub program: Option<Program>,
+    /// Who lets hosts into the fleet; nobody does on one host.
+    pub admission: Option<Arc<dyn Admission>>,
     /// Things that concern the whole installation, shown by `status`.
     pub notes: Vec<String>,
 }

@@ -53,16 +53,21 @@ impl Names {
         format!("{node}.{}.0001.{}.{}", self.installation, short(&spec.region), self.domain)
     }
 
-    /// The endpoint under its name, if this host resolves it; otherwise under its address.
+    /// The endpoint under its name, if this host resolves it; otherwise under its address, the first
+    /// of those at which it is.
     pub(crate) fn endpoint(
         &self,
         listed: &Listed,
         name: String,
-        address: Ipv4Addr,
+        places: &[Ipv4Addr],
         port: u16,
     ) -> EndpointStatus {
+        let (address, also) = match places {
+            [first, others @ ..] => (*first, others.to_vec()),
+            [] => (Ipv4Addr::UNSPECIFIED, Vec::new()),
+        };
         let host = if listed.has(&name, address) { name } else { address.to_string() };
-        EndpointStatus { host, address, port }
+        EndpointStatus { host, address, port, also }
     }
 
     /// What the host's file of names says; nothing if it cannot be read.

@@ -59,7 +59,7 @@ impl Observer {
     /// One that has heard nothing. Numbers are given out from `first_echo` on, so that none means
     /// what one of an earlier controller meant.
     pub(crate) fn new(config: &ControllerConfig, first_echo: u64, now: Instant) -> Self {
-        let taken = Taken { network: config.network, ..Taken::default() };
+        let taken = Taken { plan: config.endpoints, ..Taken::default() };
         let mut observer = Self {
             seen: Observations { taken, ..Observations::default() },
             pids: BTreeMap::new(),
@@ -233,7 +233,7 @@ impl Observer {
 
     /// Recounts what is in use, after a topology has changed.
     pub(crate) fn recount(&mut self, archive: &Archive) {
-        let mut taken = Taken { network: self.seen.taken.network, ..Taken::default() };
+        let mut taken = Taken { plan: self.seen.taken.plan, ..Taken::default() };
         let mut promised: BTreeMap<HostId, u64> = BTreeMap::new();
         self.shard_of.clear();
         for held in archive.specs.values() {

@@ -8,9 +8,9 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use tanist_core::model::{HostId, ProxyId};
+use tanist_core::model::ProxyId;
 use tanist_link::wire::{FromProxy, ToProxy};
-use tanist_link::{LinkError, Peer, Sender, host_name};
+use tanist_link::{LinkError, Peer, Sender, host_name, host_of};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -138,8 +138,7 @@ impl Caller {
 
 /// Whether a proxy is of the host that speaks: it has its name.
 fn is_of(proxy: &ProxyId, peer: &Peer) -> bool {
-    let host = proxy.as_str().strip_prefix("proxy-");
-    host.is_some_and(|host| peer.is(&host_name(&HostId::new(host))))
+    host_of(proxy).is_some_and(|host| peer.is(&host_name(&host)))
 }
 
 #[cfg(test)]
@@ -150,7 +149,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tanist_core::model::{Access, Durability, EngineKind, HostId, Limits, Reads, ShardKey};
+    use tanist_core::model::{
+        Access, Durability, EndpointPlan, EngineKind, HostId, Limits, Reads, ShardKey,
+    };
     use tanist_link::api::CreateGroup;
     use tanist_link::{Duplex, accept};
     use tanist_store::{AnyStore, Options, SqliteStore};
@@ -243,7 +244,7 @@ mod tests {
             region: "here".into(),
             hosts: vec![host],
             limits: Limits::DEFAULT,
-            network: [127, 9],
+            endpoints: EndpointPlan::default(),
             port: 6379,
             default_memory_bytes: 64 << 20,
             stopping: Duration::from_secs(60),
@@ -255,6 +256,7 @@ mod tests {
             certifier: crate::Certifier::Nobody("there is none".to_owned()),
             outside: tokio::sync::watch::channel(Arc::default()).1,
             program: None,
+            admission: None,
             notes: Vec::new(),
         };
         (

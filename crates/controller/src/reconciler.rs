@@ -36,6 +36,7 @@ use crate::certificates::Certificates;
 use crate::clock::boot_time;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
+use crate::handle::Handle;
 use crate::hosts::HostsCall;
 use crate::leadership::{Claim, Reign};
 use crate::meters::Measurements;
@@ -101,21 +102,6 @@ pub(crate) enum Input {
     ProxyGone { proxy: ProxyId, generation: u64 },
     EndpointFailed { key: ShardKey, address: String, reason: String },
     Call(Call),
-}
-
-/// How others reach a running controller.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    pub(crate) inbox: mpsc::Sender<Input>,
-    pub(crate) events: broadcast::Sender<EventRecord>,
-    ending: watch::Receiver<bool>,
-}
-
-impl Handle {
-    /// Becomes true when everything is asked to end, before anything is told so.
-    pub fn ending(&self) -> watch::Receiver<bool> {
-        self.ending.clone()
-    }
 }
 
 /// Everything that the loop owns.
@@ -191,7 +177,8 @@ pub(crate) async fn lead(
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (events, _) = broadcast::channel(NEWS);
     let (ending, heard) = watch::channel(false);
-    let handle = Handle { inbox, events: events.clone(), ending: heard };
+    let admission = config.admission.clone();
+    let handle = Handle { inbox, events: events.clone(), admission, ending: heard };
     let mut controller = Controller {
         recorder: Recorder::new(metrics, &config.region),
         config,
@@ -351,6 +338,7 @@ impl Controller {
                 self.greet_agent(hello, sender, generation).await?;
             }
             Input::AgentGone { host, generation } => self.lose_agent(&host, generation),
+            Input::ProxyHello { proxy, .. } if self.is_of_removed(&proxy) => {}
             Input::ProxyHello { proxy, mut session } => {
                 self.certificates.tell(&mut session);
                 for route in self.routes.values() {

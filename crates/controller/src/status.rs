@@ -57,14 +57,18 @@ impl Controller {
         let held = self.archive.specs.get(name)?;
         let spec = &held.body;
         let names = &self.config.names;
-        let port = spec.endpoints.port;
+        let endpoints = &spec.endpoints;
         let topologies = || self.archive.shards_of(name);
         let shards = topologies().map(|shard| self.shard_status(spec, shard, listed)).collect();
         let word = topologies().map(|shard| self.word(spec, shard)).max();
         let word = word.unwrap_or(Word::Available);
         let word = if spec.deleting { Word::Deleting } else { word };
-        let primary = names.endpoint(listed, names.primary(spec), spec.endpoints.primary, port);
-        let reader = names.endpoint(listed, names.reader(spec), spec.endpoints.reader, port);
+        let shown = |name, endpoint| {
+            let places = self.places(spec, endpoint);
+            names.endpoint(listed, name, &places, endpoints.port_of(endpoint))
+        };
+        let primary = shown(names.primary(spec), endpoints.primary);
+        let reader = shown(names.reader(spec), endpoints.reader);
         Some(GroupStatus {
             name: name.clone(),
             status: word.text().to_owned(),
@@ -146,8 +150,9 @@ impl Controller {
         let leader = shard.primary().and_then(|run| self.engine(shard, &run.node));
         let nodes = shard.members.iter().map(|(node, member)| {
             let name = self.config.names.node(spec, node);
-            let port = spec.endpoints.port;
-            let endpoint = self.config.names.endpoint(listed, name, member.endpoint, port);
+            let port = spec.endpoints.port_of(member.endpoint);
+            let places = self.places(spec, member.endpoint);
+            let endpoint = self.config.names.endpoint(listed, name, &places, port);
             self.node_status(shard, node, member, endpoint, leader)
         });
         ShardStatus {

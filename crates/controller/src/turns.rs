@@ -63,17 +63,30 @@ fn refuse(leader: Option<&Leader>) -> Response {
 }
 
 impl Turns {
-    /// Leads whenever it is this server's turn, until everything was asked to end and has. `parts`
-    /// gives what a controller works with, each time that one begins.
+    /// Leads whenever it is this server's turn, until `over` or until everything was asked to end and
+    /// has. `parts` gives what a controller works with, each time that one begins. When it is over it
+    /// gives its turn up.
     ///
     /// # Errors
     /// [`ControllerError::Document`] if the store holds what this release does not understand.
-    pub async fn take(self, mut parts: impl FnMut() -> Parts) -> Result<(), ControllerError> {
+    pub async fn take(
+        self,
+        mut parts: impl FnMut() -> Parts,
+        over: impl Future<Output = ()>,
+    ) -> Result<(), ControllerError> {
+        tokio::pin!(over);
         loop {
             let known = self.candidate.known.subscribe();
             drop(self.offered.send_replace(standing_by(known)));
-            let claim = self.candidate.stand_by(&self.store).await?;
-            match self.lead(Parts { claim: Some(claim.clone()), ..parts() }).await {
+            let claim = tokio::select! {
+                claim = self.candidate.stand_by(&self.store) => claim?,
+                () = &mut over => return Ok(()),
+            };
+            let led = tokio::select! {
+                led = self.lead(Parts { claim: Some(claim.clone()), ..parts() }) => led,
+                () = &mut over => return self.leave(&claim).await,
+            };
+            match led {
                 Ok(()) => return self.leave(&claim).await,
                 Err(ControllerError::Deposed) => info!("this server does not lead any more"),
                 Err(err @ ControllerError::Document { .. }) => return Err(err),

@@ -196,7 +196,12 @@ mod tests {
             accounts: Default::default(),
             transit: Default::default(),
             reads: crate::model::Reads::default(),
-            endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
+            endpoints: GroupEndpoints {
+                primary: nowhere,
+                reader: nowhere,
+                port: 6379,
+                ports_from: None,
+            },
             state,
             nodes: Vec::new(),
         }

@@ -26,7 +26,10 @@ use tanist_core::model::{
 };
 
 pub use certificate::CertificateStatus;
-pub use hosts::{DrainHost, HostStatus};
+pub use hosts::{
+    AuthorityPair, DrainHost, HostStatus, Invitation, JoinFleet, MemberCertificate, RenewMember,
+    ServerAddress, Welcome,
+};
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};
 pub use sentinel::SentinelEndpoint;
@@ -246,6 +249,9 @@ pub struct EndpointStatus {
     pub address: Ipv4Addr,
     /// The port.
     pub port: u16,
+    /// Further addresses, with the same port, at which it is: those of a fleet's other hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Ipv4Addr>,
 }
 
 impl fmt::Display for EndpointStatus {

@@ -14,14 +14,26 @@ use std::sync::Arc;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use tanist_core::model::HostId;
+use tanist_core::model::{HostId, ProxyId};
 
 /// The name of those who may do everything.
 pub const ADMIN_NAME: &str = "admin.tanist";
+/// What the name of a host's proxy begins with.
+const PROXY: &str = "proxy-";
 
 /// A host's name as one of the fleet's: its agent, its supervisor and its proxy have it.
 pub fn host_name(host: &HostId) -> String {
     format!("{host}.host.tanist")
+}
+
+/// A host's proxy.
+pub fn proxy_of(host: &HostId) -> ProxyId {
+    ProxyId::new(format!("{PROXY}{host}"))
+}
+
+/// The host of a fleet's proxy; nothing for one that has another kind of name.
+pub fn host_of(proxy: &ProxyId) -> Option<HostId> {
+    proxy.as_str().strip_prefix(PROXY).map(HostId::new)
 }
 
 /// A host's name as one of those that may lead.

@@ -26,7 +26,7 @@ pub use client::Client;
 pub use duplex::{Duplex, Receiver, Sender, accept};
 pub use error::LinkError;
 pub use fleet::{Server, Servers};
-pub use identity::{ADMIN_NAME, Peer, host_name, server_name};
+pub use identity::{ADMIN_NAME, Peer, host_name, host_of, proxy_of, server_name};
 pub use secret::{Secret, SecretError, hash_of, is_one_of};
 pub use secure::{SecureListener, serve_secure};
 pub use server::{Listener, serve};

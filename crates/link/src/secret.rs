@@ -11,11 +11,12 @@
 //! Not here: who has which password (`tanist_core::model::Accounts`).
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
+use rand::RngExt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tanist_core::model::PasswordHash;
@@ -66,22 +67,9 @@ impl Secret {
                 Err(_) => Err(SecretError::Damaged { path: path.to_owned() }),
             },
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                let mut secret = [0; LENGTH];
-                std::fs::File::open("/dev/urandom")
-                    .and_then(|mut random| random.read_exact(&mut secret))
-                    .map_err(file)?;
-                // Complete or absent: a crash must not leave half a secret behind.
-                let draft = path.with_extension("new");
-                let mut out = std::fs::OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&draft)
-                    .map_err(file)?;
-                out.write_all(&secret).and_then(|()| out.sync_all()).map_err(file)?;
-                std::fs::rename(&draft, path).map_err(file)?;
-                Ok(Self(secret))
+                let secret = Self::random();
+                secret.write(path)?;
+                Ok(secret)
             }
             Err(err) => Err(file(err)),
         }
@@ -90,6 +78,37 @@ impl Secret {
     /// A secret from its bytes.
     pub fn from_bytes(bytes: [u8; LENGTH]) -> Self {
         Self(bytes)
+    }
+
+    /// One that nobody has seen.
+    pub fn random() -> Self {
+        let mut bytes = [0; LENGTH];
+        rand::rng().fill(&mut bytes);
+        Self(bytes)
+    }
+
+    /// The secret in hexadecimal digits, for a host that joins.
+    pub fn digits(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// The secret that these hexadecimal digits are; nothing if they are none.
+    pub fn parse(digits: &str) -> Option<Self> {
+        hex::decode(digits).ok()?.try_into().ok().map(Self)
+    }
+
+    /// Writes the secret to `path` (mode 0600), complete or not at all.
+    ///
+    /// # Errors
+    /// [`SecretError::File`].
+    pub fn write(&self, path: &Path) -> Result<(), SecretError> {
+        let file = |source| SecretError::File { path: path.to_owned(), source };
+        let draft = path.with_extension("new");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut out = options.open(&draft).map_err(file)?;
+        out.write_all(&self.0).and_then(|()| out.sync_all()).map_err(file)?;
+        std::fs::rename(&draft, path).map_err(file)
     }
 
     /// The password for `label`: 64 hexadecimal digits.

@@ -14,7 +14,7 @@ mod estate;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -277,7 +277,10 @@ impl Client {
         {
             begun = true;
             let route = self.shard.route();
-            let primary = route.map(|route| (route.endpoints.primary, route.endpoints.port));
+            let primary = route.map(|route| {
+                let endpoints = &route.endpoints;
+                endpoints.at(endpoints.primary, self.shard.identity.address)
+            });
             let identity = Rc::clone(&self.shard.identity);
             let who = self.session.who.clone();
             self.aside =
@@ -509,10 +512,10 @@ pub(crate) fn poll_write(
 async fn ask_primary(
     identity: &Rc<Identity>,
     who: Who,
-    address: (Ipv4Addr, u16),
+    address: SocketAddr,
     request: Bytes,
 ) -> Option<Bytes> {
-    let (mut socket, _own) = dial_endpoint(identity, who, address.into()).await.ok()?;
+    let (mut socket, _own) = dial_endpoint(identity, who, address).await.ok()?;
     socket.set_nodelay(true).ok()?;
     socket.write_all(&request).await.ok()?;
     let mut framer = ReplyFramer::default();

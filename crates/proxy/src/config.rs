@@ -1,4 +1,4 @@
-//! What the binary tells the proxy at its start, and how the proxy can fail.
+//! What the binary tells the proxy at its start.
 //!
 //! Everything else comes from the controller, so that a proxy needs no configuration file.
 //!
@@ -6,21 +6,23 @@
 //!
 //! Not here: routes (`crate::shard`).
 
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
 
 use tanist_core::model::{ProxyId, Zone};
-use tanist_link::Secret;
+use tanist_link::{Client, Secret};
 
 /// What a proxy is started with.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
     /// Who it is; stable across restarts.
     pub id: ProxyId,
-    /// The controller's unix socket.
-    pub controller: PathBuf,
+    /// The controller, or the servers of which one leads.
+    pub controller: Client,
+    /// Its host's address, at which it offers endpoints that have none of their own.
+    pub address: Ipv4Addr,
     /// The installation's secret, from which lane passwords are derived.
     pub secret: Secret,
-    /// Where it is: replicas of its own zone are read from first. `None` if it does not know.
+    /// The zone that it is in: replicas of its own zone are read from first. `None` if it does not know.
     pub zone: Option<Zone>,
     /// What clients may use at most.
     pub limits: ProxyLimits,
@@ -56,12 +58,4 @@ impl Default for ProxyLimits {
             lanes: 2,
         }
     }
-}
-
-/// Why a proxy ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
-    /// The controller's socket cannot be that of a controller.
-    #[error("the controller's socket path is empty")]
-    NoController,
 }

@@ -70,17 +70,18 @@ impl Control {
         succession: Option<Succession>,
         inheritance: Option<Inheritance>,
     ) -> Self {
-        let ProxyConfig { id, controller, secret, zone, limits, pass_through } = config;
+        let ProxyConfig { id, controller, address, secret, zone, limits, pass_through } = config;
         if pass_through {
             warn!("clients may administer the engine: this proxy is for test suites only");
         }
         let limits = ProxyLimits { max_clients: limits.max_clients.max(1), ..limits };
         Self {
-            controller: Client::new(controller),
+            controller,
             identity: Rc::new(Identity {
                 proxy: id,
                 secret,
                 limits,
+                address,
                 zone,
                 pass_through,
                 clients: Cell::new(0),

@@ -11,13 +11,13 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tanist_core::model::ShardKey;
+use tanist_core::model::{Route, ShardKey, TransitMode};
 use tanist_link::wire::{Meters, ShardMeters};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
@@ -81,9 +81,19 @@ impl Endpoints {
         shards: &BTreeMap<ShardKey, Rc<Shard>>,
     ) -> Vec<Failed> {
         let mut wanted = BTreeMap::new();
+        let mut failed = Vec::new();
         for shard in shards.values() {
-            for (address, kind) in addresses(shard) {
-                wanted.entry(address).or_insert((kind, shard));
+            let Some(route) = shard.route() else { continue };
+            for (address, kind) in addresses(&route, shard.identity.address) {
+                if is_open_to_the_world(&route, address) {
+                    failed.push(Failed {
+                        key: shard.key.clone(),
+                        address,
+                        reason: OPEN.to_owned(),
+                    });
+                } else {
+                    wanted.entry(address).or_insert((kind, shard));
+                }
             }
         }
         let over = self.offered.extract_if(.., |address, offered| {
@@ -97,7 +107,6 @@ impl Endpoints {
             // by now. The error says that it was aborted.
             let _ = (&mut offered.acceptor).await;
         }
-        let mut failed = Vec::new();
         for (address, (kind, shard)) in wanted {
             if self.offered.contains_key(&address) {
                 continue;
@@ -147,10 +156,22 @@ fn meters(endpoint: &Endpoint) -> Meters {
     }
 }
 
-fn addresses(shard: &Shard) -> Vec<(SocketAddr, EndpointKind)> {
-    let Some(route) = shard.route() else { return Vec::new() };
-    let port = route.endpoints.port;
-    let at = |ip| SocketAddr::new(IpAddr::V4(ip), port);
+/// Why an endpoint at a public address is not offered.
+const OPEN: &str = "it is a public address, and the group's clients need neither encrypt (tanist tls) nor \
+                    say who they are (tanist token)";
+
+/// Whether anybody at all could use it: others than those of this machine or of a private network, in
+/// plain text or without a password.
+fn is_open_to_the_world(route: &Route, address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else { return true };
+    // 100.64.0.0/10 is shared by carriers and overlay networks, never routed.
+    let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+    let is_near = ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared;
+    !is_near && (route.transit.mode != TransitMode::Required || route.accounts.is_open())
+}
+
+fn addresses(route: &Route, host: Ipv4Addr) -> Vec<(SocketAddr, EndpointKind)> {
+    let at = |endpoint| route.endpoints.at(endpoint, host);
     let mut all = vec![
         (at(route.endpoints.primary), EndpointKind::Primary),
         (at(route.endpoints.reader), EndpointKind::Reader),

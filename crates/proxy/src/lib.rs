@@ -33,33 +33,24 @@ mod tls;
 mod trunk;
 mod trunks;
 
-pub use config::{ProxyConfig, ProxyError, ProxyLimits};
+pub use config::{ProxyConfig, ProxyLimits};
 pub use renewal::{Inheritance, Succession, answer};
 
 /// Runs a proxy until the controller says that it should end.
 ///
 /// It must run on a current-thread runtime with time and I/O enabled. A controller that cannot be
 /// reached is no error: the proxy goes on by its last routes and looks for it for ever.
-///
-/// # Errors
-/// [`ProxyError`] when it cannot start.
-pub async fn run(config: ProxyConfig) -> Result<(), ProxyError> {
-    go_on(config, None, None).await
+pub async fn run(config: ProxyConfig) {
+    go_on(config, None, None).await;
 }
 
 /// As [`run`], for a proxy that can become another program, and may have been one: it goes on with
 /// what it inherits.
-///
-/// # Errors
-/// As for [`run`].
 pub async fn go_on(
     config: ProxyConfig,
     succession: Option<Succession>,
     inheritance: Option<Inheritance>,
-) -> Result<(), ProxyError> {
-    if config.controller.as_os_str().is_empty() {
-        return Err(ProxyError::NoController);
-    }
+) {
     let mut control = control::Control::new(config, succession, inheritance);
     let local = tokio::task::LocalSet::new();
     // As a task among the clients' it is looked at when it is concerned, not whenever one of them is.
@@ -69,5 +60,4 @@ pub async fn go_on(
     {
         std::panic::resume_unwind(ended.into_panic());
     }
-    Ok(())
 }

@@ -7,30 +7,43 @@
 //!
 //! Not here: which replies are such answers (`crate::session`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use tanist_core::model::Route;
 use tanist_link::wire::lane_owner;
 use tanist_resp::{Encoder, Value, Version};
 
-/// The endpoint of whatever an engine calls `host` and `port`.
-fn endpoint(route: &Route, host: &str, port: u16) -> (String, u16) {
-    let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-    // A tag of an attachment that is over still begins with its node's name.
-    let node = host.rsplitn(3, '.').nth(2);
-    let found = route.nodes.iter().find(|known| {
-        known.tag.as_deref() == Some(host)
-            || address == Some(known.address)
-            || node == Some(known.node.as_str())
-    });
-    // Whoever is not known is led to where every client may go.
-    let ip = found.map_or(route.endpoints.reader, |known| known.endpoint);
-    (ip.to_string(), route.endpoints.port)
+/// What an engine's neighbours are to clients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbours<'a> {
+    /// The shard.
+    pub(crate) route: &'a Route,
+    /// Where this proxy is.
+    pub(crate) host: Ipv4Addr,
+}
+
+impl Neighbours<'_> {
+    /// The endpoint of whatever an engine calls `host` and `port`.
+    fn endpoint(self, host: &str, port: u16) -> (String, u16) {
+        let route = self.route;
+        let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        // A tag of an attachment that is over still begins with its node's name.
+        let node = host.rsplitn(3, '.').nth(2);
+        let found = route.nodes.iter().find(|known| {
+            known.tag.as_deref() == Some(host)
+                || address == Some(known.address)
+                || node == Some(known.node.as_str())
+        });
+        // Whoever is not known is led to where every client may go.
+        let endpoint = found.map_or(route.endpoints.reader, |known| known.endpoint);
+        let at = route.endpoints.at(endpoint, self.host);
+        (at.ip().to_string(), at.port())
+    }
 }
 
 /// Rewrites the text of an `INFO` answer, in either of its wire forms.
-pub(crate) fn info(raw: &Bytes, route: &Route) -> Bytes {
+pub(crate) fn info(raw: &Bytes, around: Neighbours<'_>) -> Bytes {
     let Some(header) = raw.iter().position(|byte| *byte == b'\n').map(|at| at + 1) else {
         return raw.clone();
     };
@@ -42,7 +55,7 @@ pub(crate) fn info(raw: &Bytes, route: &Route) -> Bytes {
     let mut text = BytesMut::with_capacity(body.len() + 64);
     let mut leader = None;
     for line in body.split_inclusive(|byte| *byte == b'\n') {
-        rewrite_line(&mut text, line, body, route, &mut leader);
+        rewrite_line(&mut text, line, body, around, &mut leader);
     }
     let mut out = BytesMut::with_capacity(text.len() + 16);
     let kind = raw.first().copied().unwrap_or(b'$');
@@ -60,17 +73,17 @@ fn rewrite_line(
     out: &mut BytesMut,
     line: &[u8],
     body: &[u8],
-    route: &Route,
+    around: Neighbours<'_>,
     leader: &mut Option<u16>,
 ) {
     let text = std::str::from_utf8(line).unwrap_or_default();
     if let Some(host) = text.strip_prefix("master_host:") {
-        let (ip, port) = endpoint(route, host.trim_end(), leader_port(body));
+        let (ip, port) = around.endpoint(host.trim_end(), leader_port(body));
         *leader = Some(port);
         out.extend_from_slice(format!("master_host:{ip}\r\n").as_bytes());
     } else if let (true, Some(port)) = (text.starts_with("master_port:"), *leader) {
         out.extend_from_slice(format!("master_port:{port}\r\n").as_bytes());
-    } else if let Some(rewritten) = replica_line(text, route) {
+    } else if let Some(rewritten) = replica_line(text, around) {
         out.extend_from_slice(rewritten.as_bytes());
     } else {
         out.extend_from_slice(line);
@@ -84,7 +97,7 @@ fn leader_port(body: &[u8]) -> u16 {
 }
 
 /// `slave0:ip=...,port=...,` and the rest.
-fn replica_line(line: &str, route: &Route) -> Option<String> {
+fn replica_line(line: &str, around: Neighbours<'_>) -> Option<String> {
     let (name, value) = line.split_once(":ip=")?;
     let number = name.strip_prefix("slave")?;
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -92,12 +105,12 @@ fn replica_line(line: &str, route: &Route) -> Option<String> {
     }
     let (host, rest) = value.split_once(",port=")?;
     let (port, rest) = rest.split_once(',')?;
-    let (ip, port) = endpoint(route, host, port.parse().ok()?);
+    let (ip, port) = around.endpoint(host, port.parse().ok()?);
     Some(format!("{name}:ip={ip},port={port},{rest}"))
 }
 
 /// Rewrites a `ROLE` answer.
-pub(crate) fn role(raw: &Bytes, route: &Route, version: Version) -> Bytes {
+pub(crate) fn role(raw: &Bytes, around: Neighbours<'_>, version: Version) -> Bytes {
     let Ok(mut value) = Value::decode(raw) else { return raw.clone() };
     let Value::Array(fields) = &mut value else { return raw.clone() };
     match fields.as_mut_slice() {
@@ -106,12 +119,12 @@ pub(crate) fn role(raw: &Bytes, route: &Route, version: Version) -> Bytes {
                 if let Value::Array(replica) = replica
                     && let [host, port, _] = replica.as_mut_slice()
                 {
-                    rename(host, port, route);
+                    rename(host, port, around);
                 }
             }
         }
         [Value::Bulk(role), host, port, ..] if role.as_ref() == b"slave" => {
-            rename(host, port, route);
+            rename(host, port, around);
         }
         _ => return raw.clone(),
     }
@@ -120,9 +133,9 @@ pub(crate) fn role(raw: &Bytes, route: &Route, version: Version) -> Bytes {
     out.freeze()
 }
 
-fn rename(host: &mut Value, port: &mut Value, route: &Route) {
+fn rename(host: &mut Value, port: &mut Value, around: Neighbours<'_>) {
     let known = port.as_int().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
-    let (ip, number) = endpoint(route, host.as_str().unwrap_or_default(), known);
+    let (ip, number) = around.endpoint(host.as_str().unwrap_or_default(), known);
     *host = Value::Bulk(ip.into());
     *port = match port {
         Value::Integer(_) => Value::Integer(i64::from(number)),
@@ -207,6 +220,10 @@ mod tests {
 
     use super::*;
 
+    fn around(route: &Route) -> Neighbours<'_> {
+        Neighbours { route, host: Ipv4Addr::new(10, 0, 0, 7) }
+    }
+
     fn route() -> Route {
         let node = |name: &str, port, last, tag: Option<&str>| NodeRoute {
             node: name.into(),
@@ -232,6 +249,7 @@ mod tests {
                 primary: Ipv4Addr::new(127, 9, 9, 200),
                 reader: Ipv4Addr::new(127, 9, 9, 201),
                 port: 6379,
+                ports_from: None,
             },
             state: RouteState::Vacant,
             nodes: vec![
@@ -259,17 +277,28 @@ mod tests {
         let before =
             text("web-002.0123abcd.7,port=7002", "web-001.ffffffff.3,port=1", "10.0.0.9,port=7");
         let after = text("127.9.9.2,port=6379", "127.9.9.1,port=6379", "127.9.9.201,port=6379");
-        assert_eq!(info(&bulk(&before), &route()), bulk(&after));
+        assert_eq!(info(&bulk(&before), around(&route())), bulk(&after));
         let verbatim = Bytes::from(format!("={}\r\ntxt:{before}\r\n", before.len() + 4));
         let expected = Bytes::from(format!("={}\r\ntxt:{after}\r\n", after.len() + 4));
-        assert_eq!(info(&verbatim, &route()), expected);
+        assert_eq!(info(&verbatim, around(&route())), expected);
+    }
+
+    #[test]
+    fn on_a_fleet_neighbours_are_ports_of_this_host() {
+        let mut fleet = route();
+        fleet.endpoints.ports_from = Some(7000);
+        let known = fleet.nodes[0].clone();
+        let (ip, port) =
+            around(&fleet).endpoint(&known.address.ip().to_string(), known.address.port());
+        assert_eq!((ip.as_str(), port), ("10.0.0.7", fleet.endpoints.port_of(known.endpoint)));
+        assert_ne!(port, fleet.endpoints.port_of(fleet.endpoints.reader));
     }
 
     #[test]
     fn a_replica_names_its_primary_by_its_endpoint() {
         let before = "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:7001\r\nx:1\r\n";
         let after = "role:slave\r\nmaster_host:127.9.9.1\r\nmaster_port:6379\r\nx:1\r\n";
-        assert_eq!(info(&bulk(before), &route()), bulk(after));
+        assert_eq!(info(&bulk(before), around(&route())), bulk(after));
     }
 
     #[test]
@@ -287,8 +316,8 @@ mod tests {
     #[test]
     fn other_sections_stay_as_they_are() {
         let text = bulk("# Server\r\nredis_version:7.0.15\r\ntcp_port:7001\r\n");
-        assert_eq!(info(&text, &route()), text);
-        assert_eq!(info(&Bytes::from_static(b"$0\r\n\r\n"), &route()), "$0\r\n\r\n");
+        assert_eq!(info(&text, around(&route())), text);
+        assert_eq!(info(&Bytes::from_static(b"$0\r\n\r\n"), around(&route())), "$0\r\n\r\n");
     }
 
     #[test]
@@ -298,14 +327,14 @@ mod tests {
               $1\r\n5\r\n",
         );
         assert_eq!(
-            role(&primary, &route(), Version::Resp2),
+            role(&primary, around(&route()), Version::Resp2),
             "*3\r\n$6\r\nmaster\r\n:5\r\n*1\r\n*3\r\n$9\r\n127.9.9.2\r\n$4\r\n6379\r\n$1\r\n5\r\n"
         );
         let replica = Bytes::from_static(
             b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:7001\r\n$9\r\nconnected\r\n:5\r\n",
         );
         assert_eq!(
-            role(&replica, &route(), Version::Resp2),
+            role(&replica, around(&route()), Version::Resp2),
             "*5\r\n$5\r\nslave\r\n$9\r\n127.9.9.1\r\n:6379\r\n$9\r\nconnected\r\n:5\r\n"
         );
     }

@@ -11,7 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -49,7 +49,9 @@ pub(crate) struct Identity {
     pub(crate) proxy: ProxyId,
     pub(crate) secret: Secret,
     pub(crate) limits: ProxyLimits,
-    /// Where it is, if it knows.
+    /// Where endpoints are that have no address of their own.
+    pub(crate) address: Ipv4Addr,
+    /// The zone that it is in, if it knows.
     pub(crate) zone: Option<Zone>,
     /// Clients may administer the engine.
     pub(crate) pass_through: bool,

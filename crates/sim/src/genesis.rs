@@ -114,7 +114,12 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         durability: config.durability,
         min_in_sync: config.min_in_sync,
         memory_bytes: NODE_BYTES,
-        endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
+        endpoints: GroupEndpoints {
+            primary: nowhere,
+            reader: nowhere,
+            port: 6379,
+            ports_from: None,
+        },
         requests: BTreeMap::new(),
         access: Access::Everyone,
         login: Default::default(),

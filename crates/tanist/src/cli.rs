@@ -4,6 +4,7 @@
 //!
 //! Not here: what the commands do (`super::commands`).
 
+mod fleet;
 mod host;
 mod login;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallback, TransitMode};
 
+pub(crate) use fleet::{InitArgs, JoinArgs};
 pub(crate) use host::HostCommand;
 pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
 
@@ -49,6 +51,14 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run everything on this host, in the foreground; engines outlive it.
     Dev(DevArgs),
+    /// Make a fleet of several hosts, of which this one is the first server.
+    Init(InitArgs),
+    /// Let this host into a fleet, with the token of `tanist host invite`.
+    Join(JoinArgs),
+    /// Run one of a fleet's servers, in the foreground.
+    Server,
+    /// Run this host's agent, in the foreground; engines and endpoints outlive it.
+    Agent,
     /// Print what another terminal needs: eval "$(tanist env)".
     Env,
     /// End everything, engines too; the data stays.

@@ -48,6 +48,36 @@ impl Layout {
         self.root.join(tanist_tls::DIRECTORY)
     }
 
+    /// What says that this host is a fleet's, and which one it is.
+    pub(crate) fn membership(&self) -> PathBuf {
+        self.root.join("member.json")
+    }
+
+    /// The host's key as a member, which never leaves it.
+    pub(crate) fn member_key(&self) -> PathBuf {
+        self.root.join("member.key")
+    }
+
+    /// The host's certificate as a member.
+    pub(crate) fn member_chain(&self) -> PathBuf {
+        self.root.join("member.pem")
+    }
+
+    /// The certificate of the authority of all members.
+    pub(crate) fn member_authority(&self) -> PathBuf {
+        self.root.join("fleet-ca.pem")
+    }
+
+    /// That authority, on servers.
+    pub(crate) fn fleet_authority(&self) -> PathBuf {
+        self.root.join("fleet")
+    }
+
+    /// The fleet's configuration, where it came with joining.
+    pub(crate) fn fleet_config(&self) -> PathBuf {
+        self.root.join("tanist.toml")
+    }
+
     /// Whom clients on this machine trust, in one file.
     pub(crate) fn bundle(&self) -> PathBuf {
         self.tls().join("bundle.pem")
@@ -127,7 +157,8 @@ impl Layout {
     }
 }
 
-fn private_dir(dir: &Path) -> io::Result<()> {
+/// Makes a directory of mode 0700, or makes one that is there so.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let meta = std::fs::metadata(dir)?;
     if std::os::unix::fs::MetadataExt::uid(&meta) != rustix::process::getuid().as_raw() {

@@ -10,15 +10,24 @@
 mod bundle;
 mod cli;
 mod commands;
+mod config;
 mod dev;
 mod dial;
 mod drill;
+mod engines;
 mod failure;
+mod fleet;
+mod front;
+mod hands;
 mod house;
 mod layout;
+mod live;
+mod machine;
+mod metrics;
 mod output;
 mod program;
 mod roles;
+mod sentinel;
 mod spawn;
 
 use std::process::ExitCode;

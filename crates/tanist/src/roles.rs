@@ -4,14 +4,17 @@
 //!
 //! Not here: what the roles do (`tanist-agent`, `tanist-proxy`).
 
+use std::net::Ipv4Addr;
+
 use tanist_agent::SupervisorConfig;
 use tanist_core::model::ProxyId;
-use tanist_link::Secret;
+use tanist_link::{Client, Secret, proxy_of};
 use tanist_proxy::{Inheritance, ProxyConfig, ProxyLimits, Succession};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
+use crate::fleet::Member;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::program;
@@ -118,6 +121,33 @@ pub(crate) fn takes_over(format: u32, output: &Output) -> Outcome {
     }
 }
 
+/// The proxy of this installation's one host, or of this host of a fleet.
+fn proxy_config(layout: &Layout, secret: Secret) -> Result<ProxyConfig, Failure> {
+    let limits = ProxyLimits::default();
+    let Some(member) = Member::load(layout)? else {
+        return Ok(ProxyConfig {
+            id: ProxyId::new(PROXY),
+            controller: Client::new(layout.controller_socket()),
+            address: Ipv4Addr::LOCALHOST,
+            secret,
+            // It serves every zone that this host stands for.
+            zone: None,
+            limits,
+            pass_through: false,
+        });
+    };
+    let own = member.plan.host(member.is.host.as_str())?;
+    Ok(ProxyConfig {
+        id: proxy_of(&own.host),
+        controller: member.client()?,
+        address: own.address,
+        secret,
+        zone: Some(own.zone.clone()),
+        limits,
+        pass_through: false,
+    })
+}
+
 pub(crate) fn proxy(layout: &Layout, inherits: bool) -> Outcome {
     log_to_stderr("info");
     let runtime = runtime()?;
@@ -143,20 +173,13 @@ pub(crate) fn proxy(layout: &Layout, inherits: bool) -> Outcome {
     keep_short(layout.log("proxy"))?;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
-    let config = ProxyConfig {
-        id: ProxyId::new(PROXY),
-        controller: layout.controller_socket(),
-        secret,
-        // It serves every zone that this host stands for.
-        zone: None,
-        limits: ProxyLimits::default(),
-        pass_through: false,
+    let config = {
+        let _entered = runtime.enter();
+        proxy_config(layout, secret)?
     };
     let local = tokio::task::LocalSet::new();
     let succession = succession(layout, &lock);
     let proxy = tanist_proxy::go_on(config, succession, inheritance);
-    local.block_on(&runtime, proxy).map_err(|err| {
-        Failure::caused("T624", &err, "see the message; engines are not affected")
-    })?;
+    local.block_on(&runtime, proxy);
     Ok(Done::Well)
 }

@@ -182,7 +182,7 @@ fn node(group: &str, at: u8) -> NodeStatus {
 
 fn endpoint(name: &str, last: u8) -> EndpointStatus {
     let host = format!("{name}.abcdef.use1.cache.tanist");
-    EndpointStatus { host, address: Ipv4Addr::new(127, 80, 0, last), port: 6379 }
+    EndpointStatus { host, address: Ipv4Addr::new(127, 80, 0, last), port: 6379, also: Vec::new() }
 }
 
 /// The service's model.

@@ -217,7 +217,7 @@ async fn one(members: &Members, store: &AnyStore, host: &str) -> One {
         let agents = Agents { outboxes: BTreeMap::new(), inbox: mpsc::channel(1).1 };
         Parts { config, store: held.clone(), agents, metrics: Arc::default(), claim: None }
     };
-    One { server, turns: tokio::spawn(turns.take(parts)) }
+    One { server, turns: tokio::spawn(turns.take(parts, std::future::pending())) }
 }
 
 /// Asks until somebody leads.

@@ -12,10 +12,10 @@ use axum::body::Body;
 use serde::de::DeserializeOwned;
 use tanist_core::model::stored::Stored;
 use tanist_core::model::{
-    Access, Accounts, Applied, Durability, EngineKind, EngineSeen, Epoch, GroupEndpoints,
-    GroupSpec, Health, HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset, Primaryship,
-    Process, Reads, ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey, ShardTopology, SlotRange,
-    Stall, Tag,
+    Access, Accounts, Applied, Durability, EndpointPlan, EngineKind, EngineSeen, Epoch,
+    GroupEndpoints, GroupSpec, Health, HostId, Limits, Lineage, Member, NodeId, NodeReport, Offset,
+    Primaryship, Process, Reads, ReplicaSeen, RequestId, Rev, RoleSeen, Run, ShardKey,
+    ShardTopology, SlotRange, Stall, Tag,
 };
 use tanist_link::api::{ApiError, EventRecord};
 use tanist_link::wire::{FromAgent, FromProxy, HostReport, NodeEntry, ToAgent, ToProxy};
@@ -70,7 +70,12 @@ pub(crate) fn spec() -> GroupSpec {
         durability: Durability::Sync,
         min_in_sync: 0,
         memory_bytes: 1 << 20,
-        endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
+        endpoints: GroupEndpoints {
+            primary: nowhere,
+            reader: nowhere,
+            port: 6379,
+            ports_from: None,
+        },
         requests: BTreeMap::new(),
         access: Access::Everyone,
         login: Default::default(),
@@ -170,7 +175,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
         region: "here".into(),
         hosts: (1..=3).map(host).collect(),
         limits,
-        network: [127, 80],
+        endpoints: EndpointPlan::default(),
         port: 6379,
         default_memory_bytes: 1 << 20,
         stopping: Duration::from_secs(60),
@@ -182,6 +187,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
         certifier: crate::Certifier::Nobody("there is none".to_owned()),
         outside: tokio::sync::watch::channel(std::sync::Arc::default()).1,
         program: None,
+        admission: None,
         notes: Vec::new(),
     }
 }

@@ -105,22 +105,16 @@ fn free_port(seen: &Observations, others: &[&Member], host: Ipv4Addr) -> Option<
 fn free_endpoint(asked: &GroupSpec, seen: &Observations, others: &[&Member]) -> Option<Ipv4Addr> {
     // The group's own endpoints are promised with its spec, before anything is seen of it.
     let own = [asked.endpoints.primary, asked.endpoints.reader];
-    endpoints(seen).find(|ip| {
+    seen.taken.plan.addresses().find(|ip| {
         !own.contains(ip)
             && !seen.taken.endpoints.contains(ip)
             && !others.iter().any(|member| member.endpoint == *ip)
     })
 }
 
-/// Every address that an endpoint may get, in the order in which they are handed out.
-fn endpoints(seen: &Observations) -> impl Iterator<Item = Ipv4Addr> + use<> {
-    let [a, b] = seen.taken.network;
-    (1..=254).flat_map(move |c| (1..=254).map(move |d| Ipv4Addr::new(a, b, c, d)))
-}
-
 /// Free endpoint addresses for a new group: the primary's and the reader's.
 pub fn free_endpoints(seen: &Observations) -> Option<(Ipv4Addr, Ipv4Addr)> {
-    let mut free = endpoints(seen).filter(|ip| !seen.taken.endpoints.contains(ip));
+    let mut free = seen.taken.plan.addresses().filter(|ip| !seen.taken.endpoints.contains(ip));
     Some((free.next()?, free.next()?))
 }
 

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostId, Zone};
+use super::{HostId, PasswordHash, Zone};
 
 /// What is known of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,12 +21,27 @@ pub struct HostSpec {
     /// What it said of itself when it joined; `None` for one that was declared at the start.
     #[serde(default)]
     pub facts: Option<HostFacts>,
+    /// It may join, once.
+    #[serde(default)]
+    pub invited: Option<Invited>,
+    /// It was removed: nobody hears it, whatever it can show, until it is invited again.
+    #[serde(default)]
+    pub removed: bool,
+}
+
+/// What a host has to know to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// The SHA-256 of the secret in its token.
+    pub hash: PasswordHash,
+    /// Until when, in milliseconds since 1970.
+    pub until_ms: u64,
 }
 
 impl HostSpec {
     /// A host of which nothing is known or asked.
     pub fn new(host: HostId) -> Self {
-        Self { host, draining: false, facts: None }
+        Self { host, draining: false, facts: None, invited: None, removed: false }
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod access;
 pub mod accounts;
+mod endpoint;
 mod event;
 mod host;
 mod ids;
@@ -30,8 +31,9 @@ pub use accounts::{
     Account, Accounts, DEFAULT_USER, LaneUsers, Login, NotAHash, PasswordHash, Rules, User,
     UserGroup,
 };
+pub use endpoint::{EndpointPlan, GroupEndpoints};
 pub use event::{Cause, Event, EventKind, Severity};
-pub use host::{HostFacts, HostSpec};
+pub use host::{HostFacts, HostSpec, Invited};
 pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
     RunId, ShardId, ShardKey, Term, Zone,
@@ -45,7 +47,7 @@ pub use order::{Action, DataOnStart, Order};
 pub use problem::{Problem, ProblemKind, Wait, WaitKind};
 pub use reads::{MAX_LAG_MILLIS, ReaderFallback, Reads};
 pub use route::{NodeRoute, Route, RouteState};
-pub use spec::{Durability, EngineKind, GroupEndpoints, GroupSpec, MoveKind, MoveRequest};
+pub use spec::{Durability, EngineKind, GroupSpec, MoveKind, MoveRequest};
 pub use time::Instant;
 pub use topology::{
     GAP, Lineage, Member, Primaryship, Run, ShardTopology, SlotRange, Tag, Vacancy,

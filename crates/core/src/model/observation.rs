@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Epoch, HostId, Instant, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev, RunId,
-    ShardKey, Zone,
+    EndpointPlan, Epoch, HostId, Instant, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
+    RunId, ShardKey, Zone,
 };
 
 /// Whether a node's process exists, as its supervisor knows.
@@ -262,20 +262,14 @@ pub struct ProxySeen {
 }
 
 /// Addresses that are in use or promised.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Taken {
-    /// The first two bytes of every endpoint's address.
-    pub network: [u8; 2],
+    /// How endpoints are given out.
+    pub plan: EndpointPlan,
     /// Engine addresses.
     pub engines: BTreeSet<SocketAddr>,
     /// Endpoint addresses.
     pub endpoints: BTreeSet<Ipv4Addr>,
-}
-
-impl Default for Taken {
-    fn default() -> Self {
-        Self { network: [127, 80], engines: BTreeSet::new(), endpoints: BTreeSet::new() }
-    }
 }
 
 /// Everything that the controller has seen about one region.

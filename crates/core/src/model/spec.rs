@@ -10,13 +10,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Accounts, GroupName, Login, NodeId, Reads, Region, RequestId, Rev, ShardId, SlotRange,
-    Transit, Zone,
+    Access, Accounts, GroupEndpoints, GroupName, Login, NodeId, Reads, Region, RequestId, Rev,
+    ShardId, SlotRange, Transit, Zone,
 };
 
 /// Which engine's binary runs the nodes.
@@ -82,17 +81,6 @@ pub struct MoveRequest {
     /// has been forgotten up to there is forgiven, nothing that is forgotten later.
     #[serde(default)]
     pub beyond: Option<Rev>,
-}
-
-/// The loopback addresses that a group's clients dial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupEndpoints {
-    /// Always leads to the primary.
-    pub primary: Ipv4Addr,
-    /// Leads to a replica.
-    pub reader: Ipv4Addr,
-    /// The port of both, and of the node endpoints.
-    pub port: u16,
 }
 
 /// A replication group as asked for.

@@ -17,7 +17,7 @@ use super::settings::{Aliases, Settings};
 
 fn endpoint(last: u8) -> EndpointStatus {
     let address = Ipv4Addr::new(127, 80, 1, last);
-    EndpointStatus { host: address.to_string(), address, port: 6379 }
+    EndpointStatus { host: address.to_string(), address, port: 6379, also: Vec::new() }
 }
 
 fn node(group: &str, number: u8, role: &str) -> NodeStatus {

@@ -2,7 +2,8 @@
 //!
 //! Not here: as in `super`.
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use tanist_core::model::{HostId, NodeId, Zone};
@@ -37,4 +38,100 @@ pub struct HostStatus {
 pub struct DrainHost {
     /// Whether they are to leave.
     pub draining: bool,
+}
+
+/// A server, for who is to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerAddress {
+    /// The host that it is on.
+    pub host: HostId,
+    /// Where it can be reached.
+    pub address: SocketAddr,
+}
+
+/// `POST /v1/hosts/{host}/invite`: what a host has to know to join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// The host.
+    pub host: HostId,
+    /// Proves that it was invited; 64 hexadecimal digits.
+    pub secret: String,
+    /// Until when, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// The fingerprint of the fleet's authority, by which it knows who answers.
+    pub authority: String,
+    /// Whom it may ask.
+    pub servers: Vec<ServerAddress>,
+}
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invitation").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// `POST /link/v1/join`: a host comes with what it was given.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinFleet {
+    /// The host.
+    pub host: HostId,
+    /// The invitation's.
+    pub secret: String,
+    /// The public half of its key, in hexadecimal digits.
+    pub key: String,
+}
+
+impl fmt::Debug for JoinFleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinFleet").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// An authority: its certificate and its key, PEM.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityPair {
+    /// The certificate.
+    pub certificate: String,
+    /// The key.
+    pub key: String,
+}
+
+/// What a host that has joined is given.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The host's certificate with those behind it, PEM.
+    pub chain: String,
+    /// The certificate of the fleet's authority, PEM.
+    pub authority: String,
+    /// The installation's name in its endpoints' names.
+    pub installation: String,
+    /// The installation's secret, 64 hexadecimal digits.
+    pub secret: String,
+    /// The fleet's configuration file.
+    pub config: String,
+    /// For a server: the authorities of the fleet and of its endpoints.
+    #[serde(default)]
+    pub authorities: Option<(AuthorityPair, AuthorityPair)>,
+}
+
+impl fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Welcome").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// `POST /link/v1/certificate`: a host wants another certificate for its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewMember {
+    /// The host.
+    pub host: HostId,
+    /// The public half of its key, in hexadecimal digits.
+    pub key: String,
+}
+
+/// A host's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberCertificate {
+    /// With those behind it, PEM.
+    pub chain: String,
 }

@@ -469,10 +469,13 @@ fn nil(version: Version) -> Bytes {
 
 fn rewritten(shard: &Shard, class: Class, state: &State, raw: Bytes) -> Bytes {
     match class {
-        Class::Info => shard.route().map_or(raw.clone(), |route| rewrite::info(&raw, &route)),
-        Class::Role => {
-            shard.route().map_or(raw.clone(), |route| rewrite::role(&raw, &route, state.version))
-        }
+        Class::Info => shard.route().map_or(raw.clone(), |route| {
+            rewrite::info(&raw, rewrite::Neighbours { route: &route, host: shard.identity.address })
+        }),
+        Class::Role => shard.route().map_or(raw.clone(), |route| {
+            let around = rewrite::Neighbours { route: &route, host: shard.identity.address };
+            rewrite::role(&raw, around, state.version)
+        }),
         Class::WhoAmI => rewrite::user(raw),
         Class::TrackingInfo => rewrite::redirect(raw, state.redirect()),
         _ => raw,

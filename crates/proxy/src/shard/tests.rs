@@ -11,6 +11,7 @@ pub(crate) fn identity() -> Rc<Identity> {
     Rc::new(Identity {
         proxy: "p1".into(),
         secret: Secret::from_bytes([7; 32]),
+        address: Ipv4Addr::LOCALHOST,
         zone: None,
         pass_through: false,
         limits: ProxyLimits::default(),
@@ -71,6 +72,7 @@ pub(crate) fn route(rev: u64, epoch: u64, state: RouteState) -> Route {
             primary: Ipv4Addr::new(127, 9, 9, 200),
             reader: Ipv4Addr::new(127, 9, 9, 201),
             port: 6379,
+            ports_from: None,
         },
         state,
         nodes: vec![node("n1", 1), node("n2", 2), node("n3", 3)],

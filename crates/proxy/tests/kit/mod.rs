@@ -26,7 +26,7 @@ use tanist_core::model::{
     Durability, Epoch, GroupEndpoints, NodeRoute, RequestId, Rev, Route, RouteState, ShardKey,
 };
 use tanist_link::wire::{FromProxy, ProxyShard, ToProxy};
-use tanist_link::{LinkError, Listener, Secret, Sender, accept, serve};
+use tanist_link::{Client, LinkError, Listener, Secret, Sender, accept, serve};
 use tanist_proxy::{ProxyConfig, ProxyLimits};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -183,7 +183,12 @@ impl World {
             accounts: Default::default(),
             transit: Default::default(),
             reads: tanist_core::model::Reads::default(),
-            endpoints: GroupEndpoints { primary: address(200), reader: address(201), port },
+            endpoints: GroupEndpoints {
+                primary: address(200),
+                reader: address(201),
+                port,
+                ports_from: None,
+            },
             state: RouteState::Vacant,
             nodes,
         };
@@ -212,7 +217,8 @@ impl World {
         };
         let config = ProxyConfig {
             id: PROXY.into(),
-            controller: dir.path().join("controller.sock"),
+            controller: Client::new(dir.path().join("controller.sock")),
+            address: Ipv4Addr::LOCALHOST,
             secret: secret(),
             zone: None,
             limits,
@@ -221,7 +227,7 @@ impl World {
         let proxy = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(tanist_proxy::run(config)).unwrap();
+            runtime.block_on(tanist_proxy::run(config));
         });
         let mut world = Self { engines, route, desk, controller: None, proxy: Some(proxy), dir };
         world.start_controller().await;

@@ -8,6 +8,16 @@ use clap::Subcommand;
 pub(crate) enum HostCommand {
     /// Show every host, what it promises to nodes, and which nodes are there.
     List,
+    /// Let a host of the configuration file join the fleet, once, within an hour: prints the token.
+    Invite {
+        /// The host.
+        host: String,
+    },
+    /// Let a host go for good: nothing is placed there any more, and nobody hears it.
+    Remove {
+        /// The host.
+        host: String,
+    },
     /// Let every node leave a host, without clients noticing, and wait until it is empty.
     Drain {
         /// The host.

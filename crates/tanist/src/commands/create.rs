@@ -15,7 +15,7 @@ use super::{group_status, pause};
 use crate::cli::CreateArgs;
 use crate::failure::Failure;
 use crate::output::{Output, Paint};
-use crate::{Done, Outcome, dev};
+use crate::{Done, Outcome, engines};
 
 /// How long a group may take to become available before the command gives up waiting.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> Outcome {
     let engine = match args.engine {
         Some(engine) => engine.into(),
-        None => dev::find_engines()?.default_kind(),
+        None => engines::find()?.default_kind(),
     };
     let asked = CreateGroup {
         name: args.group,

@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::spawn::Child;
-use crate::{Done, Outcome, dev, spawn};
+use crate::{Done, Outcome, engines, spawn};
 
 /// The demo's group.
 const GROUP: &str = "demo";
@@ -136,7 +136,7 @@ async fn create_group(
     let aws: AwsEndpoint = client.get("/v1/aws").await?;
     let engine: EngineKind = match engine {
         Some(engine) => engine.into(),
-        None => dev::find_engines()?.default_kind(),
+        None => engines::find()?.default_kind(),
     };
     let at = aws.endpoint.strip_prefix("http://").and_then(|at| at.parse().ok());
     let endpoint = at.ok_or_else(|| {

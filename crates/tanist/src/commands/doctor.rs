@@ -15,7 +15,7 @@ use tanist_link::api::Status;
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
-use crate::{Done, Outcome, dev};
+use crate::{Done, Outcome, engines};
 
 /// Free disk space below which a warning is given, in bytes.
 const LOW_DISK: u64 = 1 << 30;
@@ -85,7 +85,7 @@ fn show(check: &Check, out: &Output) {
 }
 
 fn engines() -> Check {
-    match dev::find_engines() {
+    match engines::find() {
         Ok(found) => {
             let names: Vec<String> =
                 found.list().iter().map(|path| path.display().to_string()).collect();

@@ -7,17 +7,27 @@
 use std::time::Instant;
 
 use tanist_link::Client;
-use tanist_link::api::{DrainHost, HostStatus, Status};
+use tanist_link::api::{DrainHost, HostStatus, Invitation, Status};
 
 use super::{encoded, pause};
 use crate::cli::HostCommand;
 use crate::failure::Failure;
+use crate::fleet::join;
 use crate::output::{Output, Paint};
 use crate::{Done, Outcome};
 
 pub(crate) async fn host(client: &Client, command: HostCommand, out: &Output) -> Outcome {
     match command {
         HostCommand::List => list(client, out).await,
+        HostCommand::Invite { host } => invite(client, &host, out).await,
+        HostCommand::Remove { host } => {
+            let path = format!("/v1/hosts/{}/remove", encoded(&host));
+            client.post::<_, ()>(&path, &()).await?;
+            if !out.is_json() {
+                out.line(format!("{host} is not of the fleet any more; end tanist agent there"));
+            }
+            Ok(Done::Well)
+        }
         HostCommand::Drain { host, undo, no_wait } => {
             let asked = DrainHost { draining: !undo };
             let path = format!("/v1/hosts/{}/drain", encoded(&host));
@@ -33,6 +43,22 @@ pub(crate) async fn host(client: &Client, command: HostCommand, out: &Output) ->
             Ok(Done::Well)
         }
     }
+}
+
+async fn invite(client: &Client, host: &str, out: &Output) -> Outcome {
+    let path = format!("/v1/hosts/{}/invite", encoded(host));
+    let invitation: Invitation = client.post(&path, &()).await?;
+    if out.is_json() {
+        out.json(&invitation)?;
+        return Ok(Done::Well);
+    }
+    // Alone on the standard output, so that it can be piped to the host.
+    out.line(join::write(&invitation));
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        let hint = format!("on {host}, within an hour: tanist join   (it asks for the line above)");
+        out.line(out.paint(Paint::Dim, &hint));
+    }
+    Ok(Done::Well)
 }
 
 async fn list(client: &Client, out: &Output) -> Outcome {

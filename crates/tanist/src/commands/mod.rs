@@ -34,6 +34,7 @@ use tanist_link::api::GroupStatus;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::fleet::{self, Member, join};
 use crate::house;
 use crate::layout::Layout;
 use crate::output::Output;
@@ -56,6 +57,18 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
             None => roles::proxy(&Layout::new(cli.data_dir)?, args.inherits),
         },
         Command::Demo(args) => runtime()?.block_on(demo::demo(args, output)),
+        Command::Init(args) => join::init(&Layout::new(cli.data_dir)?, &args, output),
+        Command::Join(args) => {
+            runtime()?.block_on(join::join(&Layout::new(cli.data_dir)?, &args, output))
+        }
+        Command::Server => {
+            roles::log_to_stderr("info");
+            runtime()?.block_on(fleet::server::server(Layout::new(cli.data_dir)?, output))
+        }
+        Command::Agent => {
+            roles::log_to_stderr("info");
+            runtime()?.block_on(fleet::agent::agent(Layout::new(cli.data_dir)?, output))
+        }
         command => {
             let layout = Layout::new(cli.data_dir)?;
             runtime()?.block_on(ask(command, layout, output))
@@ -72,8 +85,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
-    let client = Client::new(layout.controller_socket());
+    let member = Member::load(&layout)?;
+    let client = match &member {
+        Some(member) => member.administrator()?,
+        None => Client::new(layout.controller_socket()),
+    };
     match command {
+        Command::Dev(_) | Command::Down if member.is_some() => Err(of_a_fleet(&layout)),
         Command::Dev(args) => {
             layout.create()?;
             log_to_file(&layout)?;
@@ -119,10 +137,21 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             Err(spawn::become_cli(dial, &secure, house.as_ref(), &args))
         }
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
-        Command::Demo(_) | Command::Supervise | Command::Proxy(_) | Command::ExecEngine { .. } => {
-            unreachable!("these do not ask a running installation")
-        }
+        Command::Demo(_)
+        | Command::Supervise
+        | Command::Proxy(_)
+        | Command::ExecEngine { .. }
+        | Command::Init(_)
+        | Command::Join(_)
+        | Command::Server
+        | Command::Agent => unreachable!("these do not ask a running installation"),
     }
+}
+
+fn of_a_fleet(layout: &Layout) -> Failure {
+    let message = format!("{} is a fleet's host", layout.root().display());
+    let remedy = "stop tanist agent and tanist server there; tanist host drain empties a host";
+    Failure::new("T707", message, remedy).exit(2)
 }
 
 fn log_to_file(layout: &Layout) -> Result<(), Failure> {

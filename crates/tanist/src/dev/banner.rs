@@ -10,17 +10,17 @@ use tanist_link::api::{AwsEndpoint, EventRecord, GroupStatus, SentinelEndpoint, 
 use tanist_link::{Client, LinkError};
 
 use super::hosts_file;
-use super::machine::Machine;
 use crate::commands::events::event_line;
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::machine::Machine;
 use crate::output::{Output, Paint};
 
 /// Prints the installation.
 pub(crate) async fn print(layout: &Layout, machine: &Machine, out: &Output) -> Result<(), Failure> {
     let client = Client::new(layout.controller_socket());
     let status: Status = client.get("/v1/status").await?;
-    let engines = super::find_engines()?;
+    let engines = crate::engines::find()?;
     let dir = layout.root().display();
     let names: Vec<String> = engines.list().iter().map(|path| path.display().to_string()).collect();
     out.line(out.paint(Paint::Bold, "tanist dev"));

@@ -9,15 +9,8 @@
 //! Not here: the roles themselves.
 
 mod banner;
-mod config;
-mod engines;
-mod front;
 mod hosts_file;
-mod live;
-mod machine;
-mod metrics;
 mod network;
-mod sentinel;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -28,25 +21,24 @@ use tanist_agent::{AgentConfig, Ended, Inbox};
 use tanist_controller::{
     Agents, Certifier, ControllerConfig, ControllerError, HostConfig, Names, Outside, Parts,
 };
-use tanist_core::model::{HostId, Limits, Region, Zone};
-use tanist_link::wire::{FromAgent, FromSupervisor, ToSupervisor};
+use tanist_core::model::{EndpointPlan, HostId, Limits, Region, Zone};
+use tanist_link::wire::{FromSupervisor, ToSupervisor};
 use tanist_link::{Client, Listener, Secret};
 use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
 use tanist_tls::Authority;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
 
 use crate::cli::DevArgs;
 use crate::failure::Failure;
+use crate::hands::{PROBE_EVERY, agent};
 use crate::layout::Layout;
+use crate::machine::Machine;
+use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::{Done, Outcome, program, spawn};
-use metrics::Metrics;
-
-pub(crate) use engines::find as find_engines;
-pub(crate) use machine::Machine;
+use crate::{config, engines, front, live, sentinel};
 
 /// Orders that an agent may have waiting.
 const QUEUE: usize = 1024;
@@ -55,12 +47,6 @@ const REGION: &str = "us-east-1";
 /// On one host nothing takes a primary's permission to accept writes away but its fence or its end,
 /// so no time may pass for that.
 const NO_LEASES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// How often agents look at engines.
-const PROBE_EVERY: Duration = Duration::from_millis(50);
-
-/// Pauses before an agent that failed is started again: the first and the longest.
-const AGENT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-
 /// How long the supervisor may take to end when it is asked.
 const SUPERVISOR_ENDS: Duration = Duration::from_secs(5);
 
@@ -209,10 +195,10 @@ async fn start(
     machine: &Machine,
     roles: &[&'static str],
 ) -> Result<Running, Failure> {
-    let declared = config::read(args.config.as_deref())?;
+    let declared = config::read(args.config.as_deref())?.for_one_host()?;
     let outside = live::watch(args.config.clone(), &declared)?;
     layout.create()?;
-    let engines = find_engines()?;
+    let engines = engines::find()?;
     let store = open_store(layout).await?;
     let metrics = Metrics::open(layout.metrics()).await;
     let secret = Secret::load_or_create(&layout.secret())
@@ -248,8 +234,8 @@ async fn start(
         .await
         .map_err(|err| Failure::caused("T614", &err, "see the message; nothing was changed"))?;
     ground.metrics.keep();
-    let front = front::open(&ground, &declared).await?;
-    let sentinel = sentinel::open(&ground, &declared).await?;
+    let front = front::open(front_ground(&ground), &declared).await?;
+    let sentinel = sentinel::open(sentinel_ground(&ground, &declared)).await?;
     let local = tanist_controller::routes(handle.clone()).merge(front).merge(sentinel);
     tokio::spawn(tanist_link::serve(listener, local));
     let mut keepers = JoinSet::new();
@@ -259,6 +245,42 @@ async fn start(
     let supervisor = Client::new(layout.supervisor_socket());
     let Ground { store, metrics, .. } = ground;
     Ok(Running { controller, agents, store, handle, keepers, supervisor, metrics })
+}
+
+/// The address of what the installation offers beside its groups' endpoints.
+fn own_address([a, b]: [u8; 2]) -> Ipv4Addr {
+    Ipv4Addr::new(a, b, 0, 254)
+}
+
+fn front_ground<'a>(ground: &'a Ground<'_>) -> front::FrontGround<'a> {
+    front::FrontGround {
+        own: own_address(ground.network),
+        also: Some(Ipv4Addr::LOCALHOST),
+        port: front::PORT,
+        store: ground.store.clone().into(),
+        controller: Client::new(ground.layout.controller_socket()),
+        secret: ground.secret.clone(),
+        installation: ground.store.status().installation,
+        region: REGION,
+        zones: ground.hosts.iter().map(|host| host.zone.to_string()).collect(),
+        endpoint_port: ground.args.port,
+        engines: &ground.engines,
+        metrics: Arc::clone(&ground.metrics.series),
+        unsigned: ground.args.insecure_unsigned,
+    }
+}
+
+fn sentinel_ground<'a>(
+    ground: &Ground<'_>,
+    config: &'a config::Config,
+) -> sentinel::SentinelGround<'a> {
+    sentinel::SentinelGround {
+        own: own_address(ground.network),
+        also: Some(Ipv4Addr::LOCALHOST),
+        controller: Client::new(ground.layout.controller_socket()),
+        installation: ground.store.status().installation,
+        config,
+    }
 }
 
 fn start_agents(ground: &Ground<'_>) -> (JoinSet<(HostId, Ended)>, Agents) {
@@ -317,7 +339,7 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         region: Region::new(REGION),
         hosts: ground.hosts.clone(),
         limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
-        network: ground.network,
+        endpoints: EndpointPlan { network: ground.network, ports: None },
         port: args.port,
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
         stopping: Duration::from_secs(args.stop_within),
@@ -330,45 +352,8 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         outside: ground.outside.clone(),
         // Without it proxies only stay what they are.
         program: program::current().ok(),
+        admission: None,
         notes,
-    }
-}
-
-/// Runs a simulated host's agent; one that fails is started again, as systemd would.
-async fn agent(
-    config: AgentConfig,
-    mut orders: Inbox,
-    reports: mpsc::Sender<FromAgent>,
-) -> (HostId, Ended) {
-    let host = config.host.clone();
-    let mut pause = AGENT_PAUSE.0;
-    let mut said = String::new();
-    loop {
-        let began = Instant::now();
-        let run = tanist_agent::run(config.clone(), &mut orders, reports.clone());
-        let err = match run.await {
-            Ok(ended) => return (host, ended),
-            Err(err) => err,
-        };
-        let why = std::error::Error::source(&err).map(|why| format!(": {why}")).unwrap_or_default();
-        tracing::error!(%host, "an agent has failed and is started again: {err}{why}");
-        let text = format!("{err}{why}; it is started again until it works");
-        if text != said {
-            said.clone_from(&text);
-            let (host, name) = (host.clone(), "AgentFailed".to_owned());
-            // Nobody hears it once the controller has ended.
-            let _ = reports.send(FromAgent::Note { host, node: None, name, text }).await;
-        }
-        if began.elapsed() > AGENT_PAUSE.1 {
-            pause = AGENT_PAUSE.0;
-        }
-        tokio::select! {
-            () = reports.closed() => return (host, Ended::Dismissed),
-            never = orders.attend() => match never {},
-            // waits: the pause is the event.
-            () = tokio::time::sleep(pause) => {}
-        }
-        pause = (pause * 2).min(AGENT_PAUSE.1);
     }
 }
 
@@ -400,77 +385,4 @@ fn simulated_hosts(count: u8, [a, b]: [u8; 2], machine: &Machine) -> Vec<HostCon
         memory_bytes: machine.host_bytes(count),
     };
     (1..=count).map(host).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use tanist_link::wire::ToAgent;
-
-    use super::*;
-
-    /// An agent that fails until the file that is in the place of its directory is removed.
-    fn without_directory(root: &Path) -> AgentConfig {
-        let dir = root.join("h1");
-        std::fs::write(&dir, b"in the way").unwrap();
-        AgentConfig {
-            host: HostId::new("h1"),
-            address: Ipv4Addr::LOCALHOST,
-            dir,
-            secret: Secret::from_bytes([1; 32]),
-            supervisor: root.join("nobody"),
-            engines: tanist_agent::Engines { redis: "none".into(), valkey: "none".into() },
-            limits: Limits::DEFAULT,
-            probe_every: PROBE_EVERY,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_agent_that_fails_is_started_again_and_says_so() {
-        let root = tempfile::tempdir().unwrap();
-        let config = without_directory(root.path());
-        let dir = config.dir.clone();
-        let (outbox, orders) = mpsc::channel(QUEUE);
-        let (reports, mut inbox) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(agent(config, Inbox::new(orders), reports));
-        let Some(FromAgent::Note { name, text, .. }) = inbox.recv().await else {
-            panic!("it reports although it has no directory")
-        };
-        assert_eq!(name, "AgentFailed");
-        assert!(text.contains("using the host's directory"), "{text}");
-        outbox.send(ToAgent::Echo(7)).await.unwrap();
-        std::fs::remove_file(&dir).unwrap();
-        // What was sent meanwhile is heard by the one that follows.
-        loop {
-            match inbox.recv().await {
-                Some(FromAgent::Report(report)) if report.echo == 7 => break,
-                Some(_) => {}
-                None => panic!("it was not started again"),
-            }
-        }
-        drop(outbox);
-        assert_eq!(task.await.unwrap(), (HostId::new("h1"), Ended::Dismissed));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_agent_that_is_away_hears_that_everything_is_to_be_stopped() {
-        let root = tempfile::tempdir().unwrap();
-        let config = without_directory(root.path());
-        let dir = config.dir.clone();
-        let (outbox, orders) = mpsc::channel(1);
-        let (reports, mut inbox) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(agent(config, Inbox::new(orders), reports));
-        let Some(FromAgent::Note { .. }) = inbox.recv().await else { panic!("it has failed") };
-        // More than its queue holds: whoever speaks to it does not wait for its next attempt.
-        for number in 0..10 {
-            outbox.send(ToAgent::Echo(number)).await.unwrap();
-        }
-        outbox.send(ToAgent::StopAll).await.unwrap();
-        assert!(dir.is_file(), "it was away all the time");
-        std::fs::remove_file(&dir).unwrap();
-        let hearing = async { while inbox.recv().await.is_some() {} };
-        let ((), ended) = tokio::join!(hearing, task);
-        assert_eq!(ended.unwrap(), (HostId::new("h1"), Ended::Stopped));
-    }
 }

@@ -81,7 +81,7 @@ async fn modify(
 
 fn endpoint() -> EndpointStatus {
     let address = std::net::Ipv4Addr::LOCALHOST;
-    EndpointStatus { host: address.to_string(), address, port: 6379 }
+    EndpointStatus { host: address.to_string(), address, port: 6379, also: Vec::new() }
 }
 
 /// A group with these security groups, as the controller has it.

@@ -60,7 +60,12 @@ impl World {
             durability: Durability::Sync,
             min_in_sync: 0,
             memory_bytes: 1,
-            endpoints: GroupEndpoints { primary: nowhere, reader: nowhere, port: 6379 },
+            endpoints: GroupEndpoints {
+                primary: nowhere,
+                reader: nowhere,
+                port: 6379,
+                ports_from: None,
+            },
             ..super::world::spec()
         };
         let member = |n: usize| Member {

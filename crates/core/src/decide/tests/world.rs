@@ -64,6 +64,7 @@ pub(super) fn spec() -> GroupSpec {
             primary: Ipv4Addr::new(127, 80, 1, 1),
             reader: Ipv4Addr::new(127, 80, 1, 2),
             port: 6379,
+            ports_from: None,
         },
         requests: BTreeMap::new(),
         access: Access::Everyone,

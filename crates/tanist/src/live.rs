@@ -5,7 +5,7 @@
 //!
 //! Invariant: what cannot be read changes nothing; what was there before holds, and people are told.
 //!
-//! Not here: the other sections, which hold from the start on (`super::config`).
+//! Not here: the other sections, which hold from the start on (`crate::config`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tanist_tls::Owners;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::config::{self, Config};
+use crate::config::{self, Config};
 use crate::failure::{Failure, chain};
 
 /// How often the files are looked at.
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 type Mark = Option<(SystemTime, u64, u64)>;
 
 /// Reads what may change, and goes on looking for as long as somebody listens.
-pub(super) fn watch(
+pub(crate) fn watch(
     path: Option<PathBuf>,
     config: &Config,
 ) -> Result<watch::Receiver<Arc<Outside>>, Failure> {

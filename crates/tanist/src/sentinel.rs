@@ -17,34 +17,49 @@ use tanist_link::api::SentinelEndpoint;
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use super::Ground;
-use super::config::Config;
+use crate::config::Config;
 use crate::failure::{Failure, chain};
 
 /// The port that the ecosystem expects.
 const PORT: u16 = 26379;
 
+/// What the endpoint is made from.
+pub(crate) struct SentinelGround<'a> {
+    /// Where it is, and where else if nobody else is.
+    pub(crate) own: Ipv4Addr,
+    pub(crate) also: Option<Ipv4Addr>,
+    pub(crate) controller: Client,
+    /// The installation's id, from which its own follows.
+    pub(crate) installation: String,
+    pub(crate) config: &'a Config,
+}
+
 /// Opens the endpoint and serves it for as long as the process lives; its part of the local API.
-pub(super) async fn open(ground: &Ground<'_>, config: &Config) -> Result<Router, Failure> {
-    let [a, b] = ground.network;
-    let own = Ipv4Addr::new(a, b, 0, 254);
+pub(crate) async fn open(ground: SentinelGround<'_>) -> Result<Router, Failure> {
+    let own = ground.own;
     let listener = TcpListener::bind((own, PORT)).await.map_err(|err| {
         let message = format!("the Sentinel endpoint {own}:{PORT} cannot be listened on: {err}");
-        Failure::new("T633", message, "end what listens there, or use another --network")
+        Failure::new("T633", message, "end what listens there, or use another address")
     })?;
-    // Whoever was first has it; the other address is there in any case.
-    let common = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await.ok();
-    let endpoint = |ip: Ipv4Addr| format!("{ip}:{PORT}");
+    let common = match ground.also {
+        // Whoever was first has it; the other address is there in any case.
+        Some(also) => TcpListener::bind((also, PORT)).await.ok(),
+        None => None,
+    };
     let shown = SentinelEndpoint {
-        endpoint: endpoint(own),
-        also: common.iter().map(|_| endpoint(Ipv4Addr::LOCALHOST)).collect(),
+        endpoint: format!("{own}:{PORT}"),
+        also: common
+            .iter()
+            .filter_map(|at| at.local_addr().ok())
+            .map(|at| at.to_string())
+            .collect(),
     };
     let sentinel = Sentinel::new(SentinelConfig {
-        controller: Client::new(ground.layout.controller_socket()),
-        installation: ground.store.status().installation,
+        controller: ground.controller,
+        installation: ground.installation,
         // Both addresses are this one.
         others: Vec::new(),
-        settings: config.sentinel.clone(),
+        settings: ground.config.sentinel.clone(),
     });
     let listeners = [Some(listener), common].into_iter().flatten().collect();
     tokio::spawn(async move {

@@ -1,7 +1,8 @@
 //! The AWS endpoint of an installation: where it listens, and what the command line asks about it.
 //!
-//! It has an address of its own in the installation's network, which never changes, and is also at
-//! 127.0.0.1 as long as nobody else is, because that is where the ecosystem looks first.
+//! In `tanist dev` it has an address of its own in the installation's network, which never changes, and
+//! is also at 127.0.0.1 as long as nobody else is, because that is where the ecosystem looks first. On
+//! a fleet every server has one.
 //!
 //! Invariant: an address that is named is listened on.
 //!
@@ -19,39 +20,67 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use tanist_aws::{Front, FrontConfig, Identity, IdentityError, Settings};
 use tanist_core::model::EngineKind;
-use tanist_link::Client;
 use tanist_link::api::{AccessKey, ApiError, AwsEndpoint, CreateKey, KeyStatus};
+use tanist_link::{Client, Secret};
+use tanist_store::AnyStore;
+use tanist_telemetry::Series;
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use super::config::Config;
-use super::engines::Found;
-use super::{Ground, REGION};
+use crate::config::Config;
+use crate::engines::Found;
 use crate::failure::{Failure, chain};
 
 /// The port that the ecosystem expects.
-const PORT: u16 = 4566;
+pub(crate) const PORT: u16 = 4566;
+
+/// What the endpoint is made from.
+pub(crate) struct FrontGround<'a> {
+    /// Where it is, and where else if nobody else is.
+    pub(crate) own: Ipv4Addr,
+    pub(crate) also: Option<Ipv4Addr>,
+    pub(crate) port: u16,
+    pub(crate) store: AnyStore,
+    pub(crate) controller: Client,
+    pub(crate) secret: Secret,
+    /// The installation's id, from which its account follows.
+    pub(crate) installation: String,
+    pub(crate) region: &'a str,
+    pub(crate) zones: BTreeSet<String>,
+    /// The port of endpoints that have an address of their own.
+    pub(crate) endpoint_port: u16,
+    pub(crate) engines: &'a Found,
+    pub(crate) metrics: Arc<Series>,
+    /// Requests need no signature.
+    pub(crate) unsigned: bool,
+}
 
 /// Opens the endpoint and serves it for as long as the process lives; its part of the local API.
-pub(super) async fn open(ground: &Ground<'_>, config: &Config) -> Result<Router, Failure> {
-    let [a, b] = ground.network;
-    let own = Ipv4Addr::new(a, b, 0, 254);
-    let listener = TcpListener::bind((own, PORT)).await.map_err(|err| {
-        let message = format!("the AWS endpoint {own}:{PORT} cannot be listened on: {err}");
-        Failure::new("T637", message, "end what listens there, or use another --network")
+pub(crate) async fn open(ground: FrontGround<'_>, config: &Config) -> Result<Router, Failure> {
+    let (own, port) = (ground.own, ground.port);
+    let listener = TcpListener::bind((own, port)).await.map_err(|err| {
+        let message = format!("the AWS endpoint {own}:{port} cannot be listened on: {err}");
+        Failure::new("T637", message, "end what listens there, or use another address")
     })?;
-    // Whoever was first has it; the other address is there in any case.
-    let common = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await.ok();
+    let common = match ground.also {
+        // Whoever was first has it; the other address is there in any case.
+        Some(also) => TcpListener::bind((also, port)).await.ok(),
+        None => None,
+    };
+    let endpoint = |ip: Ipv4Addr| format!("http://{ip}:{port}");
+    let shown = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|_| endpoint(own), |at| format!("http://{at}"))
+    };
+    let (region, unsigned) = (ground.region.to_owned(), ground.unsigned);
     let front = Front::new(front_config(ground, config).await).await.map_err(|err| {
-        Failure::caused("T638", &err, "correct the file that --config names, or see dev.log")
+        Failure::caused("T638", &err, "correct the file that --config names, or see the log")
     })?;
-    let endpoint = |ip: Ipv4Addr| format!("http://{ip}:{PORT}");
     let desk = Desk {
         identity: front.identity(),
         endpoint: endpoint(own),
-        also: common.iter().map(|_| endpoint(Ipv4Addr::LOCALHOST)).collect(),
-        region: REGION.to_owned(),
-        unsigned: ground.args.insecure_unsigned,
+        also: common.iter().map(shown).collect(),
+        region,
+        unsigned,
     };
     let front = Arc::new(front);
     for listener in [Some(listener), common].into_iter().flatten() {
@@ -66,23 +95,22 @@ pub(super) async fn open(ground: &Ground<'_>, config: &Config) -> Result<Router,
     Ok(routes(desk))
 }
 
-async fn front_config(ground: &Ground<'_>, config: &Config) -> FrontConfig {
-    let zones: BTreeSet<String> = ground.hosts.iter().map(|host| host.zone.to_string()).collect();
+async fn front_config(ground: FrontGround<'_>, config: &Config) -> FrontConfig {
     FrontConfig {
-        store: ground.store.clone().into(),
-        controller: Client::new(ground.layout.controller_socket()),
-        secret: ground.secret.clone(),
-        installation: ground.store.status().installation,
-        regions: vec![REGION.to_owned()],
-        zones: zones.into_iter().collect(),
+        store: ground.store,
+        controller: ground.controller,
+        secret: ground.secret,
+        installation: ground.installation,
+        regions: vec![ground.region.to_owned()],
+        zones: ground.zones.into_iter().collect(),
         declared: config.network.clone(),
         settings: Settings {
             loopback_inside: config.clients.loopback.is_inside(),
-            port: ground.args.port,
-            engines: engines(&ground.engines).await,
+            port: ground.endpoint_port,
+            engines: engines(ground.engines).await,
         },
-        metrics: Arc::clone(&ground.metrics.series),
-        unsigned: ground.args.insecure_unsigned,
+        metrics: ground.metrics,
+        unsigned: ground.unsigned,
     }
 }
 

@@ -1,9 +1,9 @@
-//! The file that `tanist dev --config` names.
+//! The configuration file: of `tanist dev`, or of a fleet.
 //!
 //! Invariant: what is not understood is refused with its line; nothing in the file is guessed.
 //!
-//! Not here: what the sections mean (`tanist-aws` for networks, `tanist-discovery` for
-//! Sentinel, `tanist-controller` for names), and when they are read again (`super::live`).
+//! Not here: what the sections mean (`crate::fleet` for hosts, `tanist-aws` for networks, `tanist-discovery` for
+//! Sentinel, `tanist-controller` for names), and when they are read again (`crate::live`).
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use tanist_controller::Aliases;
 use tanist_discovery::sentinel::Settings;
 
 use crate::failure::Failure;
+use crate::fleet::plan::{EndpointsFile, HostFile, PortFile, StoreFile};
 
 /// The largest file that is read, in bytes.
 const MOST: u64 = 1 << 20;
@@ -36,6 +37,40 @@ pub(crate) struct Config {
     /// The owner's certificate.
     #[serde(default)]
     pub(crate) tls: Option<OwnersFiles>,
+    /// A fleet's region.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
+    /// The domain below which the names of a fleet's endpoints are.
+    #[serde(default)]
+    pub(crate) domain: Option<String>,
+    /// What a fleet's servers share.
+    #[serde(default)]
+    pub(crate) store: Option<StoreFile>,
+    /// A fleet's hosts.
+    #[serde(default)]
+    pub(crate) host: Vec<HostFile>,
+    /// Where a fleet's endpoints are.
+    #[serde(default)]
+    pub(crate) endpoints: Option<EndpointsFile>,
+    /// Where a fleet's servers are reached.
+    #[serde(default)]
+    pub(crate) link: PortFile,
+    /// Where a fleet's API is.
+    #[serde(default)]
+    pub(crate) api: PortFile,
+}
+
+impl Config {
+    /// Refuses what is said about several hosts, of which there are none in `tanist dev`.
+    pub(crate) fn for_one_host(self) -> Result<Self, Failure> {
+        let fleet = self.store.is_some() || !self.host.is_empty() || self.endpoints.is_some();
+        if !fleet && self.region.is_none() && self.link == self.api {
+            return Ok(self);
+        }
+        let why = "the file is a fleet's: tanist dev is one host, which simulates others";
+        let remedy = "run tanist server and tanist agent with it, or name another file";
+        Err(Failure::new("T639", why, remedy).exit(2))
+    }
 }
 
 /// Where the owner's certificate is.

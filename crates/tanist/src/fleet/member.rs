@@ -1,0 +1,260 @@
+//! What makes this host a member of its fleet, and the ways that it has to the others.
+//!
+//! Invariant: the key never leaves the host; a certificate is replaced long before it ends, and those
+//! that dial or accept use the new one from then on.
+//!
+//! Not here: how it is given (`super::join`), who may do what with it (`tanist-controller`).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tanist_core::model::HostId;
+use tanist_link::api::{MemberCertificate, RenewMember};
+use tanist_link::{ADMIN_NAME, Client, Secret, Servers, host_name, server_name};
+use tanist_tls::{Authority, Identity, MemberKey, RENEW_AFTER_DAYS, accepting, dialling};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::plan::{FleetPlan, Role};
+use crate::config;
+use crate::failure::{Failure, chain};
+use crate::layout::Layout;
+
+/// How often the certificate's file and its age are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Age at which a certificate is replaced.
+const RENEW_AFTER: Duration = Duration::from_secs(RENEW_AFTER_DAYS as u64 * 24 * 3600);
+
+/// What is remembered of joining.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Membership {
+    /// This host.
+    pub(crate) host: HostId,
+    /// The installation's id.
+    pub(crate) installation: String,
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+}
+
+/// This host as a member.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) is: Membership,
+    pub(crate) plan: FleetPlan,
+    pub(crate) layout: Layout,
+}
+
+/// Something about the files that make a member.
+fn broken(err: &dyn std::error::Error) -> Failure {
+    Failure::caused("T703", err, "restore the file, or invite the host again and let it join")
+}
+
+impl Member {
+    /// This host's membership; nothing if it is of no fleet.
+    pub(crate) fn load(layout: &Layout) -> Result<Option<Self>, Failure> {
+        let path = layout.membership();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => {
+                let message = format!("{}: {err}", path.display());
+                return Err(Failure::new("T703", message, "run it as the user who joined"));
+            }
+        };
+        let is: Membership = serde_json::from_slice(&text).map_err(|err| broken(&err))?;
+        let plan = FleetPlan::of(&config::read(Some(&is.config))?)?;
+        Ok(Some(Self { is, plan, layout: layout.clone() }))
+    }
+
+    /// This host's membership, for what only a member does.
+    pub(crate) fn need(layout: &Layout) -> Result<Self, Failure> {
+        Self::load(layout)?.ok_or_else(|| {
+            let message = format!("{} holds no member of a fleet", layout.root().display());
+            let remedy = "tanist init on the first server, tanist join on every other host";
+            Failure::new("T701", message, remedy)
+        })
+    }
+
+    /// Writes down what this host is; after this it is a member.
+    pub(crate) fn save(is: &Membership, layout: &Layout) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(is).map_err(|err| broken(&err))?;
+        tanist_tls::write_private(&layout.membership(), &text).map_err(|err| broken(&err))
+    }
+
+    /// The host's key.
+    pub(crate) fn key(layout: &Layout) -> Result<MemberKey, Failure> {
+        MemberKey::load_or_create(&layout.member_key()).map_err(|err| broken(&err))
+    }
+
+    /// The fleet's authority, which only servers have.
+    pub(crate) fn authority(&self) -> Result<Option<Authority>, Failure> {
+        match Authority::load(&self.layout.fleet_authority()) {
+            Ok(authority) => Ok(Some(authority)),
+            Err(tanist_tls::TlsError::Absent(_)) => Ok(None),
+            Err(err) => Err(broken(&err)),
+        }
+    }
+
+    pub(crate) fn secret(&self) -> Result<Secret, Failure> {
+        Secret::load_or_create(&self.layout.secret())
+            .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))
+    }
+
+    /// The way to the server that leads, as this host.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let first = self.dialled()?;
+        let (sender, receiver) = watch::channel(first);
+        let own = self.clone();
+        self.follow(move || match own.dialled() {
+            Ok(next) => {
+                sender.send_replace(next);
+            }
+            Err(failure) => warn!("the certificate cannot be used: {}", failure.message),
+        });
+        Ok(Client::fleet(Arc::new(Servers::new(self.plan.servers(&self.is.host), receiver))))
+    }
+
+    /// The way to the server that leads, as an administrator; only a server can.
+    pub(crate) fn administrator(&self) -> Result<Client, Failure> {
+        let Some(authority) = self.authority()? else {
+            let message = format!("{} is no server: it may not administer the fleet", self.is.host);
+            return Err(Failure::new("T702", message, "ask on a server"));
+        };
+        let key = Self::key(&self.layout)?;
+        let make = move || {
+            let names = BTreeSet::from([ADMIN_NAME.to_owned()]);
+            let made = authority.member("admin", &names, &key.public(), SystemTime::now());
+            let (chain, _) = made.map_err(|err| broken(&err))?;
+            let identity = Identity { chain: &chain, key: &key.pem() };
+            dialling(authority.pem(), identity).map_err(|err| broken(&err))
+        };
+        let (sender, receiver) = watch::channel(make()?);
+        // Long before it ends, for as long as anybody dials with it.
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = sender.closed() => return,
+                    // waits: a certificate's age is a time.
+                    () = tokio::time::sleep(RENEW_AFTER) => {}
+                }
+                match make() {
+                    Ok(next) => drop(sender.send_replace(next)),
+                    Err(failure) => warn!("no certificate to administer with: {}", failure.message),
+                }
+            }
+        });
+        Ok(Client::fleet(Arc::new(Servers::new(self.plan.servers(&self.is.host), receiver))))
+    }
+
+    /// How a server on this host accepts the others.
+    pub(crate) fn accepts(&self) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>, Failure> {
+        let (sender, receiver) = watch::channel(self.accepted()?);
+        let own = self.clone();
+        self.follow(move || match own.accepted() {
+            Ok(next) => {
+                sender.send_replace(next);
+            }
+            Err(failure) => warn!("the certificate cannot be used: {}", failure.message),
+        });
+        Ok(receiver)
+    }
+
+    fn files(&self) -> Result<(String, String, MemberKey), Failure> {
+        let read = |path: PathBuf| {
+            std::fs::read_to_string(&path).map_err(|err| {
+                let message = format!("{}: {err}", path.display());
+                Failure::new("T703", message, "restore the file, or let the host join again")
+            })
+        };
+        let chain = read(self.layout.member_chain())?;
+        Ok((chain, read(self.layout.member_authority())?, Self::key(&self.layout)?))
+    }
+
+    fn dialled(&self) -> Result<Arc<rustls::ClientConfig>, Failure> {
+        let (chain, authority, key) = self.files()?;
+        let identity = Identity { chain: &chain, key: &key.pem() };
+        dialling(&authority, identity).map_err(|err| broken(&err))
+    }
+
+    fn accepted(&self) -> Result<Arc<rustls::ServerConfig>, Failure> {
+        let (chain, authority, key) = self.files()?;
+        let identity = Identity { chain: &chain, key: &key.pem() };
+        accepting(&authority, identity).map_err(|err| broken(&err))
+    }
+
+    /// Calls `changed` whenever the certificate's file has.
+    fn follow(&self, changed: impl Fn() + Send + 'static) {
+        let path = self.layout.member_chain();
+        tokio::spawn(async move {
+            let mut known = written(&path);
+            loop {
+                // waits: another process may have replaced the file.
+                tokio::time::sleep(LOOK_EVERY).await;
+                let now = written(&path);
+                if now != known {
+                    known = now;
+                    changed();
+                }
+            }
+        });
+    }
+
+    /// The names that a host has in its certificate.
+    pub(crate) fn names(plan: &FleetPlan, host: &HostId) -> Result<BTreeSet<String>, Failure> {
+        let planned = plan.host(host.as_str())?;
+        let mut names = BTreeSet::from([host_name(host)]);
+        if planned.is(Role::Server) {
+            names.insert(server_name(host));
+        }
+        Ok(names)
+    }
+
+    /// Has the certificate replaced when it is old, for as long as the process lives.
+    pub(crate) async fn keep_certificate(self, client: Client) {
+        loop {
+            let path = self.layout.member_chain();
+            let age = written(&path).and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > RENEW_AFTER) {
+                match self.renew(&client).await {
+                    Ok(()) => info!("this host has a new certificate"),
+                    Err(failure) => warn!("no new certificate: {}", failure.message),
+                }
+            }
+            // waits: a certificate's age is a time.
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+    }
+
+    async fn renew(&self, client: &Client) -> Result<(), Failure> {
+        let key = Self::key(&self.layout)?;
+        let asked = RenewMember { host: self.is.host.clone(), key: key.public().digits() };
+        let given: MemberCertificate = client.post("/link/v1/certificate", &asked).await?;
+        let path = self.layout.member_chain();
+        tanist_tls::write_private(&path, &given.chain).map_err(|err| broken(&err))
+    }
+}
+
+/// When a file was written.
+fn written(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+/// A failure in words, for an answer.
+pub(super) fn words(failure: &Failure) -> String {
+    format!("{} ({})", failure.message, failure.remedy)
+}
+
+/// An authority's two files.
+pub(super) fn pair(dir: &Path) -> Result<tanist_link::api::AuthorityPair, String> {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        std::fs::read_to_string(&path).map_err(|err| format!("{}: {}", path.display(), chain(&err)))
+    };
+    Ok(tanist_link::api::AuthorityPair {
+        certificate: read(tanist_tls::CERTIFICATE)?,
+        key: read(tanist_tls::KEY)?,
+    })
+}

@@ -1,0 +1,274 @@
+//! `tanist server`: one of those that may lead, with the fleet's API.
+//!
+//! Every server serves the AWS endpoint and Sentinel; what they are asked goes to the one that leads.
+//!
+//! Invariant: a server that is asked to end gives its leadership up first; whatever a server does, no
+//! engine and no client is concerned.
+//!
+//! Not here: who leads, and what a leader does (`tanist-controller`).
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tanist_controller::{
+    Agents, Candidate, Certifier, ControllerConfig, Names, Outside, Parts, Turns, doors, guarded,
+};
+use tanist_core::model::{EndpointPlan, Limits};
+use tanist_link::{Client, SecureListener, serve_secure};
+use tanist_store::{AnyStore, EtcdStore, Store};
+use tanist_tls::Authority;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::Member;
+use super::admission::Desk;
+use super::plan::{Planned, Role};
+use crate::config::Config;
+use crate::failure::{Failure, chain};
+use crate::layout::Layout;
+use crate::machine::Machine;
+use crate::metrics::Metrics;
+use crate::output::Output;
+use crate::spawn::RoleLock;
+use crate::{Done, Outcome, config, engines, front, live, program, sentinel};
+
+/// Nothing but its fence or its end takes a primary's permission to accept writes away, so no time may
+/// pass for that.
+const NO_LEASES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Time between two tries to open the store.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// How long all engines may take to write everything and end.
+const STOPPING: Duration = Duration::from_secs(60);
+/// The port that an endpoint of its own address would have; a fleet's have others.
+const PORT: u16 = 6379;
+
+/// Runs it until a signal.
+pub(crate) async fn server(layout: Layout, out: &Output) -> Outcome {
+    let member = Member::need(&layout)?;
+    let own = member.plan.host(member.is.host.as_str())?.clone();
+    let authority = member.authority()?.filter(|_| own.is(Role::Server)).ok_or_else(|| {
+        let message = format!("{} is no server", own.host);
+        let remedy = "give it the role in the file, invite it again, and let it join";
+        Failure::new("T702", message, remedy).exit(2)
+    })?;
+    layout.create()?;
+    let _lock = only_one(&layout, "server")?;
+    let mut signals = signals()?;
+    let at = member.plan.link(&own);
+    let listener = SecureListener::bind(at, member.accepts()?).await.map_err(|err| {
+        Failure::caused("T613", &err, "end what listens there, or set another port in [link]")
+    })?;
+    out.line(format!("{} in {}: a server at {at}", own.host, own.zone));
+    let store = tokio::select! {
+        store = open_store(&member) => store?,
+        () = ended(&mut signals) => return Ok(Done::Well),
+    };
+    let ground = Ground { authority: Arc::new(authority), store, own, member };
+    serve(ground, listener, signals, out).await
+}
+
+/// What a server is wired from.
+struct Ground {
+    authority: Arc<Authority>,
+    store: EtcdStore,
+    own: Planned,
+    member: Member,
+}
+
+async fn serve(
+    ground: Ground,
+    listener: SecureListener,
+    mut signals: (Signal, Signal),
+    out: &Output,
+) -> Outcome {
+    let Ground { member, own, store, authority } = &ground;
+    let file = &member.is.config;
+    let declared = config::read(Some(file))?;
+    let outside = live::watch(Some(file.clone()), &declared)?;
+    let metrics = Metrics::open(member.layout.metrics()).await;
+    metrics.keep();
+    let administrator = member.administrator()?;
+    tokio::spawn(member.clone().keep_certificate(administrator.clone()));
+    let (offered, open) = watch::channel(Router::new());
+    let (known, heard) = watch::channel(None);
+    let beside = beside(&ground, &declared, &administrator, &metrics).await?;
+    let local = beside.fallback_service(doors(open));
+    tokio::spawn(serve_secure(listener, local));
+    tokio::spawn(announce(heard));
+    let turns = Turns {
+        store: AnyStore::from(store.clone()),
+        candidate: Candidate { host: own.host.clone(), known },
+        offered,
+    };
+    let desk = Arc::new(Desk::new(member.clone(), Arc::clone(authority)));
+    let certifier = certifier(&member.layout);
+    let parts = || parts(&ground, &metrics, &outside, &certifier, &desk);
+    turns.take(parts, ended(&mut signals)).await.map_err(|err| {
+        Failure::caused("T631", &err, "run the release that has written it, or a later one")
+    })?;
+    metrics.save().await;
+    out.line("the server stops; engines and endpoints go on serving");
+    Ok(Done::Well)
+}
+
+/// What a server offers whether it leads or not, to administrators and to this host.
+async fn beside(
+    ground: &Ground,
+    declared: &Config,
+    administrator: &Client,
+    metrics: &Metrics,
+) -> Result<Router, Failure> {
+    let Ground { member, own, store, .. } = ground;
+    // On a real host nobody else may ask; on a simulated one it has an address that is its own.
+    let near = if own.address.is_loopback() { own.address } else { Ipv4Addr::LOCALHOST };
+    let found = engines::find()?;
+    let front = front::open(
+        front::FrontGround {
+            own: near,
+            also: None,
+            port: member.plan.api_port,
+            store: AnyStore::from(store.clone()),
+            controller: administrator.clone(),
+            secret: member.secret()?,
+            installation: member.is.installation.clone(),
+            region: member.plan.region.as_str(),
+            zones: member.plan.hosts.iter().map(|planned| planned.zone.to_string()).collect(),
+            endpoint_port: PORT,
+            engines: &found,
+            metrics: Arc::clone(&metrics.series),
+            unsigned: false,
+        },
+        declared,
+    );
+    let sentinel = sentinel::open(sentinel::SentinelGround {
+        own: near,
+        also: None,
+        controller: administrator.clone(),
+        installation: member.is.installation.clone(),
+        config: declared,
+    });
+    Ok(guarded(front.await?.merge(sentinel.await?)))
+}
+
+fn parts(
+    ground: &Ground,
+    metrics: &Metrics,
+    outside: &watch::Receiver<Arc<Outside>>,
+    certifier: &Certifier,
+    desk: &Arc<Desk>,
+) -> Parts {
+    let Ground { member, store, .. } = ground;
+    let plan = &member.plan;
+    let mut notes = Vec::new();
+    notes.extend(metrics.trouble.clone());
+    if let Certifier::Nobody(why) = certifier {
+        notes.push(format!("the endpoints' authority cannot be used (tanist ca): {why}"));
+    }
+    let config = ControllerConfig {
+        region: plan.region.clone(),
+        // They make themselves known.
+        hosts: Vec::new(),
+        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
+        endpoints: EndpointPlan { ports: Some(plan.endpoint_ports), ..EndpointPlan::default() },
+        port: PORT,
+        default_memory_bytes: Machine::read().default_node_bytes(1),
+        stopping: STOPPING,
+        names: Names {
+            installation: member.is.installation.chars().take(6).collect(),
+            domain: plan.domain.clone(),
+            hosts_file: "/etc/hosts".into(),
+        },
+        certifier: certifier.clone(),
+        outside: outside.clone(),
+        program: program::current().ok(),
+        admission: Some(desk.clone()),
+        notes,
+    };
+    // No agent is in this process.
+    let (_, inbox) = mpsc::channel(1);
+    Parts {
+        config,
+        store: AnyStore::from(store.clone()),
+        agents: Agents { outboxes: std::collections::BTreeMap::new(), inbox },
+        metrics: Arc::clone(&metrics.series),
+        claim: None,
+    }
+}
+
+fn certifier(layout: &Layout) -> Certifier {
+    match Authority::load(&layout.tls()) {
+        Ok(authority) => Certifier::Authority(Arc::new(authority)),
+        Err(err) => {
+            let why = chain(&err);
+            tracing::error!("the endpoints' authority cannot be used: {why}");
+            Certifier::Nobody(why)
+        }
+    }
+}
+
+/// Opens the store as soon as it can be reached.
+async fn open_store(member: &Member) -> Result<EtcdStore, Failure> {
+    let config = member.plan.etcd(&member.is.config, &member.is.installation)?;
+    let mut said = false;
+    loop {
+        let opened = EtcdStore::open(&config).await;
+        // One that is opened may still be none that answers.
+        let why = match opened {
+            Ok(store) => match store.get("term").await {
+                Ok(_) => return Ok(store),
+                Err(err) => chain(&err),
+            },
+            Err(err @ tanist_store::StoreError::BadEtcdConfig { .. }) => {
+                return Err(Failure::caused("T700", &err, "correct [store] in the file").exit(2));
+            }
+            Err(err) => chain(&err),
+        };
+        if !std::mem::replace(&mut said, true) {
+            warn!("the store cannot be reached, and is tried again: {why}");
+        }
+        // waits: nothing tells when it can be.
+        tokio::time::sleep(STORE_AGAIN).await;
+    }
+}
+
+/// Writes down who leads.
+async fn announce(mut known: watch::Receiver<Option<tanist_controller::Leader>>) {
+    while known.changed().await.is_ok() {
+        let leader = known.borrow_and_update().clone();
+        match leader {
+            Some(leader) => info!(host = %leader.host, term = leader.term.0, "leads"),
+            None => info!("nobody leads"),
+        }
+    }
+}
+
+/// The lock of a role that is there once.
+pub(super) fn only_one(layout: &Layout, role: &str) -> Result<RoleLock, Failure> {
+    let path = layout.lock(role);
+    let taken = RoleLock::take(&path).map_err(|err| {
+        let message = format!("the lock {} cannot be used: {err}", path.display());
+        Failure::new("T621", message, "check the data directory's owner and disk")
+    })?;
+    taken.ok_or_else(|| {
+        let message = format!("a tanist {role} runs in {} already", layout.root().display());
+        Failure::new("T613", message, "one per data directory: end the other first")
+    })
+}
+
+/// What asks a role to end.
+pub(super) fn signals() -> Result<(Signal, Signal), Failure> {
+    let both = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    both.map_err(|err| Failure::caused("T630", &err, "raise the limit on descriptors"))
+}
+
+/// Resolves when it is asked to.
+pub(super) async fn ended((interrupt, terminate): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
