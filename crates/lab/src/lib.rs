@@ -12,6 +12,7 @@ pub mod crowd;
 pub mod etcd;
 mod installation;
 mod members;
+pub mod netns;
 mod network;
 mod processes;
 mod skipped;
