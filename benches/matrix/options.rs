@@ -76,7 +76,9 @@ impl Options {
             durabilities = vec![Durability::Sync, Durability::Async];
         }
         let columns = systems.iter().flat_map(|system| {
-            durabilities.iter().map(|durability| Column { system: *system, durability: *durability })
+            durabilities
+                .iter()
+                .map(|durability| Column { system: *system, durability: *durability })
         });
         Self { runs, cells, columns: columns.collect(), list, table }
     }

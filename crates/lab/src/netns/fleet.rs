@@ -27,6 +27,8 @@ pub(super) const GROUP: &str = "web";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one question may take, in seconds.
 const QUESTION: u32 = 8;
+/// Lines of each log that are shown.
+const LINES: usize = 150;
 /// How often somebody looks who waits.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -86,13 +88,24 @@ impl Site {
             let args = args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
             self.run(number, "etcd", Path::new("etcd"), args.collect());
         }
-        let (at, namespace) = (self.hosts[0].address, self.namespace(0));
         let started = Instant::now();
-        while !inside(namespace, async || healthy(SocketAddr::from((at, 2379))).await) {
+        while !self.etcd_says(0, "/health", r#""health":"true""#) {
             assert!(started.elapsed() < PATIENCE, "etcd does not get ready");
             // waits: etcd tells nobody that it is ready.
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    fn etcd_says(&self, host: usize, path: &str, wanted: &str) -> bool {
+        let at = SocketAddr::from((self.hosts[host].address, 2379));
+        let said = inside(self.namespace(host), async || page(at, path).await);
+        said.is_some_and(|said| said.contains(wanted))
+    }
+
+    /// The host whose etcd member leads; it matters for how long etcd takes no writes.
+    pub fn etcd_leader(&self) -> Option<usize> {
+        let leads = |host: &usize| self.etcd_says(*host, "/metrics", "\netcd_server_is_leader 1\n");
+        self.servers().into_iter().filter(|host| self.programs[*host].has("etcd")).find(leads)
     }
 
     fn start_tanist(&mut self) {
@@ -187,9 +200,10 @@ impl Site {
         let mut command = self.command(host, &["join"], 40);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|err| panic!("tanist join: {err}"));
-        let given = child.stdin.take().map(|mut stdin| {
-            std::io::Write::write_all(&mut stdin, token.as_bytes())
-        });
+        let given = child
+            .stdin
+            .take()
+            .map(|mut stdin| std::io::Write::write_all(&mut stdin, token.as_bytes()));
         let output = child.wait_with_output().unwrap_or_else(|err| panic!("tanist join: {err}"));
         assert!(given.is_some_and(|given| given.is_ok()), "tanist join reads no token");
         Ran::new(&output).ok();
@@ -255,9 +269,8 @@ impl Site {
             let text = std::fs::read_to_string(log).unwrap_or_default();
             for line in text.lines().filter(|line| line.contains("leads") && line.contains("term"))
             {
-                let word = |name: &str| {
-                    line.split_whitespace().find_map(|word| word.strip_prefix(name))
-                };
+                let word =
+                    |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
                 let term = word("term=").and_then(|term| term.parse().ok());
                 let host = word("host=").and_then(|host| self.at(host));
                 latest = latest.max(term.zip(host));
@@ -290,16 +303,17 @@ impl Site {
 
     pub(super) fn fleet_says(&self) -> String {
         let mut said = String::new();
+        let asked = self.on().into_iter().next().unwrap_or(0);
+        for args in [&["status"][..], &["events"], &["history", GROUP]] {
+            let ran = self.tanist(asked, args, QUESTION);
+            said += &format!("--- {args:?}\n{}{}", ran.out, ran.err);
+        }
         for host in self.on() {
-            for args in [&["status"][..], &["events"]] {
-                let ran = self.tanist(host, args, QUESTION);
-                said += &format!("--- {} {args:?}\n{}{}", self.hosts[host].name, ran.out, ran.err);
-            }
             for role in ["server", "agent"] {
                 let Some(log) = self.programs[host].log(role) else { continue };
                 let text = std::fs::read_to_string(log).unwrap_or_default();
                 let lines: Vec<&str> = text.lines().collect();
-                let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+                let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
                 said += &format!("--- {} {role}\n{tail}\n", self.hosts[host].name);
             }
         }
@@ -307,15 +321,15 @@ impl Site {
     }
 }
 
-async fn healthy(address: SocketAddr) -> bool {
+/// A page of etcd; nothing without an answer in time.
+async fn page(address: SocketAddr, path: &str) -> Option<String> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
-        let question = format!("GET /health HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        let question = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
         stream.write_all(question.as_bytes()).await.ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer.contains(r#""health":"true""#))
+        Some(answer)
     };
-    let answered = tokio::time::timeout(Duration::from_secs(1), ask).await;
-    answered.ok().flatten().unwrap_or(false)
+    tokio::time::timeout(Duration::from_secs(1), ask).await.ok().flatten()
 }

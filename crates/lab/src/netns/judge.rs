@@ -150,9 +150,8 @@ mod tests {
     }
 
     fn all_but(histories: &[History], gone: &[(u64, u64)]) -> BTreeMap<(u64, u64), bool> {
-        let all = histories
-            .iter()
-            .flat_map(|h| (0..h.ops.len() as u64).map(|number| (h.writer, number)));
+        let all =
+            histories.iter().flat_map(|h| (0..h.ops.len() as u64).map(|number| (h.writer, number)));
         all.map(|key| (key, !gone.contains(&key))).collect()
     }
 

@@ -334,9 +334,7 @@ impl Site {
         let found = match &self.under {
             Under::Nothing => None,
             Under::Fleet(_) => self.fleet_engine(),
-            Under::Peer(_) => {
-                self.peer_primary().and_then(|host| self.programs[host].pid("redis"))
-            }
+            Under::Peer(_) => self.peer_primary().and_then(|host| self.programs[host].pid("redis")),
         };
         found.unwrap_or_else(|| panic!("no primary runs"))
     }

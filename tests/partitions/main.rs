@@ -1,0 +1,53 @@
+//! A fleet on hosts of its own, of which one loses its power, its network or its primary while
+//! clients write on both sides.
+//!
+//! Invariant: each test is named as a claim and holds however slow the machine is: only what was
+//! acknowledged and what came back is judged, never how long it took. One runs at a time.
+//!
+//! Not here: how long clients are without a primary, more faults, Sentinel (`benches/matrix`).
+
+use std::sync::{Mutex, PoisonError};
+
+use tanist_lab::netns::{Durability, Outcome, System, Trial, cell, possible};
+
+/// Held by the test that runs; nextest has a group for it (`.config/nextest.toml`).
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Tries a fault on a group whose writes are acknowledged in sync.
+fn tried(name: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if !possible() {
+        return;
+    }
+    let cell = cell(name).unwrap_or_else(|| panic!("there is no fault {name}"));
+    let trial = Trial { cell, system: System::Tanist, durability: Durability::Sync };
+    let Outcome { judged, settled, log, .. } = trial.run();
+    let judged = judged.unwrap_or_else(|why| panic!("{why}\n{log}"));
+    assert!(judged.verdict.acked > 0, "nobody wrote\n{log}");
+    assert_eq!(judged.verdict.lost, 0, "acknowledged writes are gone: {judged:?}\n{log}");
+    assert_eq!(judged.two_primaries, 0, "two primaries acknowledged: {judged:?}\n{log}");
+    assert_eq!(judged.verdict.phantoms, 0, "what was refused is there: {judged:?}\n{log}");
+    if let Err(why) = settled {
+        panic!("the group is not available again: {why}\n{log}");
+    }
+}
+
+#[test]
+fn a_killed_primary_takes_no_acknowledged_write_with_it() {
+    tried("kill");
+}
+
+#[test]
+fn a_host_that_loses_its_power_takes_no_acknowledged_write_with_it() {
+    tried("host-kill");
+}
+
+#[test]
+fn a_primary_whose_host_is_cut_off_acknowledges_nothing_that_its_heir_has_not() {
+    tried("host-cut");
+}
+
+#[test]
+fn a_primary_that_hears_but_is_not_heard_acknowledges_nothing_that_its_heir_has_not() {
+    tried("mute");
+}
