@@ -50,7 +50,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -69,7 +69,7 @@ impl Ran {
 }
 
 /// The binary under test, built beside the test's own.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_else(|err| panic!("this test's own path: {err}"));
     let target = own.ancestors().find(|dir| dir.join("tanist").is_file());
     let target = target.unwrap_or_else(|| {
