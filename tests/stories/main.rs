@@ -21,6 +21,7 @@ mod down;
 mod drills;
 mod encryption;
 mod faults;
+mod fleet;
 mod hosts;
 mod linear;
 mod login;

@@ -25,6 +25,9 @@ use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::reconciler::{Controller, Input};
 
+/// How long agents may take to find a new leader before their silence counts: they notice that the one
+/// before is gone as early as the new one does, and try every 100 ms at least.
+const FIND_LEADER: Duration = Duration::from_millis(500);
 /// How long an agent may take to say who it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
@@ -147,7 +150,8 @@ impl Controller {
         }
     }
 
-    /// Hosts that have made themselves known are used as those that were declared.
+    /// Hosts that have made themselves known are used as those that were declared. One that has not
+    /// spoken to this leader yet is given time to find it.
     pub(crate) fn adopt_hosts(&mut self) {
         for held in self.archive.hosts.values() {
             let HostSpec { host, facts: Some(facts), .. } = &*held.body else { continue };
@@ -157,7 +161,7 @@ impl Controller {
                 address: facts.address,
                 memory_bytes: facts.memory_bytes,
             };
-            self.observer.place(&config, &self.config.region, boot_time());
+            self.observer.place(&config, &self.config.region, boot_time() + FIND_LEADER);
         }
         self.apply_host_specs();
     }

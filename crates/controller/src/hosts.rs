@@ -12,9 +12,10 @@ use tanist_core::decide::off_host;
 use tanist_core::model::{
     HostId, HostSeen, HostSpec, Instant, NodeId, PasswordHash, Severity, ShardKey, ShardTopology,
 };
-use tanist_link::api::{ApiError, DrainHost, HostStatus};
+use tanist_link::api::{ApiError, DrainHost, HostStatus, ServerHere};
 
 use crate::calls::internal_ref;
+use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::observe::Touched;
 use crate::reconciler::{Controller, Reply};
@@ -44,6 +45,11 @@ pub(crate) enum HostsCall {
         host: HostId,
         reply: Reply<()>,
     },
+    /// A server is there.
+    Here {
+        here: ServerHere,
+        reply: Reply<()>,
+    },
     /// Whether it was not removed.
     Known {
         host: HostId,
@@ -71,6 +77,10 @@ impl Controller {
             }
             HostsCall::Redeem { host, secret, reply } => {
                 let _ = reply.send(self.redeem(host, &secret).await?);
+            }
+            HostsCall::Here { here, reply } => {
+                self.servers.note(here, boot_time());
+                let _ = reply.send(Ok(()));
             }
             HostsCall::Known { host, reply } => {
                 let gone = || {

@@ -34,7 +34,7 @@ use crate::keys;
 /// Time between two looks at a store that does not answer.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Beats after which the store may forget what was before: a minute's worth.
-const REMEMBERED: u64 = 300;
+const REMEMBERED: u64 = 600;
 
 /// The server that leads, for those who ask another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,6 +34,7 @@ mod reads;
 mod reconciler;
 mod renewals;
 mod requests;
+mod servers;
 mod stale;
 mod status;
 mod stopping;
@@ -68,6 +69,7 @@ pub use names::{HostsFile, Names};
 pub use outside::{Certifier, Outside};
 pub use reconciler::run;
 pub use renewals::Program;
+pub use servers::Roster;
 pub use turns::{Turns, doors};
 
 /// A host that the controller may use.
@@ -108,6 +110,8 @@ pub struct ControllerConfig {
     pub outside: watch::Receiver<Arc<Outside>>,
     /// The program that it is part of, which proxies are to be as well.
     pub program: Option<Program>,
+    /// The fleet's servers; none on one host.
+    pub servers: Option<Roster>,
     /// Who lets hosts into the fleet; nobody does on one host.
     pub admission: Option<Arc<dyn Admission>>,
     /// Things that concern the whole installation, shown by `status`.

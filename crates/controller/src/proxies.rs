@@ -257,6 +257,7 @@ mod tests {
             outside: tokio::sync::watch::channel(Arc::default()).1,
             program: None,
             admission: None,
+            servers: None,
             notes: Vec::new(),
         };
         (

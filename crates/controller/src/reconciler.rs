@@ -44,6 +44,7 @@ use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
 use crate::renewals::{Outcome, Renewals};
 use crate::requests::{Ages, Cures};
+use crate::servers::Heard;
 use crate::stopping::Stopping;
 use crate::timeline::Timelines;
 use crate::user_calls::UsersCall;
@@ -52,6 +53,8 @@ use crate::{ControllerConfig, Parts};
 
 /// How often every shard is looked at, whatever happens.
 const TICK: Duration = Duration::from_millis(50);
+/// Ticks between two signs of life for the proxies.
+const PROXY_TICKS: u64 = 4;
 /// A pass of the loop that is later than this was late because of the controller itself.
 const OWN_DELAY: Duration = Duration::from_millis(50);
 /// Inputs that may wait; the senders wait beyond it.
@@ -114,6 +117,7 @@ pub(crate) struct Controller {
     pub(crate) proxies: BTreeMap<ProxyId, Session>,
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
     pub(crate) was_whole: BTreeSet<ShardKey>,
+    pub(crate) servers: Heard,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) ending: watch::Sender<bool>,
     pub(crate) timelines: Timelines,
@@ -188,6 +192,7 @@ pub(crate) async fn lead(
         proxies: BTreeMap::new(),
         plans: BTreeMap::new(),
         was_whole: BTreeSet::new(),
+        servers: Heard::default(),
         stopping: None,
         ending,
         timelines: Timelines::default(),
@@ -283,6 +288,10 @@ impl Controller {
         let echo = self.observer.next_echo(now);
         for host in self.agents.keys() {
             self.tell(host, ToAgent::Echo(echo));
+        }
+        if echo.is_multiple_of(PROXY_TICKS) {
+            // So that they know that somebody leads; a number that nobody waits for.
+            self.proxies.values_mut().for_each(|session| session.tell(&ToProxy::Echo(0)));
         }
         for key in self.ages.expired(&self.archive, &self.config.limits, now) {
             self.drop_request(&key).await?;

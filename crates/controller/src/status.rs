@@ -6,10 +6,12 @@
 
 use tanist_core::decide::Plan;
 use tanist_core::model::{
-    Cause, EngineSeen, Instant, Member, NodeId, NodeReport, ProblemKind, Process, RoleSeen,
+    Cause, EngineSeen, Epoch, Instant, Member, NodeId, NodeReport, ProblemKind, Process, RoleSeen,
     Severity, ShardTopology, Stall, Tag,
 };
-use tanist_link::api::{EndpointStatus, GroupStatus, NodeStatus, ProxyStatus, ShardStatus, Status};
+use tanist_link::api::{
+    EndpointStatus, GroupStatus, NodeStatus, ProxyStatus, ServerStatus, ShardStatus, Status,
+};
 
 use crate::names::Listed;
 use crate::reconciler::Controller;
@@ -29,7 +31,13 @@ impl Controller {
                 .collect(),
             proxies: self.proxy_status(),
             notes: self.notes(),
+            servers: self.server_status(now),
         }
+    }
+
+    fn server_status(&self, now: Instant) -> Vec<ServerStatus> {
+        let roster = self.config.servers.as_ref();
+        roster.map(|roster| self.servers.status(roster, now)).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<String> {
@@ -112,7 +120,9 @@ impl Controller {
             };
         }
         let whole = self.is_promoted(shard) && shard.in_sync.len() == usize::from(spec.replicas);
-        let first = !whole && !self.was_whole.contains(&shard.key());
+        // One that has had another primary was there before, whoever remembers it.
+        let is_first = shard.epoch <= Epoch(1);
+        let first = is_first && !whole && !self.was_whole.contains(&shard.key());
         let serious = |plan: &Plan| {
             plan.problems.iter().any(|problem| problem.kind.severity() == Severity::Error)
         };

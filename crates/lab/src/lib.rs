@@ -10,6 +10,7 @@
 
 pub mod crowd;
 pub mod etcd;
+mod fleet;
 mod installation;
 mod members;
 pub mod netns;
@@ -18,6 +19,7 @@ mod processes;
 mod skipped;
 mod surface;
 
+pub use fleet::Fleet;
 pub use installation::{Installation, Ran};
 pub use members::Members;
 pub use network::Network;

@@ -28,7 +28,7 @@ use tanist_core::model::{
 pub use certificate::CertificateStatus;
 pub use hosts::{
     AuthorityPair, DrainHost, HostStatus, Invitation, JoinFleet, MemberCertificate, RenewMember,
-    ServerAddress, Welcome,
+    ServerAddress, ServerHere, ServerStatus, Welcome,
 };
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};
@@ -225,6 +225,9 @@ pub struct Status {
     pub proxies: Vec<ProxyStatus>,
     /// Things that concern the whole installation, such as what `sync` promises on one machine.
     pub notes: Vec<String>,
+    /// A fleet's servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerStatus>,
 }
 
 /// A proxy.

@@ -89,6 +89,11 @@ impl Client {
         self.way.to_string()
     }
 
+    /// Whether there are others to ask.
+    pub fn is_fleet(&self) -> bool {
+        matches!(self.way, Way::Fleet(_))
+    }
+
     /// The server that was talked to last is tried last from now on.
     pub fn pass_over(&self) {
         if let Way::Fleet(servers) = &self.way {

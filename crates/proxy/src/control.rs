@@ -19,7 +19,7 @@ use tanist_link::wire::{FromProxy, ProxyShard, Renewed, ToProxy};
 use tanist_link::{Client, Duplex, LinkError, Sender};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::config::{ProxyConfig, ProxyLimits};
@@ -37,6 +37,8 @@ const BEAT: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a controller may take to take the call.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
+/// After how long without a word from a fleet's leader another server is asked. It speaks every 200 ms.
+const SILENCE: Duration = Duration::from_millis(800);
 /// Time between two tries to offer an endpoint.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,8 @@ enum End {
     /// The controller wants the proxy to end.
     Exit,
     Lost,
+    /// Nothing is heard from it.
+    Silent,
 }
 
 /// What a proxy consists of.
@@ -129,6 +133,9 @@ impl Control {
                     match self.converse(duplex).await {
                         Ok(End::Exit) => return,
                         Ok(End::Lost) => info!("the controller has ended the conversation"),
+                        Ok(End::Silent) => {
+                            warn!("the server that led says nothing: another is asked")
+                        }
                         Err(error) => {
                             warn!(error = &error as &dyn std::error::Error, "talking failed");
                         }
@@ -166,13 +173,24 @@ impl Control {
         let mut beats = ticking(BEAT);
         let mut said = Vec::new();
         let identity = Rc::clone(&self.identity);
+        // waits: for the leader's next word, not longer than this.
+        let silence = sleep(SILENCE);
+        tokio::pin!(silence);
         loop {
             tokio::select! {
-                message = receiver.recv() => match message? {
-                    None => return Ok(End::Lost),
-                    Some(ToProxy::Exit) => return Ok(End::Exit),
-                    Some(message) => self.hear(message, &sender).await,
-                },
+                message = receiver.recv() => {
+                    silence.as_mut().reset(Instant::now() + SILENCE);
+                    match message? {
+                        None => return Ok(End::Lost),
+                        Some(ToProxy::Exit) => return Ok(End::Exit),
+                        Some(message) => self.hear(message, &sender).await,
+                    }
+                }
+                // On one host there is nobody else to ask.
+                () = &mut silence, if self.controller.is_fleet() => {
+                    self.controller.pass_over();
+                    return Ok(End::Silent);
+                }
                 () = identity.news.notified() => {
                     let now = self.report();
                     if is_news(&said, &now) {

@@ -29,6 +29,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/v1/hosts/{host}/remove", post(remove))
         .route(JOIN, post(join))
         .route("/link/v1/certificate", post(certificate))
+        .route("/link/v1/server", post(here))
 }
 
 /// What is asked of whoever admits hosts; it may read files, so it has a thread.
@@ -76,6 +77,11 @@ async fn join(State(api): State<Api>, request: Request) -> Result<Response, Refu
     let call = |reply| Call::Hosts(HostsCall::Redeem { host: guest, secret, reply });
     let axum::Json(()) = ask(&api, call).await?;
     Ok(admitting(&api, move |admission| admission.welcome(&host, &key)).await.into_response())
+}
+
+async fn here(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
+    let here = body(request).await?;
+    Ok(ask(&api, |reply| Call::Hosts(HostsCall::Here { here, reply })).await.into_response())
 }
 
 async fn certificate(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {

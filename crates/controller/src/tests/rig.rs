@@ -188,6 +188,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
         outside: tokio::sync::watch::channel(std::sync::Arc::default()).1,
         program: None,
         admission: None,
+        servers: None,
         notes: Vec::new(),
     }
 }

@@ -45,7 +45,14 @@ pub(super) fn lineage(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     }
 }
 
+/// Lets writes go on without those who cannot confirm them. Where nobody acknowledges, nothing waits:
+/// when the primary is lost as well, as after a failure of the network or for a leader that has just
+/// begun to listen, whoever leaves the set could only not take over any more.
 fn shrink(view: &View<'_>, primary: &Run, draft: &mut Draft) {
+    let verdict = view.verdict(&primary.node);
+    if matches!(verdict, Verdict::HostLost | Verdict::Hung | Verdict::Gone) {
+        return;
+    }
     for tag in view.decided.required() {
         if let Some(reason) = lost(view, primary, &tag) {
             draft.expel(&tag, &reason);

@@ -95,6 +95,7 @@ pub(super) fn status(groups: &[GroupStatus]) -> Status {
         groups: groups.to_vec(),
         proxies: Vec::new(),
         notes: Vec::new(),
+        servers: Vec::new(),
     }
 }
 

@@ -135,3 +135,28 @@ pub struct MemberCertificate {
     /// With those behind it, PEM.
     pub chain: String,
 }
+
+/// A server of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The host that it is on.
+    pub host: HostId,
+    /// Where it can be reached.
+    pub address: SocketAddr,
+    /// It leads: it has given this answer.
+    pub leads: bool,
+    /// It was heard within the last seconds.
+    pub up: bool,
+    /// Its release, if it was ever heard.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// `POST /link/v1/server`: a server that does not lead says that it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerHere {
+    /// Its host.
+    pub host: HostId,
+    /// Its release.
+    pub version: String,
+}

@@ -7,7 +7,7 @@
 use tanist_core::decide::RULES;
 use tanist_core::model::{Severity, TransitMode};
 use tanist_link::Client;
-use tanist_link::api::{GroupStatus, NodeStatus, ShardStatus, Status};
+use tanist_link::api::{GroupStatus, HostStatus, NodeStatus, ShardStatus, Status};
 
 use crate::failure::Failure;
 use crate::output::{Output, Paint};
@@ -34,6 +34,26 @@ pub(crate) async fn status(client: &Client, group: Option<&str>, out: &Output) -
     Ok(if well { Done::Well } else { Done::Degraded })
 }
 
+/// Who may lead, and who does.
+fn servers(status: &Status, out: &Output) -> String {
+    let shown = status.servers.iter().map(|server| match (server.leads, server.up) {
+        (true, _) => out.paint(Paint::Good, &format!("{} leads", server.host)),
+        (false, true) => server.host.to_string(),
+        (false, false) => out.paint(Paint::Bad, &format!("{} silent", server.host)),
+    });
+    shown.collect::<Vec<_>>().join("   ")
+}
+
+/// A host on which nothing new is placed.
+fn absent(host: &HostStatus, out: &Output) -> String {
+    let (paint, word) = match (host.up, host.nodes.is_empty()) {
+        (false, _) => (Paint::Bad, "silent"),
+        (true, true) => (Paint::Dim, "drained"),
+        (true, false) => (Paint::Warn, "draining"),
+    };
+    out.paint(paint, &format!("host      {}  {}  {}  {word}", host.host, host.zone, host.address))
+}
+
 /// The tree, line by line.
 pub(crate) fn lines(status: &Status, out: &Output) -> Vec<String> {
     let up = status.hosts.iter().filter(|host| host.up).count();
@@ -47,6 +67,12 @@ pub(crate) fn lines(status: &Status, out: &Output) -> Vec<String> {
         zones.len(),
         status.proxies.len(),
     )];
+    if !status.servers.is_empty() {
+        lines.push(format!("servers   {}", servers(status, out)));
+    }
+    for host in status.hosts.iter().filter(|host| !host.up || host.draining) {
+        lines.push(absent(host, out));
+    }
     if status.groups.is_empty() {
         lines.push("no groups; create one: tanist create web".to_owned());
     }

@@ -353,6 +353,7 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         // Without it proxies only stay what they are.
         program: program::current().ok(),
         admission: None,
+        servers: None,
         notes,
     }
 }

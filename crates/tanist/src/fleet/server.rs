@@ -13,15 +13,17 @@ use std::time::Duration;
 
 use axum::Router;
 use tanist_controller::{
-    Agents, Candidate, Certifier, ControllerConfig, Names, Outside, Parts, Turns, doors, guarded,
+    Agents, Candidate, Certifier, ControllerConfig, Names, Outside, Parts, Roster, Turns, doors,
+    guarded,
 };
-use tanist_core::model::{EndpointPlan, Limits};
+use tanist_core::model::{EndpointPlan, HostId, Limits};
+use tanist_link::api::ServerHere;
 use tanist_link::{Client, SecureListener, serve_secure};
 use tanist_store::{AnyStore, EtcdStore, Store};
 use tanist_tls::Authority;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Member;
 use super::admission::Desk;
@@ -40,6 +42,8 @@ use crate::{Done, Outcome, config, engines, front, live, program, sentinel};
 const NO_LEASES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Time between two tries to open the store.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// How often a server says that it is there.
+const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// How long all engines may take to write everything and end.
 const STOPPING: Duration = Duration::from_secs(60);
 /// The port that an endpoint of its own address would have; a fleet's have others.
@@ -98,6 +102,7 @@ async fn serve(
     let local = beside.fallback_service(doors(open));
     tokio::spawn(serve_secure(listener, local));
     tokio::spawn(announce(heard));
+    tokio::spawn(be_heard(own.host.clone(), administrator.clone()));
     let turns = Turns {
         store: AnyStore::from(store.clone()),
         candidate: Candidate { host: own.host.clone(), known },
@@ -184,6 +189,14 @@ fn parts(
         certifier: certifier.clone(),
         outside: outside.clone(),
         program: program::current().ok(),
+        servers: Some(Roster {
+            own: ground.own.host.clone(),
+            all: plan
+                .servers(&ground.own.host)
+                .into_iter()
+                .map(|server| (server.host, server.address))
+                .collect(),
+        }),
         admission: Some(desk.clone()),
         notes,
     };
@@ -231,6 +244,20 @@ async fn open_store(member: &Member) -> Result<EtcdStore, Failure> {
         }
         // waits: nothing tells when it can be.
         tokio::time::sleep(STORE_AGAIN).await;
+    }
+}
+
+/// Says to whoever leads that this server is there.
+async fn be_heard(host: HostId, leader: Client) {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let here = ServerHere { host, version };
+    let leader = leader.within(HEARD_EVERY);
+    loop {
+        if let Err(err) = leader.post::<_, ()>("/link/v1/server", &here).await {
+            debug!(err = &err as &dyn std::error::Error, "nobody hears that this server is there");
+        }
+        // waits: being there has no event.
+        tokio::time::sleep(HEARD_EVERY).await;
     }
 }
 

@@ -44,6 +44,7 @@ async fn status(State(specs): State<Shared>) -> Response {
         groups,
         proxies: Vec::new(),
         notes: Vec::new(),
+        servers: Vec::new(),
     };
     axum::Json(status).into_response()
 }

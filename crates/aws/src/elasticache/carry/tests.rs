@@ -63,6 +63,7 @@ async fn status(State(specs): State<Shared>) -> Response {
         groups: specs.groups.values().cloned().collect(),
         proxies: Vec::new(),
         notes: Vec::new(),
+        servers: Vec::new(),
     })
     .into_response()
 }

@@ -1,0 +1,221 @@
+//! Several hosts: how they come together, and what the loss of one, of a server or of everything means.
+//!
+//! Invariant: no acknowledged write of a `sync` group is missing, and a client of a host that lives
+//! keeps its connection.
+//!
+//! Not here: networks that are cut (`tanist-lab` has namespaces for that).
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tanist_lab::Fleet;
+use tanist_link::api::{HostStatus, Status};
+use tanist_resp::Connection;
+
+use crate::{call, runtime};
+
+/// What a client met with that wrote one key after the other.
+#[derive(Debug, Default)]
+struct Written {
+    acked: Vec<u64>,
+    uncertain: usize,
+    errors: Vec<String>,
+}
+
+async fn connect(at: SocketAddr) -> Connection {
+    let connected = Connection::connect(at, Duration::from_secs(5)).await;
+    connected.unwrap_or_else(|err| panic!("connecting to {at}: {err}"))
+}
+
+/// Writes on one connection until `over`, and a while after: the last writes are of the time then.
+fn write(at: SocketAddr, over: &AtomicBool) -> Written {
+    let mut written = Written::default();
+    runtime().block_on(async {
+        let mut client = connect(at).await;
+        let (mut number, mut left) = (0, 200);
+        while left > 0 {
+            if over.load(Ordering::Relaxed) {
+                left -= 1;
+            }
+            let reply = call(&mut client, &["SET", &format!("k{number}"), "v"]).await;
+            match reply.error_code() {
+                None => written.acked.push(number),
+                Some("UNCERTAIN") => written.uncertain += 1,
+                Some(_) => written.errors.push(format!("{reply:?}")),
+            }
+            number += 1;
+        }
+    });
+    written
+}
+
+/// Writes at a host's endpoint while something happens; what became of it.
+fn while_writing(fleet: &mut Fleet, host: usize, happens: impl FnOnce(&mut Fleet)) -> Written {
+    let at = fleet.endpoint("web", host);
+    let over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(at, &over));
+        happens(fleet);
+        over.store(true, Ordering::Relaxed);
+        writing.join().unwrap_or_else(|_| panic!("the writer failed\n{}", fleet.what_it_says()))
+    });
+    assert!(written.errors.is_empty(), "{written:?}\n{}", fleet.what_it_says());
+    assert!(written.acked.len() >= 200, "{written:?}");
+    let missing = missing(at, &written.acked);
+    assert!(missing.is_empty(), "acknowledged and not there: {missing:?}");
+    written
+}
+
+/// Which of these keys are not there.
+fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
+    runtime().block_on(async {
+        let mut client = connect(at).await;
+        let mut missing = Vec::new();
+        for number in keys {
+            let value = call(&mut client, &["GET", &format!("k{number}")]).await;
+            if value.as_str() != Some("v") {
+                missing.push(*number);
+            }
+        }
+        missing
+    })
+}
+
+fn status(fleet: &Fleet) -> Status {
+    fleet.try_status().unwrap_or_else(|| panic!("nobody answers\n{}", fleet.what_it_says()))
+}
+
+fn host(fleet: &Fleet, name: &str) -> Option<HostStatus> {
+    status(fleet).hosts.into_iter().find(|host| host.host.as_str() == name)
+}
+
+#[test]
+fn a_host_comes_with_an_invitation_and_with_nothing_else() {
+    let mut fleet = Fleet::first(2);
+    let refused = fleet.tanist(0, &["host", "invite", "h9"]);
+    assert!(refused.code == 1 && refused.err.contains("T483"), "{}", refused.err);
+    let alone = fleet.tanist(1, &["agent"]);
+    assert!(alone.code == 1 && alone.err.contains("T701"), "{}", alone.err);
+    let token = fleet.tanist(0, &["host", "invite", "h2"]).ok();
+    let other = token.replace("/h2/", "/h1/");
+    let refused = fleet.join(1, &other);
+    assert!(refused.code == 1 && refused.err.contains("T481"), "{}", refused.err);
+    let refused = fleet.join(1, &token[..token.len() / 2]);
+    assert!(refused.code == 2 && refused.err.contains("T705"), "{}", refused.err);
+    fleet.join(1, &token).ok();
+    let again = fleet.join(1, &token);
+    assert!(again.code == 2 && again.err.contains("T706"), "{}", again.err);
+    fleet.start_host(1);
+    fleet.wait("it is up", |fleet| host(fleet, "h2").filter(|host| host.up));
+    // The same data directory is of no other kind of installation.
+    let dev = fleet.tanist(1, &["dev"]);
+    assert!(dev.code == 2 && dev.err.contains("T707"), "{}", dev.err);
+    fleet.tanist(0, &["host", "remove", "h2"]).ok();
+    fleet.wait("it is gone", |fleet| host(fleet, "h2").is_none().then_some(()));
+    fleet.stop_agent(1);
+    fleet.start_agent(1);
+    fleet.tanist(0, &["create", "web", "--replicas", "0", "--memory", "64mb"]).ok();
+    assert!(host(&fleet, "h2").is_none(), "a host that was removed is not heard");
+}
+
+#[test]
+fn the_loss_of_the_primarys_host_costs_nobody_elsewhere_a_write_or_a_connection() {
+    let mut fleet = Fleet::start(4);
+    fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    let before = fleet.primary("web");
+    let lost = fleet.number(before.host.as_str());
+    let near = (lost + 1) % 4;
+    let written = while_writing(&mut fleet, near, |fleet| {
+        fleet.kill_host(lost);
+        fleet.wait("another node is primary", |fleet| {
+            let status = fleet.try_status()?;
+            let shard = status.groups.first()?.shards.first()?.primary.clone()?;
+            (shard != before.node).then_some(())
+        });
+    });
+    assert!(written.uncertain <= 1, "one write was in flight: {written:?}");
+    fleet.start_host(lost);
+    let group = fleet.available("web");
+    let nodes = &group.shards[0].nodes;
+    let back = nodes.iter().find(|node| node.node == before.node);
+    assert!(back.is_some_and(|node| node.role == "replica" && node.in_sync), "{nodes:?}");
+    assert!(missing(fleet.endpoint("web", lost), &written.acked).is_empty(), "at its own endpoint");
+}
+
+#[test]
+fn servers_come_and_go_and_no_client_notices() {
+    let mut fleet = Fleet::start(3);
+    fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    let epoch = fleet.group("web").shards[0].epoch;
+    let written = while_writing(&mut fleet, 0, |fleet| {
+        // Killed: the next one waits until it has been silent.
+        let first = fleet.leader();
+        fleet.kill_server(first);
+        let second = fleet.leader();
+        assert_ne!(first, second);
+        fleet.start_server(first);
+        // Asked to end: it hands its leadership over.
+        fleet.stop_server(second);
+        let third = fleet.leader();
+        assert_ne!(second, third);
+        fleet.start_server(second);
+        // Agents are replaced beside.
+        for host in 0..3 {
+            fleet.stop_agent(host);
+            fleet.start_agent(host);
+        }
+        fleet.wait("all are back", |fleet| {
+            let status = fleet.try_status()?;
+            let all = status.servers.iter().all(|server| server.up);
+            (all && status.hosts.iter().all(|host| host.up)).then_some(())
+        });
+        fleet.available("web");
+    });
+    assert_eq!(written.uncertain, 0, "{written:?}");
+    assert_eq!(fleet.group("web").shards[0].epoch, epoch, "nothing was failed over");
+    fleet.tanist(0, &["failover", "web"]).ok();
+    fleet.available("web");
+    assert!(fleet.group("web").shards[0].epoch > epoch);
+}
+
+#[test]
+fn without_any_server_a_healthy_primary_goes_on() {
+    let mut fleet = Fleet::start(3);
+    fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    let epoch = fleet.group("web").shards[0].epoch;
+    let at = fleet.endpoint("web", 1);
+    let written = while_writing(&mut fleet, 1, |fleet| {
+        (0..3).for_each(|host| fleet.kill_server(host));
+        // Longer than any of the times after which somebody who is silent counts as lost.
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| write(at, &over));
+            // waits: that nothing happens has no event.
+            std::thread::sleep(Duration::from_secs(3));
+            over.store(true, Ordering::Relaxed);
+            let beside = writing.join().unwrap_or_else(|_| panic!("the writer failed"));
+            assert!(beside.errors.is_empty() && beside.uncertain == 0, "{beside:?}");
+        });
+        (0..3).for_each(|host| fleet.start_server(host));
+        fleet.available("web");
+    });
+    assert_eq!(written.uncertain, 0, "{written:?}");
+    assert_eq!(fleet.group("web").shards[0].epoch, epoch, "nothing was failed over");
+}
+
+#[test]
+fn everything_that_ended_at_once_comes_back_with_what_was_written() {
+    let mut fleet = Fleet::start(3);
+    fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    let written = while_writing(&mut fleet, 1, |_| {});
+    (0..3).for_each(|host| fleet.kill_host(host));
+    (0..3).for_each(|host| fleet.start_host(host));
+    fleet.available("web");
+    let at = fleet.endpoint("web", 2);
+    fleet.wait("every proxy serves", |fleet| {
+        let status = fleet.try_status()?;
+        (status.proxies.iter().filter(|proxy| proxy.up).count() == 3).then_some(())
+    });
+    assert!(missing(at, &written.acked).is_empty());
+}
