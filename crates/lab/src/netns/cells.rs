@@ -96,11 +96,16 @@ pub const CELLS: [Cell; 20] = [
     at_primary("control-cut", "the primary's host is cut off from the servers", 12, |s, c| {
         s.cut_from_servers(c.primary);
     }),
-    at_primary("replication-cut", "the primary is cut off from its replicas only", 12, |s, c| {
-        for replica in s.replicas() {
-            s.cut_between(c.primary, replica);
-        }
-    }),
+    at_primary(
+        "replication-cut",
+        "the primary's host is cut off from its replicas' hosts",
+        12,
+        |s, c| {
+            for replica in s.replicas() {
+                s.cut_between(c.primary, replica);
+            }
+        },
+    ),
     beside("leader-kill", "the leading server's host loses power", 12, |site, cast| {
         site.kill_host(cast.leader);
     }),

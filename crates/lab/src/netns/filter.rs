@@ -50,7 +50,7 @@ impl Fault {
             Self::Slow(host, rate) => {
                 let kilobytes = rate / 1000;
                 let limit = format!("limit rate over {kilobytes} kbytes/second");
-                both(host, &format!("{limit} burst 32 kbytes drop"))
+                both(host, &format!("{limit} burst 1 kbytes drop"))
             }
             Self::Control(host) => {
                 let to = both(host, &format!("tcp dport {CONTROL} drop"));
@@ -82,7 +82,8 @@ impl Filter {
         self.faults.push(Fault::Lose(host.to_owned(), percent));
     }
 
-    /// Bytes a second, each way; what is more is dropped, as a full queue does.
+    /// Bytes a second, each way; what is more is dropped, as a full queue does. After silence a
+    /// second's worth may pass at once: nft counts so.
     pub(super) fn slow(&mut self, host: &str, rate: u32) {
         self.faults.push(Fault::Slow(host.to_owned(), rate));
     }

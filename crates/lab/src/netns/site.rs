@@ -104,6 +104,11 @@ impl Site {
         self.ground.host(host)
     }
 
+    /// Runs something on a host: sockets that it opens are the host's.
+    pub fn inside<T: Send>(&self, host: usize, run: impl AsyncFnOnce() -> T + Send) -> T {
+        ground::inside(self.namespace(host), run)
+    }
+
     /// A host's own directory.
     pub fn dir(&self, host: usize) -> PathBuf {
         self.dir.path().join(&self.hosts[host].name)
