@@ -19,13 +19,16 @@ pub struct Cast {
     pub leader: usize,
 }
 
-/// Where the leading server has to be when a fault begins.
+/// Who else has to be on the primary's host when a fault begins: that decides how much has to be
+/// elected before a primary can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leader {
-    /// On another host than the primary.
-    Apart,
-    /// On the primary's.
-    Together,
+pub enum Beside {
+    /// Neither the leading server nor etcd's leader.
+    Nobody,
+    /// The leading server.
+    Server,
+    /// Etcd's leader.
+    Etcd,
 }
 
 /// A fault.
@@ -37,8 +40,8 @@ pub struct Cell {
     pub what: &'static str,
     /// How long it lasts.
     pub hold: Duration,
-    /// Where the leader is.
-    pub leader: Leader,
+    /// Who else is on the primary's host.
+    pub beside: Beside,
     /// Whether the peer can have it, too.
     pub peer: bool,
     /// Hosts that it touches.
@@ -61,7 +64,7 @@ const fn at_primary(
 ) -> Cell {
     let hold = Duration::from_secs(seconds);
     let touches: fn(&Site, &Cast) -> Vec<usize> = |_, cast| vec![cast.primary];
-    Cell { name, what, hold, leader: Leader::Apart, peer: true, touches, strike }
+    Cell { name, what, hold, beside: Beside::Nobody, peer: true, touches, strike }
 }
 
 /// A fault that touches no host with a writer.
@@ -76,22 +79,41 @@ const fn beside(
 }
 
 /// Every fault.
-pub const CELLS: [Cell; 20] = [
+pub const CELLS: [Cell; 22] = [
     at_primary("kill", "the primary is killed", 6, |site, _| site.kill_primary()),
     at_primary("freeze", "the primary hangs", 10, |site, _| site.freeze_primary()),
     at_primary("host-kill", "the primary's host loses power", 10, |site, cast| {
         site.kill_host(cast.primary);
     }),
     Cell {
-        leader: Leader::Together,
+        beside: Beside::Server,
         peer: false,
-        ..at_primary("host-kill-leader", "the same, and the leading server is on it", 15, |s, c| {
+        ..at_primary(
+            "host-kill-leader",
+            "its power fails, and the leading server is on it",
+            15,
+            |s, c| {
+                s.kill_host(c.primary);
+            },
+        )
+    },
+    Cell {
+        beside: Beside::Etcd,
+        peer: false,
+        ..at_primary("host-kill-etcd", "its power fails, and etcd's leader is on it", 15, |s, c| {
             s.kill_host(c.primary);
         })
     },
     at_primary("host-cut", "the primary's host is cut off", 12, |site, cast| {
         site.cut(cast.primary);
     }),
+    Cell {
+        beside: Beside::Etcd,
+        peer: false,
+        ..at_primary("host-cut-etcd", "it is cut off, and etcd's leader is on it", 15, |s, c| {
+            s.cut(c.primary);
+        })
+    },
     beside("replica-cut", "a replica's host is cut off", 12, |site, cast| site.cut(cast.replica)),
     at_primary("control-cut", "the primary's host is cut off from the servers", 12, |s, c| {
         s.cut_from_servers(c.primary);
@@ -144,12 +166,19 @@ pub const CELLS: [Cell; 20] = [
     at_primary("starve", "the primary's host has 5 % of a processor", 12, |site, cast| {
         site.starve(cast.primary, STARVED);
     }),
+    // The first server leads when nothing was broken yet, and its zone is the one with two hosts.
     Cell {
+        beside: Beside::Server,
         touches: |site, cast| site.zone(&site.hosts()[cast.primary].zone),
-        ..at_primary("zone", "the primary's zone loses power", 12, |site, cast| {
-            let zone = site.zone(&site.hosts()[cast.primary].zone);
-            site.kill_hosts(&zone);
-        })
+        ..at_primary(
+            "zone",
+            "the primary's zone loses power, with the leading server",
+            12,
+            |site, cast| {
+                let zone = site.zone(&site.hosts()[cast.primary].zone);
+                site.kill_hosts(&zone);
+            },
+        )
     },
     Cell {
         touches: |site, _| (0..site.hosts().len()).collect(),

@@ -22,7 +22,7 @@ mod site;
 mod trial;
 mod writer;
 
-pub use cells::{CELLS, Cast, Cell, Leader, SHORT, cell};
+pub use cells::{Beside, CELLS, Cast, Cell, SHORT, cell};
 pub use ground::possible;
 pub use judge::{History, Judged, Op, judge};
 pub use site::{Host, Site};

@@ -173,7 +173,7 @@ impl Site {
     }
 
     /// Ends every process of a host. Nobody hears of it: the host falls silent first, as one whose
-    /// power failed.
+    /// power failed. What was written but not yet on the disk is not lost, as it would be then.
     pub fn kill_host(&mut self, host: usize) {
         self.filter.switch_off(&self.hosts[host].name);
         self.set_filter();

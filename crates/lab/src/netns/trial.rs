@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::cells::{Cast, Cell, Leader};
+use super::cells::{Beside, Cast, Cell};
 use super::judge::{History, Judged, judge};
 use super::site::Site;
 use super::writer::{Target, Writer, WriterPlan, read_back, since};
@@ -95,7 +95,7 @@ impl Trial {
             System::Tanist => Site::fleet(self.durability.word()),
             System::Sentinel { down_after_ms } => Site::peer(down_after_ms),
         };
-        let cast = cast(&mut site, self.cell.leader);
+        let cast = cast(&mut site, self.cell.beside);
         let outside = self.outside(&site, &cast);
         let (before, etcd) = (site.epoch(), site.etcd_leader());
         let origin = Instant::now();
@@ -154,19 +154,21 @@ impl Trial {
 }
 
 /// Gives everybody the host that the fault wants.
-fn cast(site: &mut Site, wanted: Leader) -> Cast {
+fn cast(site: &mut Site, wanted: Beside) -> Cast {
     let primary = site.primary().unwrap_or_else(|| panic!("there is no primary"));
-    let leader = site.leader();
-    let together = leader == Some(primary);
-    match (wanted, leader) {
-        (Leader::Apart, Some(leader)) if together => {
-            let heir = site.replicas().into_iter().find(|host| *host != leader);
-            heir.into_iter().for_each(|heir| site.switch_over(heir));
+    let (leader, etcd) = (site.leader(), site.etcd_leader());
+    let nodes: Vec<usize> = std::iter::once(primary).chain(site.replicas()).collect();
+    let apart = |host: &&usize| leader.is_some() && Some(**host) != leader;
+    let heir = match wanted {
+        Beside::Nobody => {
+            let alone = nodes.iter().find(|host| apart(host) && Some(**host) != etcd);
+            alone.or_else(|| nodes.iter().find(apart)).copied()
         }
-        (Leader::Together, Some(leader)) if !together && site.replicas().contains(&leader) => {
-            site.switch_over(leader);
-        }
-        (Leader::Apart | Leader::Together, _) => {}
+        Beside::Server => leader.filter(|host| nodes.contains(host)),
+        Beside::Etcd => etcd.filter(|host| nodes.contains(host)),
+    };
+    if let Some(heir) = heir.filter(|heir| *heir != primary) {
+        site.switch_over(heir);
     }
     if let Err(why) = site.settle(SETTLING) {
         panic!("the site is not well before the fault: {why}");
