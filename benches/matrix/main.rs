@@ -5,8 +5,8 @@
 //! tanist|sentinel|sentinel-5000` and `--durability sync|async` for some of the columns, `--short` for
 //! the faults that the tests try, `--list` for the names, `--table` for what is there already.
 //! Finished runs are lines of `target/matrix/SYSTEM-DURABILITY.jsonl`; only those that are missing
-//! are made, so that it can be interrupted at any time. What Tanist says of itself when something
-//! was lost or did not come back lies in `target/matrix/logs`.
+//! are made, so that it can be interrupted at any time. What Tanist said of itself at the end of each
+//! lies in `target/matrix/logs`. `TANIST_LAB_ETCD` names more arguments for etcd.
 //!
 //! Invariant: every figure of the table comes from a line of those files; a run that could not be
 //! made is a line that says so.

@@ -21,6 +21,8 @@ use super::writer::Target;
 use crate::Ran;
 use crate::installation::binary;
 
+/// Names more arguments for every member of etcd, to see what they change.
+const ETCD_ARGS: &str = "TANIST_LAB_ETCD";
 /// The group under test.
 pub(super) const GROUP: &str = "web";
 /// How long anything may take while nothing is broken.
@@ -86,7 +88,9 @@ impl Site {
                 ("--logger", "zap".to_owned()),
             ];
             let args = args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-            self.run(number, "etcd", Path::new("etcd"), args.collect());
+            let more = std::env::var(ETCD_ARGS).unwrap_or_default();
+            let all = args.chain(more.split_whitespace().map(str::to_owned)).collect();
+            self.run(number, "etcd", Path::new("etcd"), all);
         }
         let started = Instant::now();
         while !self.etcd_says(0, "/health", r#""health":"true""#) {
