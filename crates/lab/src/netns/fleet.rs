@@ -135,7 +135,7 @@ impl Site {
         while self.status().is_none_or(|status| {
             status.hosts.len() < all || status.proxies.iter().filter(|proxy| proxy.up).count() < all
         }) {
-            assert!(started.elapsed() < PATIENCE, "not every host comes\n{}", self.what_it_says());
+            assert!(started.elapsed() < PATIENCE, "not every host comes\n{}", self.fleet_says());
             // waits: the command line has no event for it.
             std::thread::sleep(LOOK_EVERY);
         }
