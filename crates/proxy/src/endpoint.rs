@@ -85,9 +85,7 @@ impl Endpoints {
         for shard in shards.values() {
             let Some(route) = shard.route() else { continue };
             for (address, kind) in addresses(&route, shard.identity.address) {
-                // One for test suites is refused wherever it is no loopback address.
-                let exposed = !shard.identity.pass_through && is_open_to_the_world(&route, address);
-                if exposed {
+                if is_open_to_the_world(&route, address) {
                     failed.push(Failed {
                         key: shard.key.clone(),
                         address,
@@ -169,7 +167,10 @@ fn is_open_to_the_world(route: &Route, address: SocketAddr) -> bool {
     // 100.64.0.0/10 is shared by carriers and overlay networks, never routed.
     let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
     let is_near = ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared;
-    !is_near && (route.transit.mode != TransitMode::Required || route.accounts.is_open())
+    // An address of its own is one that Tanist has chosen, on loopback.
+    route.endpoints.are_everywhere()
+        && !is_near
+        && (route.transit.mode != TransitMode::Required || route.accounts.is_open())
 }
 
 fn addresses(route: &Route, host: Ipv4Addr) -> Vec<(SocketAddr, EndpointKind)> {
@@ -402,7 +403,7 @@ mod tests {
     use tracing::{Event, Metadata, Subscriber};
 
     use super::*;
-    use crate::shard::tests::identity;
+    use crate::shard::tests::{identity, route, serving};
 
     /// Takes the number out of every line of the log that says how many were refused.
     struct Lines(mpsc::UnboundedSender<u64>);
@@ -468,17 +469,12 @@ mod tests {
         local.spawn_local(accept(Rc::new(listener), endpoint, shard));
         local.run_until(clients).await;
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shard::tests::{route, serving};
 
     #[test]
     fn only_what_is_encrypted_and_asks_for_a_password_is_offered_to_the_world() {
         let at = |ip: [u8; 4]| SocketAddr::from((ip, 7000));
-        let open = route(1, 1, serving("web-001", &[], None));
+        let mut open = route(1, 1, serving("web-001", &[], None));
+        open.endpoints.ports_from = Some(7000);
         for near in [[127, 0, 0, 1], [10, 0, 1, 11], [192, 168, 1, 1], [100, 64, 0, 1]] {
             assert!(!is_open_to_the_world(&open, at(near)), "{near:?}");
         }
