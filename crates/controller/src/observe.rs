@@ -14,6 +14,7 @@ use tanist_core::model::{
     HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations, ProxyId, ProxySeen,
     Region, ShardKey, Taken,
 };
+use tanist_link::host_of;
 use tanist_link::wire::{HostReport, ProxyShard};
 
 use crate::archive::Archive;
@@ -21,6 +22,9 @@ use crate::{ControllerConfig, HostConfig};
 
 /// Echo numbers that are remembered: several seconds of them.
 const ECHOES: usize = 256;
+
+/// For how long a host's proxy is proof of its host without the agent.
+const VOUCHED: Duration = Duration::from_secs(5);
 
 /// What the controller has seen, and what it needs to date it.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(crate) struct Observer {
     shard_of: BTreeMap<NodeId, ShardKey>,
     /// Hosts that have reported since this controller leads.
     heard: BTreeSet<HostId>,
+    /// When each host's agent spoke last, or its proxy spoke for it first.
+    spoke: BTreeMap<HostId, Instant>,
     echo: u64,
     echoes: VecDeque<(u64, Instant)>,
 }
@@ -67,6 +73,7 @@ impl Observer {
             at_host: BTreeMap::new(),
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
+            spoke: BTreeMap::new(),
             echo: first_echo,
             echoes: VecDeque::new(),
         };
@@ -115,6 +122,7 @@ impl Observer {
         if let Some(host) = self.seen.hosts.get_mut(&report.host) {
             host.at = now;
         }
+        self.spoke.insert(report.host.clone(), now);
         self.heard.insert(report.host.clone());
         let mut present = BTreeSet::new();
         for entry in report.nodes {
@@ -206,7 +214,25 @@ impl Observer {
             said.insert(shard.key.clone(), shard);
         }
         self.proxies.insert(proxy.clone(), said);
+        if let Some(host) = host_of(proxy) {
+            self.vouch(&host, now);
+        }
         touched
+    }
+
+    /// A proxy has spoken: its host is there, though its agent may be just starting again. That is
+    /// worth a while, unless requests wait for a primary that may be on it.
+    fn vouch(&mut self, host: &HostId, now: Instant) {
+        let here = self.at_host.get(host).into_iter().flatten();
+        let shards: BTreeSet<&ShardKey> = here.filter_map(|node| self.shard_of.get(node)).collect();
+        let said = || self.proxies.values().flat_map(BTreeMap::values);
+        if said().any(|shard| shard.held > 0 && shards.contains(&shard.key)) {
+            return;
+        }
+        let until = *self.spoke.entry(host.clone()).or_insert(now) + VOUCHED;
+        if let Some(seen) = self.seen.hosts.get_mut(host) {
+            seen.at = seen.at.max(now.min(until));
+        }
     }
 
     /// Forgets a shard that does not exist any more.
@@ -286,6 +312,7 @@ mod tests {
             at_host: BTreeMap::new(),
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
+            spoke: BTreeMap::new(),
             echo: 0,
             echoes: VecDeque::new(),
         };
@@ -315,6 +342,39 @@ mod tests {
         observer.report(report(Vec::new()), now);
         observer.expect(&node, &host, now);
         assert!(observer.seen.node(&node, &host).is_some());
+    }
+
+    #[test]
+    fn a_hosts_proxy_speaks_for_it_for_a_while_unless_somebody_waits() {
+        let at = Instant::from_millis;
+        let (proxy, host) = (ProxyId::new("proxy-h1"), HostId::new("h1"));
+        let key = ShardKey { group: "web".into(), shard: "0001".into() };
+        let shard = |held| ProxyShard {
+            key: key.clone(),
+            rev: tanist_core::model::Rev(1),
+            drained: None,
+            released: None,
+            held,
+            clients: 0,
+            uncertain: 0,
+            turned_away: 0,
+            last_turned_away: None,
+            nodes: BTreeMap::new(),
+        };
+        let mut observer = observer(at(0));
+        let node = NodeId::new("web-001");
+        observer.shard_of.insert(node.clone(), key.clone());
+        observer.at_host.entry(host.clone()).or_default().insert(node);
+        observer.report(report(Vec::new()), at(1_000));
+        let heard = |observer: &Observer| observer.seen.hosts[&host].at;
+        observer.beat(&proxy, vec![shard(0)], at(4_000));
+        assert_eq!(heard(&observer), at(4_000));
+        observer.beat(&proxy, vec![shard(0)], at(9_000));
+        assert_eq!(heard(&observer), at(6_000), "not for ever");
+        observer.report(report(Vec::new()), at(9_500));
+        observer.beat(&"proxy-h2".into(), vec![shard(1)], at(9_600));
+        observer.beat(&proxy, vec![shard(0)], at(9_700));
+        assert_eq!(heard(&observer), at(9_500), "somebody waits for a primary that may be here");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
-    EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem, ProblemKind,
-    ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
+    Cause, EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem,
+    ProblemKind, ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
 };
 use tanist_link::Sender;
 use tanist_link::api::{
@@ -458,9 +458,8 @@ impl Controller {
         }
         let done = boot_time();
         let next = &commit.next;
-        let asked = |vacancy: &Vacancy| vacancy.cause.is_planned() || vacancy.request.is_some();
-        let unplanned = |vacancy: &Vacancy| vacated && !asked(vacancy);
-        if next.vacancy().is_some_and(unplanned) {
+        let on_silence = |vacancy: &Vacancy| vacated && vacancy.cause == Cause::HostLost;
+        if next.vacancy().is_some_and(on_silence) {
             self.observer.seen.last_failover.insert(key.clone(), done);
         }
         self.observer.seen.rev_since.insert(key.clone(), (next.rev, done));

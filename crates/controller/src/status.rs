@@ -177,7 +177,7 @@ impl Controller {
             nodes: nodes.collect(),
             problems: plan.map(|plan| plan.problems.clone()).unwrap_or_default(),
             waits: plan.map(|plan| plan.waits.clone()).unwrap_or_default(),
-            released: proxies().map(|(_, said)| said.get(&key)?.released).min().flatten(),
+            released: said().filter_map(|shard| shard.released).max(),
             held: said().map(|shard| shard.held).sum(),
             turned_away: said().map(|shard| shard.turned_away).sum(),
             last_turned_away: said().filter_map(|shard| shard.last_turned_away).next(),

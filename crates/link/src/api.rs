@@ -336,7 +336,7 @@ pub struct ShardStatus {
     pub problems: Vec<Problem>,
     /// What is waited for.
     pub waits: Vec<Wait>,
-    /// The highest epoch whose primary has answered a client through each proxy, at least.
+    /// The highest epoch whose primary has answered a client.
     pub released: Option<Epoch>,
     /// Requests held by the proxies now.
     pub held: u64,

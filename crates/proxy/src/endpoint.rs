@@ -167,7 +167,10 @@ fn is_open_to_the_world(route: &Route, address: SocketAddr) -> bool {
     // 100.64.0.0/10 is shared by carriers and overlay networks, never routed.
     let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
     let is_near = ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared;
-    !is_near && (route.transit.mode != TransitMode::Required || route.accounts.is_open())
+    // An address of its own is one that Tanist has chosen, on loopback.
+    route.endpoints.are_everywhere()
+        && !is_near
+        && (route.transit.mode != TransitMode::Required || route.accounts.is_open())
 }
 
 fn addresses(route: &Route, host: Ipv4Addr) -> Vec<(SocketAddr, EndpointKind)> {
@@ -400,7 +403,7 @@ mod tests {
     use tracing::{Event, Metadata, Subscriber};
 
     use super::*;
-    use crate::shard::tests::identity;
+    use crate::shard::tests::{identity, route, serving};
 
     /// Takes the number out of every line of the log that says how many were refused.
     struct Lines(mpsc::UnboundedSender<u64>);
@@ -465,5 +468,27 @@ mod tests {
         let local = LocalSet::new();
         local.spawn_local(accept(Rc::new(listener), endpoint, shard));
         local.run_until(clients).await;
+    }
+
+    #[test]
+    fn only_what_is_encrypted_and_asks_for_a_password_is_offered_to_the_world() {
+        let at = |ip: [u8; 4]| SocketAddr::from((ip, 7000));
+        let mut open = route(1, 1, serving("web-001", &[], None));
+        open.endpoints.ports_from = Some(7000);
+        for near in [[127, 0, 0, 1], [10, 0, 1, 11], [192, 168, 1, 1], [100, 64, 0, 1]] {
+            assert!(!is_open_to_the_world(&open, at(near)), "{near:?}");
+        }
+        for far in [[203, 0, 113, 7], [100, 128, 0, 1], [172, 32, 0, 1]] {
+            assert!(is_open_to_the_world(&open, at(far)), "{far:?}");
+        }
+        let far = at([203, 0, 113, 7]);
+        let mut closed = open;
+        closed.transit.mode = TransitMode::Required;
+        assert!(is_open_to_the_world(&closed, far), "anybody is let in");
+        closed.accounts = Default::default();
+        closed.accounts.0.clear();
+        assert!(!is_open_to_the_world(&closed, far));
+        closed.transit.mode = TransitMode::Preferred;
+        assert!(is_open_to_the_world(&closed, far), "passwords would be in plain text");
     }
 }

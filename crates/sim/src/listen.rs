@@ -232,8 +232,7 @@ impl World {
         let since = seen.rev_since.get(&key).filter(|(rev, _)| *rev == decided.rev);
         if since.is_none() {
             seen.rev_since.insert(key.clone(), (decided.rev, now));
-            let cause = decided.vacancy().map(|vacancy| vacancy.cause);
-            if matches!(cause, Some(Cause::PrimaryDown | Cause::PrimarySilent | Cause::HostLost)) {
+            if decided.vacancy().is_some_and(|vacancy| vacancy.cause == Cause::HostLost) {
                 seen.last_failover.insert(key, now);
             }
         }

@@ -287,7 +287,7 @@ pub struct Observations {
     pub rev_since: BTreeMap<ShardKey, (Rev, Instant)>,
     /// Since when the proxies of a shard are asked to hold, and for which request.
     pub holds: BTreeMap<ShardKey, (RequestId, Instant)>,
-    /// The last failover of each shard that nobody asked for.
+    /// The last failover of each shard that mere silence has caused.
     pub last_failover: BTreeMap<ShardKey, Instant>,
     /// Memory already promised on each host, in bytes.
     pub promised_bytes: BTreeMap<HostId, u64>,
