@@ -25,6 +25,10 @@ pub(crate) fn brief(line: &Value) -> String {
         number("two_primaries"),
         number("failovers"),
     );
+    let revived = line["revived"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for program in revived.iter().filter_map(Value::as_str) {
+        text += &format!(", ENDED BY ITSELF: {program}");
+    }
     if let Some(why) = line["unread"].as_str() {
         text += &format!(", UNREAD: {why}");
     }

@@ -13,10 +13,12 @@ use super::site::Site;
 pub struct Cast {
     /// The primary's host.
     pub primary: usize,
-    /// A replica's host; not the leader's if another can be had.
+    /// A replica's host; of those where nobody leads if there is one.
     pub replica: usize,
     /// The host whose server leads; with Sentinel the replica's.
     pub leader: usize,
+    /// The host whose etcd member leads; without etcd the replica's.
+    pub etcd: usize,
 }
 
 /// Who else has to be on the primary's host when a fault begins: that decides how much has to be
@@ -79,7 +81,7 @@ const fn beside(
 }
 
 /// Every fault.
-pub const CELLS: [Cell; 22] = [
+pub const CELLS: [Cell; 23] = [
     at_primary("kill", "the primary is killed", 6, |site, _| site.kill_primary()),
     at_primary("freeze", "the primary hangs", 10, |site, _| site.freeze_primary()),
     at_primary("host-kill", "the primary's host loses power", 10, |site, cast| {
@@ -139,6 +141,11 @@ pub const CELLS: [Cell; 22] = [
         ..beside("etcd-kill", "the etcd member on the leader's host is killed", 10, |site, cast| {
             site.kill_program(cast.leader, "etcd");
         })
+    },
+    Cell {
+        peer: false,
+        touches: |_, cast| vec![cast.etcd],
+        ..beside("etcd-cut", "the host of etcd's leader is cut off", 12, |s, c| s.cut(c.etcd))
     },
     Cell {
         peer: false,

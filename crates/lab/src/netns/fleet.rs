@@ -136,6 +136,7 @@ impl Site {
             status.hosts.len() < all || status.proxies.iter().filter(|proxy| proxy.up).count() < all
         }) {
             assert!(started.elapsed() < PATIENCE, "not every host comes\n{}", self.fleet_says());
+            self.revive();
             // waits: the command line has no event for it.
             std::thread::sleep(LOOK_EVERY);
         }

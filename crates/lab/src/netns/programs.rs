@@ -112,6 +112,18 @@ impl Programs {
         }
     }
 
+    /// Starts those that have ended by themselves, as a service manager does; their names.
+    pub(super) fn revive(&mut self) -> Vec<&'static str> {
+        let mut revived = Vec::new();
+        for (program, child) in &mut self.list {
+            if child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                *child = Some(spawn(&self.namespace, program));
+                revived.push(program.name);
+            }
+        }
+        revived
+    }
+
     /// Lets the host use only so many hundredths of a processor. False, and said aloud, if this
     /// machine has no such groups.
     pub(super) fn starve(&mut self, percent: u32) -> bool {

@@ -56,6 +56,7 @@ pub struct Site {
     pub(super) programs: Vec<Programs>,
     pub(super) under: Under,
     off: Vec<bool>,
+    revived: Vec<String>,
     filter: Filter,
     ground: Ground,
     dir: tempfile::TempDir,
@@ -79,8 +80,8 @@ impl Site {
         let dir = dir.unwrap_or_else(|err| panic!("making a directory: {err}"));
         let programs = (0..hosts.len()).map(|host| Programs::new(ground.host(host))).collect();
         let off = vec![false; hosts.len()];
-        let (filter, under) = (Filter::default(), Under::Nothing);
-        let site = Self { hosts, programs, under, off, filter, ground, dir };
+        let (filter, under, revived) = (Filter::default(), Under::Nothing, Vec::new());
+        let site = Self { hosts, programs, under, off, revived, filter, ground, dir };
         for host in 0..site.hosts.len() {
             let dir = site.dir(host);
             std::fs::create_dir(&dir).unwrap_or_else(|err| panic!("{}: {err}", dir.display()));
@@ -301,13 +302,29 @@ impl Site {
         }
     }
 
-    /// Waits until it is so; how long that took.
+    /// Starts programs again that have ended by themselves, on hosts that are on.
+    pub(super) fn revive(&mut self) {
+        for host in self.on() {
+            let names = self.programs[host].revive();
+            let name = &self.hosts[host].name;
+            self.revived.extend(names.iter().map(|program| format!("{program} of {name}")));
+        }
+    }
+
+    /// Programs that have ended by themselves, which none should, and were started again.
+    pub fn revived(&self) -> &[String] {
+        &self.revived
+    }
+
+    /// Waits until it is so; how long that took. Meanwhile programs that end by themselves are started
+    /// again.
     ///
     /// # Errors
     /// What is not as it should be after `limit`.
     pub fn settle(&mut self, limit: Duration) -> Result<Duration, String> {
         let started = Instant::now();
         loop {
+            self.revive();
             match self.settled() {
                 Ok(()) => return Ok(started.elapsed()),
                 Err(why) if started.elapsed() > limit => return Err(why),

@@ -81,6 +81,8 @@ pub struct Outcome {
     pub said: [Vec<(String, u64)>; 2],
     /// Hosts in their roles.
     pub cast: String,
+    /// Programs that ended by themselves, which none should.
+    pub revived: Vec<String>,
     /// What the system says of itself at the end.
     pub log: String,
 }
@@ -97,7 +99,7 @@ impl Trial {
         };
         let cast = cast(&mut site, self.cell.beside);
         let outside = self.outside(&site, &cast);
-        let (before, etcd) = (site.epoch(), site.etcd_leader());
+        let before = site.epoch();
         let origin = Instant::now();
         let writers = [outside, cast.primary].map(|host| self.writer(&site, host, origin));
         // waits: a stretch of undisturbed writing.
@@ -119,10 +121,10 @@ impl Trial {
         let judged = found(&site, outside, &histories).map(|found| judge(&histories, &found));
         let said = [0, 1].map(|at| histories[at].said.clone().into_iter().collect());
         let failovers = site.epoch().saturating_sub(before);
-        let mut cast = self.names(&site, &cast, outside);
-        etcd.into_iter().for_each(|host| cast += &format!(", etcd {}", site.hosts()[host].name));
+        let cast = self.names(&site, &cast, outside);
         let log = site.what_it_says();
-        Outcome { judged, settled, gaps, failovers, said, cast, log }
+        let revived = site.revived().to_vec();
+        Outcome { judged, settled, gaps, failovers, said, cast, revived, log }
     }
 
     fn writer(&self, site: &Site, host: usize, origin: Instant) -> Writer {
@@ -142,13 +144,14 @@ impl Trial {
 
     fn names(&self, site: &Site, cast: &Cast, outside: usize) -> String {
         let name = |host: usize| site.hosts()[host].name.as_str();
-        let Cast { primary, replica, leader } = *cast;
+        let Cast { primary, replica, leader, etcd } = *cast;
         format!(
-            "primary {}, replica {}, leader {}, writer {}",
+            "primary {}, replica {}, leader {}, writer {}, etcd {}",
             name(primary),
             name(replica),
             name(leader),
-            name(outside)
+            name(outside),
+            name(etcd)
         )
     }
 }
@@ -174,10 +177,14 @@ fn cast(site: &mut Site, wanted: Beside) -> Cast {
         panic!("the site is not well before the fault: {why}");
     }
     let primary = site.primary().unwrap_or(primary);
-    let replicas = site.replicas();
-    let apart = replicas.iter().find(|host| Some(**host) != site.leader()).or(replicas.first());
-    let replica = apart.copied().unwrap_or_else(|| panic!("there is no replica"));
-    Cast { primary, replica, leader: site.leader().unwrap_or(replica) }
+    let (replicas, leader, etcd) = (site.replicas(), site.leader(), site.etcd_leader());
+    let leads = |host: &&usize| Some(**host) == leader || Some(**host) == etcd;
+    let alone = replicas.iter().find(|host| !leads(host));
+    let apart = alone.or_else(|| replicas.iter().find(|host| Some(**host) != leader));
+    let replica = apart.or(replicas.first()).copied();
+    let replica = replica.unwrap_or_else(|| panic!("there is no replica"));
+    let (leader, etcd) = (leader.unwrap_or(replica), etcd.unwrap_or(replica));
+    Cast { primary, replica, leader, etcd }
 }
 
 /// Which writes are there, through the first host that can tell.
@@ -211,6 +218,7 @@ impl Outcome {
             "gap_inside_ms": ms(self.gaps[1]),
             "failovers": self.failovers,
             "cast": self.cast,
+            "revived": self.revived,
             "settled_ms": self.settled.as_ref().ok().map(|time| ms(*time)),
             "unsettled": self.settled.as_ref().err(),
             "said": counts(&self.said[0]),
