@@ -180,6 +180,61 @@ fn servers_come_and_go_and_no_client_notices() {
 }
 
 #[test]
+fn another_release_comes_host_by_host_and_clients_stay_connected() {
+    let mut fleet = Fleet::start(3);
+    fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    let before: Vec<_> = (0..3).map(|host| fleet.proxy(host)).collect();
+    let epoch = fleet.group("web").shards[0].epoch;
+    let written = while_writing(&mut fleet, 1, |fleet| {
+        fleet.install();
+        for (host, (_, file)) in before.iter().enumerate() {
+            fleet.stop_server(host);
+            fleet.start_server(host);
+            fleet.stop_agent(host);
+            fleet.start_agent(host);
+            fleet.wait("its proxy is the new program", |fleet| {
+                (fleet.proxy(host).1 != *file).then_some(())
+            });
+            fleet.wait("all are back", |fleet| {
+                let status = fleet.try_status()?;
+                let proxies = status.proxies.iter().filter(|proxy| proxy.up).count();
+                let servers = status.servers.iter().all(|server| server.up);
+                (proxies == 3 && servers && status.hosts.iter().all(|host| host.up)).then_some(())
+            });
+        }
+        fleet.available("web");
+    });
+    assert_eq!(written.uncertain, 0, "{written:?}\n{}", fleet.what_it_says());
+    let after: Vec<_> = (0..3).map(|host| fleet.proxy(host).0).collect();
+    let same: Vec<_> = before.iter().map(|(pid, _)| *pid).collect();
+    assert_eq!(after, same, "they are the processes that they were");
+    assert_eq!(fleet.group("web").shards[0].epoch, epoch, "nothing was failed over");
+}
+
+#[test]
+fn an_async_group_of_a_lost_host_waits_for_a_person() {
+    let mut fleet = Fleet::start(3);
+    let args = ["create", "web", "--memory", "64mb", "--durability", "async"];
+    fleet.tanist(0, &args).ok();
+    let before = fleet.primary("web");
+    let lost = fleet.number(before.host.as_str());
+    fleet.kill_host(lost);
+    let near = (lost + 1) % 3;
+    let says = |fleet: &Fleet, what: &str| {
+        fleet.wait(what, |fleet| fleet.tanist(near, &["status"]).out.contains(what).then_some(()));
+    };
+    says(&fleet, "may still accept writes");
+    let heirs = fleet.group("web").shards[0].nodes.clone();
+    let heir = heirs.iter().find(|node| node.node != before.node);
+    let heir = heir.unwrap_or_else(|| panic!("{heirs:?}")).node.to_string();
+    fleet.tanist(near, &["failover", "web", "--to", &heir, "--accept-loss"]).ok();
+    let at = fleet.endpoint("web", near);
+    let reply =
+        runtime().block_on(async { call(&mut connect(at).await, &["SET", "k", "v"]).await });
+    assert!(reply.is_ok(), "{reply:?}");
+}
+
+#[test]
 fn without_any_server_a_healthy_primary_goes_on() {
     let mut fleet = Fleet::start(3);
     fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();

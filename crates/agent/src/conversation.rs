@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 /// Where a controller talks to agents.
 const ROUTE: &str = "/link/v1/agent";
 /// After how long without a word from the leader another server is asked.
-const SILENCE: Duration = Duration::from_millis(600);
+const SILENCE: Duration = Duration::from_millis(800);
 /// Pauses between attempts to find who leads: the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
 /// How long all servers may take to say whether they lead.

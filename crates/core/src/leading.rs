@@ -16,9 +16,9 @@ use crate::model::Instant;
 /// Time between two beats of a leader.
 pub const BEAT: Duration = Duration::from_millis(100);
 /// After how long without one another server claims the leadership.
-pub const SILENCE: Duration = Duration::from_millis(600);
+pub const SILENCE: Duration = Duration::from_millis(800);
 /// How long a leader is sure after it sent a beat.
-const SURE: Duration = Duration::from_millis(480);
+const SURE: Duration = Duration::from_millis(640);
 
 /// Until when a leader is sure that nobody else leads, on its own clock, after a beat that it sent at
 /// `sent` was confirmed by the store. Others heard it later than that.

@@ -88,6 +88,7 @@ impl Fleet {
         };
         let hosts = (0..hosts).map(host).collect();
         let mut fleet = Self { hosts, etcd, dir, network: Network::take(), _runtime: runtime };
+        fleet.install();
         let file = fleet.config();
         std::fs::write(&file, fleet.file()).unwrap_or_else(|err| panic!("the file: {err}"));
         let file = file.display().to_string();
@@ -98,6 +99,21 @@ impl Fleet {
             status.hosts.iter().any(|host| host.up).then_some(())
         });
         fleet
+    }
+
+    /// Puts the program in place, as a file of its own: as another release would be.
+    ///
+    /// # Panics
+    /// If there is no room for it.
+    pub fn install(&self) {
+        let (from, to) = (binary(), self.program());
+        let draft = to.with_extension("new");
+        let copied = std::fs::copy(&from, &draft).and_then(|_| std::fs::rename(&draft, &to));
+        copied.unwrap_or_else(|err| panic!("putting {} in place: {err}", from.display()));
+    }
+
+    fn program(&self) -> PathBuf {
+        self.dir.path().join("tanist")
     }
 
     /// The configuration file.
@@ -139,7 +155,7 @@ impl Fleet {
     }
 
     fn command(&self, host: usize) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(self.program());
         command.current_dir(self.dir.path()).env_remove("TANIST_DATA_DIR");
         command.arg("--data-dir").arg(&self.hosts[host].dir);
         command
@@ -257,6 +273,19 @@ impl Fleet {
     pub fn stop_agent(&mut self, host: usize) {
         let agent = self.hosts[host].agent.take();
         finish(agent.unwrap_or_else(|| panic!("h{} has no agent", host + 1)));
+    }
+
+    /// The process of a host's proxy, and the file that it runs.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn proxy(&self, host: usize) -> (u32, u64) {
+        let lock = self.hosts[host].dir.join("proxy.lock");
+        let pid = std::fs::read_to_string(&lock).unwrap_or_default().trim().parse();
+        let pid: u32 = pid.unwrap_or_else(|err| panic!("{}: {err}", lock.display()));
+        let exe = std::fs::metadata(format!("/proc/{pid}/exe"));
+        let exe = exe.unwrap_or_else(|err| panic!("the program of {pid}: {err}"));
+        (pid, std::os::unix::fs::MetadataExt::ino(&exe))
     }
 
     /// The host whose server leads.

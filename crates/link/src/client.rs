@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::ApiError;
 use crate::duplex::{Duplex, Receiver, receiver};
@@ -37,11 +37,16 @@ const ANSWER_LIMIT: usize = 64 << 20;
 /// say so.
 pub(crate) const ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
+/// Time between two rounds of servers of which none leads.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// A role's address.
 #[derive(Debug, Clone)]
 pub struct Client {
     way: Way,
     limit: Option<Duration>,
+    /// How long a fleet may take to have somebody who leads.
+    patience: Duration,
 }
 
 /// How a role is reached.
@@ -69,12 +74,12 @@ struct Answer {
 impl Client {
     /// The role that listens on `path`; nothing is dialled yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { way: Way::Socket(path.into()), limit: None }
+        Self { way: Way::Socket(path.into()), limit: None, patience: Duration::ZERO }
     }
 
     /// The one of these servers that leads; nothing is dialled yet.
     pub fn fleet(servers: Arc<Servers>) -> Self {
-        Self { way: Way::Fleet(servers), limit: None }
+        Self { way: Way::Fleet(servers), limit: None, patience: Duration::ZERO }
     }
 
     /// With an end to waiting: each document is there after `limit`, or the call fails. Without it
@@ -82,6 +87,13 @@ impl Client {
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    /// With patience for a fleet in which nobody leads at the moment: as nobody can have done what is
+    /// asked, it is asked again until `patience` is over.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Whom it talks to, in words.
@@ -185,6 +197,28 @@ impl Client {
             Way::Socket(path) => return on_socket(path, method, uri, make).await,
             Way::Fleet(servers) => servers,
         };
+        let began = Instant::now();
+        loop {
+            let why = match self.round(servers, method, uri, &make).await {
+                Tried::Done(done) => return done,
+                Tried::Nobody(why) => why,
+            };
+            if began.elapsed() >= self.patience {
+                return Err(why);
+            }
+            // waits: nothing tells when a server will lead.
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Asks one server after the other.
+    async fn round<T>(
+        &self,
+        servers: &Servers,
+        method: &Method,
+        uri: &str,
+        make: impl Fn(&Arc<str>) -> (T, Body),
+    ) -> Tried<(T, Answer)> {
         let mut why = LinkError::Closed;
         for index in servers.in_order() {
             let (peer, stream) = match servers.dial(index).await {
@@ -203,17 +237,25 @@ impl Client {
                 }
                 Ok(answer) => {
                     servers.prefer(index);
-                    return Ok((kept, answer));
+                    return Tried::Done(Ok((kept, answer)));
                 }
                 // It may have been heard.
                 Err(err) => {
                     servers.avoid(index);
-                    return Err(err);
+                    return Tried::Done(Err(err));
                 }
             }
         }
-        Err(why)
+        Tried::Nobody(why)
     }
+}
+
+/// What came of asking every server.
+enum Tried<T> {
+    /// One has answered, or may have heard.
+    Done(Result<T, LinkError>),
+    /// None has.
+    Nobody(LinkError),
 }
 
 async fn on_socket<T>(

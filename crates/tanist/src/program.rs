@@ -9,6 +9,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use tanist_controller::Program;
 
@@ -17,10 +18,19 @@ use tanist_controller::Program;
 pub(crate) fn current() -> io::Result<Program> {
     let path = std::env::current_exe()?;
     // Of what runs, whatever has that name by now.
-    let file = std::fs::metadata("/proc/self/exe")?;
+    Ok(Program { path, build: build(Path::new("/proc/self/exe"))? })
+}
+
+/// Whether a process of this host runs another file than this process does.
+pub(crate) fn is_another(pid: u32) -> io::Result<bool> {
+    let theirs = build(Path::new(&format!("/proc/{pid}/exe")))?;
+    Ok(theirs != build(Path::new("/proc/self/exe"))?)
+}
+
+fn build(exe: &Path) -> io::Result<String> {
+    let file = std::fs::metadata(exe)?;
     let version = env!("CARGO_PKG_VERSION");
     let (device, inode, bytes) = (file.dev(), file.ino(), file.size());
     let (secs, nanos) = (file.mtime(), file.mtime_nsec());
-    let build = format!("{version}+{device:x}.{inode:x}.{bytes:x}.{secs:x}.{nanos:x}");
-    Ok(Program { path, build })
+    Ok(format!("{version}+{device:x}.{inode:x}.{bytes:x}.{secs:x}.{nanos:x}"))
 }

@@ -26,11 +26,12 @@ pub(crate) use tokio::process::Child;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::failure::Failure;
 use crate::house::House;
 use crate::layout::Layout;
+use crate::program;
 
 /// A role that runs for a shorter time than this has failed to start.
 const QUICK: Duration = Duration::from_secs(1);
@@ -181,6 +182,23 @@ pub(crate) fn terminate(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // One that has ended meanwhile needs no asking.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// Lets the proxy of this directory become the program that is now where its own was, if this process
+/// runs another file than it does: whoever has replaced the binary wants everything to run it.
+pub(crate) fn renew_proxy(layout: &Layout) {
+    let Some(pid) = holder(layout, "proxy") else { return };
+    match program::is_another(pid) {
+        Ok(false) => {}
+        Ok(true) => {
+            info!(pid, "the proxy is asked to become this program");
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // One that has ended meanwhile is started as this program anyway.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::USR2);
+            }
+        }
+        Err(err) => warn!(pid, %err, "it cannot be told which program the proxy is"),
     }
 }
 

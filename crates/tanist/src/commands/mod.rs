@@ -95,7 +95,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Dev(args) => {
             layout.create()?;
             log_to_file(&layout)?;
-            dev::dev(layout, &args, output).await
+            Box::pin(dev::dev(layout, &args, output)).await
         }
         Command::Env => env::env(&client, &layout, output).await,
         Command::Tls(args) => tls::tls(&client, args, output).await,

@@ -52,6 +52,7 @@ pub(crate) async fn agent(layout: Layout, out: &Output) -> Outcome {
     let mut keepers = JoinSet::new();
     keepers.spawn(spawn::keep(layout.clone(), "supervise", ending.clone()));
     if own.is(Role::Proxy) {
+        spawn::renew_proxy(&layout);
         keepers.spawn(spawn::keep(layout.clone(), "proxy", ending));
     }
     let (orders, inbox) = mpsc::channel(QUEUE);

@@ -25,6 +25,8 @@ use crate::layout::Layout;
 
 /// How often the certificate's file and its age are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a command waits for somebody to lead: longer than it takes when nothing else is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Age at which a certificate is replaced.
 const RENEW_AFTER: Duration = Duration::from_secs(RENEW_AFTER_DAYS as u64 * 24 * 3600);
 
@@ -146,7 +148,8 @@ impl Member {
                 }
             }
         });
-        Ok(Client::fleet(Arc::new(Servers::new(self.plan.servers(&self.is.host), receiver))))
+        let servers = Servers::new(self.plan.servers(&self.is.host), receiver);
+        Ok(Client::fleet(Arc::new(servers)).patient(PATIENCE))
     }
 
     /// How a server on this host accepts the others.

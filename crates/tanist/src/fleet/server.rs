@@ -35,7 +35,7 @@ use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::spawn::RoleLock;
-use crate::{Done, Outcome, config, engines, front, live, program, sentinel};
+use crate::{Done, Outcome, config, engines, front, live, sentinel};
 
 /// Nothing but its fence or its end takes a primary's permission to accept writes away, so no time may
 /// pass for that.
@@ -188,7 +188,8 @@ fn parts(
         },
         certifier: certifier.clone(),
         outside: outside.clone(),
-        program: program::current().ok(),
+        // Each host's agent sees to its proxy: this host's files are not the others'.
+        program: None,
         servers: Some(Roster {
             own: ground.own.host.clone(),
             all: plan
