@@ -188,14 +188,15 @@ impl Site {
     }
 
     /// The output of a command on the first host once it succeeds.
-    fn when_answered(&self, args: &[&str]) -> String {
+    fn when_answered(&mut self, args: &[&str]) -> String {
         let started = Instant::now();
         loop {
             let ran = self.tanist(0, args, QUESTION);
             if ran.code == 0 {
                 return ran.out;
             }
-            assert!(started.elapsed() < PATIENCE, "{args:?}: {}\n{}", ran.out, ran.err);
+            assert!(started.elapsed() < PATIENCE, "{args:?}: {}\n{}", ran.err, self.fleet_says());
+            self.revive();
             // waits: a server that starts tells nobody when it leads.
             std::thread::sleep(LOOK_EVERY);
         }
