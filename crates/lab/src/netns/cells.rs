@@ -82,7 +82,7 @@ const fn beside(
 
 /// Every fault.
 pub const CELLS: [Cell; 23] = [
-    at_primary("kill", "the primary is killed", 6, |site, _| site.kill_primary()),
+    at_primary("kill", "the primary is killed", 12, |site, _| site.kill_primary()),
     at_primary("freeze", "the primary hangs", 10, |site, _| site.freeze_primary()),
     at_primary("host-kill", "the primary's host loses power", 10, |site, cast| {
         site.kill_host(cast.primary);
