@@ -224,11 +224,14 @@ fn an_async_group_of_a_lost_host_waits_for_a_person() {
         fleet.wait(what, |fleet| fleet.tanist(near, &["status"]).out.contains(what).then_some(()));
     };
     says(&fleet, "may still accept writes");
-    let heirs = fleet.group("web").shards[0].nodes.clone();
-    let heir = heirs.iter().find(|node| node.node != before.node);
-    let heir = heir.unwrap_or_else(|| panic!("{heirs:?}")).node.to_string();
-    fleet.tanist(near, &["failover", "web", "--to", &heir, "--accept-loss"]).ok();
     let at = fleet.endpoint("web", near);
+    let host = before.host.as_str();
+    let refused = fleet.tanist(near, &["host", "remove", host]);
+    assert!(refused.code == 1 && refused.err.contains("T472"), "{}", refused.err);
+    let alive = fleet.tanist(near, &["host", "remove", &format!("h{}", near + 1), "--dead"]);
+    assert!(alive.code == 1 && alive.err.contains("T473"), "{}", alive.err);
+    // On a person's word.
+    fleet.tanist(near, &["host", "remove", host, "--dead"]).ok();
     let reply =
         runtime().block_on(async { call(&mut connect(at).await, &["SET", "k", "v"]).await });
     assert!(reply.is_ok(), "{reply:?}");

@@ -16,7 +16,7 @@ use tanist_link::api::{ApiError, MemberCertificate, ServerAddress, Welcome};
 use tanist_link::{host_of, is_one_of};
 
 use crate::calls::internal_ref;
-use crate::clock::wall_ms;
+use crate::clock::{boot_time, wall_ms};
 use crate::error::ControllerError;
 use crate::hosts::placed_on;
 use crate::reconciler::Controller;
@@ -83,24 +83,38 @@ impl Controller {
         }
         let text = format!("{host} has joined the fleet");
         let spec = HostSpec { invited: None, removed: false, ..spec };
-        self.change_host(spec, "HostJoined", Severity::Info, text).await
+        let answer = self.change_host(spec, "HostJoined", Severity::Info, text).await?;
+        if answer.is_ok() {
+            self.observer.dead.remove(&host);
+        }
+        Ok(answer)
     }
 
-    /// Lets a host go for good: nothing is placed on it, and nobody hears it.
-    pub(crate) async fn remove_host(&mut self, host: HostId) -> Answer {
+    /// Lets a host go for good: nothing is placed on it, and nobody hears it. One that is `dead` may
+    /// still have nodes: whoever says so knows that nothing runs there and never will again.
+    pub(crate) async fn remove_host(&mut self, host: HostId, dead: bool) -> Answer {
         if !self.observer.seen.hosts.contains_key(&host) {
             let message = format!("there is no host {host}");
             return Ok(Err(ApiError::new("T470", message, "tanist host list shows them")));
         }
+        if dead && self.is_up(&host) {
+            let message = format!("{host} is not dead: it was heard just now");
+            let remedy = format!("end everything there, or tanist host drain {host}");
+            return Ok(Err(ApiError::new("T473", message, remedy)));
+        }
         let shards = self.archive.topologies.values().map(|held| &*held.body);
         let left: Vec<_> = shards.flat_map(|shard| placed_on(shard, &host)).cloned().collect();
-        if !left.is_empty() {
+        if !left.is_empty() && !dead {
             let nodes: Vec<String> = left.iter().map(ToString::to_string).collect();
             let message = format!("{host} cannot be removed: there are {}", nodes.join(", "));
-            let remedy = format!("let them go elsewhere first: tanist host drain {host}");
+            let remedy = format!(
+                "let them go elsewhere first: tanist host drain {host}; or, of a host that will never \
+                 come back: --dead"
+            );
             return Ok(Err(ApiError::new("T472", message, remedy)));
         }
-        let text = format!("{host} is removed from the fleet");
+        let how = if dead { ", on the word that it is dead" } else { "" };
+        let text = format!("{host} is removed from the fleet{how}");
         let spec = HostSpec { removed: true, ..HostSpec::new(host.clone()) };
         let answer = self.change_host(spec, "HostRemoved", Severity::Info, text).await?;
         if answer.is_ok() {
@@ -108,8 +122,14 @@ impl Controller {
             self.agents.remove(&host);
             self.proxies.remove(&tanist_link::proxy_of(&host));
             self.observer.seen.hosts.remove(&host);
+            self.observer.dead.insert(host);
         }
         Ok(answer)
+    }
+
+    fn is_up(&self, host: &HostId) -> bool {
+        let seen = self.observer.seen.hosts.get(host);
+        seen.is_some_and(|seen| boot_time().since(seen.at) <= self.config.limits.host)
     }
 
     fn known_host(&self, host: &HostId) -> HostSpec {

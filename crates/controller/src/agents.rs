@@ -153,6 +153,8 @@ impl Controller {
     /// Hosts that have made themselves known are used as those that were declared. One that has not
     /// spoken to this leader yet is given time to find it.
     pub(crate) fn adopt_hosts(&mut self) {
+        let removed = self.archive.hosts.values().filter(|held| held.body.removed);
+        self.observer.dead = removed.map(|held| held.body.host.clone()).collect();
         for held in self.archive.hosts.values() {
             let HostSpec { host, facts: Some(facts), .. } = &*held.body else { continue };
             let config = HostConfig {

@@ -43,6 +43,7 @@ pub(crate) enum HostsCall {
     },
     Remove {
         host: HostId,
+        dead: bool,
         reply: Reply<()>,
     },
     /// A server is there.
@@ -90,8 +91,8 @@ impl Controller {
                 };
                 let _ = reply.send(if self.is_removed(&host) { Err(gone()) } else { Ok(()) });
             }
-            HostsCall::Remove { host, reply } => {
-                let _ = reply.send(self.remove_host(host).await?);
+            HostsCall::Remove { host, dead, reply } => {
+                let _ = reply.send(self.remove_host(host, dead).await?);
             }
         }
         Ok(())

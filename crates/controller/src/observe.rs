@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tanist_core::model::{
-    HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations, ProxyId, ProxySeen,
-    Region, ShardKey, Taken,
+    FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations,
+    ProxyId, ProxySeen, Region, Rev, ShardKey, Taken,
 };
 use tanist_link::host_of;
 use tanist_link::wire::{HostReport, ProxyShard};
@@ -38,6 +38,8 @@ pub(crate) struct Observer {
     shard_of: BTreeMap<NodeId, ShardKey>,
     /// Hosts that have reported since this controller leads.
     heard: BTreeSet<HostId>,
+    /// Hosts that a person has declared dead: nothing runs there, and nobody listens to them.
+    pub(crate) dead: BTreeSet<HostId>,
     /// When each host's agent spoke last, or its proxy spoke for it first.
     spoke: BTreeMap<HostId, Instant>,
     echo: u64,
@@ -74,6 +76,7 @@ impl Observer {
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
+            dead: BTreeSet::new(),
             echo: first_echo,
             echoes: VecDeque::new(),
         };
@@ -166,7 +169,14 @@ impl Observer {
 
     /// Makes sure that a node on a host that knows nothing of it is seen as absent there; a host that
     /// has not reported yet may know anything.
-    pub(crate) fn expect(&mut self, node: &NodeId, host: &HostId, now: Instant) {
+    pub(crate) fn expect(&mut self, node: &NodeId, host: &HostId, rev: Rev, now: Instant) {
+        if self.dead.contains(host) {
+            // On the word of whoever removed the host.
+            let fence = Some(FenceAnswer { rev, state: Fenced::Dead });
+            let report = NodeReport { rev, fence, ..absent() };
+            let seen = NodeSeen { host: host.clone(), at: now, sampled_after: now, report };
+            return self.put(node.clone(), seen);
+        }
         let known = self.seen.node(node, host).is_some();
         if !known && self.heard.contains(host) {
             let report = absent();
@@ -282,7 +292,7 @@ impl Observer {
 }
 
 fn absent() -> NodeReport {
-    use tanist_core::model::{Process, Rev, Stall};
+    use tanist_core::model::{Process, Stall};
     NodeReport {
         rev: Rev(0),
         process: Process::Absent,
@@ -313,6 +323,7 @@ mod tests {
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
+            dead: BTreeSet::new(),
             echo: 0,
             echoes: VecDeque::new(),
         };
@@ -337,10 +348,10 @@ mod tests {
         let (node, host) = (NodeId::new("web-001"), HostId::new("h1"));
         let now = Instant::from_millis(1_000);
         let mut observer = observer(now);
-        observer.expect(&node, &host, now);
+        observer.expect(&node, &host, Rev(1), now);
         assert!(observer.seen.node(&node, &host).is_none(), "nobody has said so");
         observer.report(report(Vec::new()), now);
-        observer.expect(&node, &host, now);
+        observer.expect(&node, &host, Rev(1), now);
         assert!(observer.seen.node(&node, &host).is_some());
     }
 
@@ -351,7 +362,7 @@ mod tests {
         let key = ShardKey { group: "web".into(), shard: "0001".into() };
         let shard = |held| ProxyShard {
             key: key.clone(),
-            rev: tanist_core::model::Rev(1),
+            rev: Rev(1),
             drained: None,
             released: None,
             held,

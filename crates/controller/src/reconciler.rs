@@ -401,7 +401,7 @@ impl Controller {
             let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
             let now = boot_time();
             for (node, member) in &shard.members {
-                self.observer.expect(node, &member.host, now);
+                self.observer.expect(node, &member.host, shard.rev, now);
             }
             self.note_steps(&spec, &shard, now);
             let seen = &self.observer.seen;

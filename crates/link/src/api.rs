@@ -27,8 +27,8 @@ use tanist_core::model::{
 
 pub use certificate::CertificateStatus;
 pub use hosts::{
-    AuthorityPair, DrainHost, HostStatus, Invitation, JoinFleet, MemberCertificate, RenewMember,
-    ServerAddress, ServerHere, ServerStatus, Welcome,
+    AuthorityPair, DrainHost, HostStatus, Invitation, JoinFleet, MemberCertificate, RemoveHost,
+    RenewMember, ServerAddress, ServerHere, ServerStatus, Welcome,
 };
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};

@@ -166,7 +166,8 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     }
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
     // A directory on a read-only or full disk is better found out now than at the first write.
-    let trial = dir.join(".writable");
+    // Two roles may start at the same time.
+    let trial = dir.join(format!(".writable-{}", std::process::id()));
     std::fs::write(&trial, b"tanist")?;
     std::fs::remove_file(&trial)
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Serialize;
 use tanist_core::model::HostId;
-use tanist_link::api::{ApiError, Invitation, JoinFleet, RenewMember};
+use tanist_link::api::{ApiError, Invitation, JoinFleet, RemoveHost, RenewMember};
 use tanist_link::{Secret, hash_of, host_name};
 
 use super::{Answer, Api, Refusal, ask, body, peer};
@@ -65,9 +65,14 @@ async fn invite(State(api): State<Api>, Path(host): Path<String>) -> Result<Resp
     Ok(axum::Json(invitation).into_response())
 }
 
-async fn remove(State(api): State<Api>, Path(host): Path<String>) -> Result<Response, Refusal> {
+async fn remove(
+    State(api): State<Api>,
+    Path(host): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let RemoveHost { dead } = body(request).await?;
     let host = HostId::new(host);
-    let call = |reply| Call::Hosts(HostsCall::Remove { host, reply });
+    let call = |reply| Call::Hosts(HostsCall::Remove { host, dead, reply });
     Ok(ask(&api, call).await.into_response())
 }
 

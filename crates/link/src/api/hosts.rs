@@ -160,3 +160,10 @@ pub struct ServerHere {
     /// Its release.
     pub version: String,
 }
+
+/// `POST /v1/hosts/{host}/remove`: a host goes for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveHost {
+    /// Nothing runs there and never will again, whatever is placed there.
+    pub dead: bool,
+}

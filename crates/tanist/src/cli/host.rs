@@ -17,6 +17,10 @@ pub(crate) enum HostCommand {
     Remove {
         /// The host.
         host: String,
+        /// Nothing runs there and never will again: its primaries are replaced at once. If that
+        /// is not so, two primaries may take writes.
+        #[arg(long)]
+        dead: bool,
     },
     /// Let every node leave a host, without clients noticing, and wait until it is empty.
     Drain {

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use tanist_link::Client;
-use tanist_link::api::{DrainHost, HostStatus, Invitation, Status};
+use tanist_link::api::{DrainHost, HostStatus, Invitation, RemoveHost, Status};
 
 use super::{encoded, pause};
 use crate::cli::HostCommand;
@@ -20,9 +20,9 @@ pub(crate) async fn host(client: &Client, command: HostCommand, out: &Output) ->
     match command {
         HostCommand::List => list(client, out).await,
         HostCommand::Invite { host } => invite(client, &host, out).await,
-        HostCommand::Remove { host } => {
+        HostCommand::Remove { host, dead } => {
             let path = format!("/v1/hosts/{}/remove", encoded(&host));
-            client.post::<_, ()>(&path, &()).await?;
+            client.post::<_, ()>(&path, &RemoveHost { dead }).await?;
             if !out.is_json() {
                 out.line(format!("{host} is not of the fleet any more; end tanist agent there"));
             }
