@@ -27,7 +27,7 @@ use crate::reconciler::{Controller, Input};
 
 /// How long agents may take to find a new leader before their silence counts: they notice that the one
 /// before is gone as early as the new one does, and try every 100 ms at least.
-const FIND_LEADER: Duration = Duration::from_millis(500);
+const FIND_LEADER: Duration = Duration::from_millis(200);
 /// How long an agent may take to say who it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
