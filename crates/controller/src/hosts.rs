@@ -111,7 +111,8 @@ impl Controller {
             host: id.clone(),
             zone: seen.zone.clone(),
             address: seen.address,
-            up: now.since(seen.at) <= self.config.limits.host,
+            // One that is only being given time to speak is not up yet.
+            up: seen.at <= boot_time() && now.since(seen.at) <= self.config.limits.host,
             draining: seen.draining,
             memory_bytes: seen.memory_bytes,
             promised_bytes: promised.unwrap_or(0),

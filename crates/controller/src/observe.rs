@@ -232,7 +232,7 @@ impl Observer {
 
     /// A proxy has spoken: its host is there, though its agent may be just starting again. That is
     /// worth a while, unless requests wait for a primary that may be on it.
-    fn vouch(&mut self, host: &HostId, now: Instant) {
+    pub(crate) fn vouch(&mut self, host: &HostId, now: Instant) {
         let here = self.at_host.get(host).into_iter().flatten();
         let shards: BTreeSet<&ShardKey> = here.filter_map(|node| self.shard_of.get(node)).collect();
         let said = || self.proxies.values().flat_map(BTreeMap::values);

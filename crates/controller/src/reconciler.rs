@@ -289,6 +289,10 @@ impl Controller {
         for host in self.agents.keys() {
             self.tell(host, ToAgent::Echo(echo));
         }
+        if let Some(roster) = &self.config.servers {
+            // Whoever leads is proof of its own host.
+            self.observer.vouch(&roster.own, now);
+        }
         if echo.is_multiple_of(PROXY_TICKS) {
             // So that they know that somebody leads; a number that nobody waits for.
             self.proxies.values_mut().for_each(|session| session.tell(&ToProxy::Echo(0)));

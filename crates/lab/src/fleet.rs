@@ -410,9 +410,8 @@ fn tail(file: &Path) -> String {
 impl Drop for Fleet {
     fn drop(&mut self) {
         for host in 0..self.hosts.len() {
-            for pid in engines_of(&self.hosts[host].dir) {
-                kill(pid);
-            }
+            // An agent may be starting something at this moment: not once, but until nothing is left.
+            self.kill_host(host);
             let host = &mut self.hosts[host];
             for mut role in [host.server.take(), host.agent.take()].into_iter().flatten() {
                 // It has just been killed.

@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::ApiError;
@@ -37,6 +38,8 @@ const ANSWER_LIMIT: usize = 64 << 20;
 /// say so.
 pub(crate) const ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
+/// After how long without an answer to a call the next server is dialled as well.
+const NEXT_DIAL: Duration = Duration::from_millis(100);
 /// Time between two rounds of servers of which none leads.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -199,7 +202,7 @@ impl Client {
         };
         let began = Instant::now();
         loop {
-            let why = match self.round(servers, method, uri, &make).await {
+            let why = match Box::pin(self.round(servers, method, uri, &make)).await {
                 Tried::Done(done) => return done,
                 Tried::Nobody(why) => why,
             };
@@ -211,18 +214,42 @@ impl Client {
         }
     }
 
-    /// Asks one server after the other.
+    /// Asks one server after the other. The next one is dialled when one has refused, cannot be reached,
+    /// or has not answered the call for [`NEXT_DIAL`]: one that is cut off holds nobody up.
     async fn round<T>(
         &self,
-        servers: &Servers,
+        servers: &Arc<Servers>,
         method: &Method,
         uri: &str,
         make: impl Fn(&Arc<str>) -> (T, Body),
     ) -> Tried<(T, Answer)> {
         let mut why = LinkError::Closed;
-        for index in servers.in_order() {
-            let (peer, stream) = match servers.dial(index).await {
-                Ok(dialled) => dialled,
+        let mut order = servers.in_order();
+        let mut dialled = JoinSet::new();
+        let mut left = true;
+        loop {
+            if left {
+                match order.next() {
+                    Some(index) => {
+                        let servers = Arc::clone(servers);
+                        dialled.spawn(async move { (index, servers.dial(index).await) });
+                    }
+                    None => left = false,
+                }
+            }
+            let (index, reached) = tokio::select! {
+                next = dialled.join_next() => match next {
+                    Some(Ok(next)) => next,
+                    // A dial that broke is one that reached nobody.
+                    Some(Err(_)) => continue,
+                    None if left => continue,
+                    None => return Tried::Nobody(why),
+                },
+                // waits: for the one that is being dialled, not longer than this.
+                () = sleep(NEXT_DIAL), if left => continue,
+            };
+            let (peer, stream) = match reached {
+                Ok(reached) => reached,
                 Err(err) => {
                     why = err;
                     continue;
@@ -246,7 +273,6 @@ impl Client {
                 }
             }
         }
-        Tried::Nobody(why)
     }
 }
 
