@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tanist_lab::Fleet;
 use tanist_link::api::{HostStatus, Status};
@@ -141,6 +141,44 @@ fn the_loss_of_the_primarys_host_costs_nobody_elsewhere_a_write_or_a_connection(
     let back = nodes.iter().find(|node| node.node == before.node);
     assert!(back.is_some_and(|node| node.role == "replica" && node.in_sync), "{nodes:?}");
     assert!(missing(fleet.endpoint("web", lost), &written.acked).is_empty(), "at its own endpoint");
+}
+
+#[test]
+fn an_old_certificate_is_replaced_by_itself() {
+    let mut fleet = Fleet::start(3);
+    let old = SystemTime::now() - Duration::from_secs(11 * 24 * 3600);
+    let age = |fleet: &Fleet, host: usize| {
+        let file = std::fs::File::options().write(true).open(fleet.certificate(host));
+        let aged = file.and_then(|file| file.set_modified(old));
+        aged.unwrap_or_else(|err| panic!("{}: {err}", fleet.certificate(host).display()));
+    };
+    let renewed = |fleet: &Fleet, host: usize| {
+        fleet.wait("the certificate is a new one", |fleet| {
+            let written = std::fs::metadata(fleet.certificate(host)).and_then(|m| m.modified());
+            written.is_ok_and(|written| written > old + Duration::from_secs(3600)).then_some(())
+        });
+    };
+    // By the agent of a host.
+    let before = std::fs::read(fleet.certificate(1)).unwrap_or_default();
+    fleet.stop_server(1);
+    fleet.stop_agent(1);
+    age(&fleet, 1);
+    fleet.start_agent(1);
+    renewed(&fleet, 1);
+    assert_ne!(std::fs::read(fleet.certificate(1)).unwrap_or_default(), before);
+    // And by the server of one that has no agent.
+    fleet.stop_server(2);
+    fleet.stop_agent(2);
+    age(&fleet, 2);
+    fleet.start_server(2);
+    renewed(&fleet, 2);
+    fleet.start_agent(2);
+    fleet.start_server(1);
+    fleet.wait("all are back", |fleet| {
+        let status = fleet.try_status()?;
+        let servers = status.servers.iter().all(|server| server.up);
+        (servers && status.hosts.iter().all(|host| host.up)).then_some(())
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tanist_core::decide::off_host;
 use tanist_core::model::{
     HostId, HostSeen, HostSpec, Instant, NodeId, PasswordHash, Severity, ShardKey, ShardTopology,
 };
-use tanist_link::api::{ApiError, DrainHost, HostStatus, ServerHere};
+use tanist_link::api::{ApiError, DrainHost, HostStatus, JoinFleet, ServerHere};
 
 use crate::calls::internal_ref;
 use crate::clock::boot_time;
@@ -37,8 +37,7 @@ pub(crate) enum HostsCall {
         reply: Reply<()>,
     },
     Redeem {
-        host: HostId,
-        secret: String,
+        asked: JoinFleet,
         reply: Reply<()>,
     },
     Remove {
@@ -76,8 +75,8 @@ impl Controller {
             HostsCall::Invite { host, hash, until_ms, reply } => {
                 let _ = reply.send(self.invite(host, hash, until_ms).await?);
             }
-            HostsCall::Redeem { host, secret, reply } => {
-                let _ = reply.send(self.redeem(host, &secret).await?);
+            HostsCall::Redeem { asked, reply } => {
+                let _ = reply.send(self.redeem(asked.host, &asked.secret).await?);
             }
             HostsCall::Here { here, reply } => {
                 self.servers.note(here, boot_time());

@@ -3,7 +3,8 @@
 //! Only what was said and when it was heard; a report replaces the one before, and how fresh its
 //! samples are is known from the number that it echoes.
 //!
-//! Invariant: an observation is never made up: no report, no entry.
+//! Invariant: an observation is never made up: no report, no entry. Of a host that a person has declared
+//! dead that word is the report.
 //!
 //! Not here: judgments (`tanist_core::decide`).
 

@@ -275,6 +275,11 @@ impl Fleet {
         finish(agent.unwrap_or_else(|| panic!("h{} has no agent", host + 1)));
     }
 
+    /// The file with a host's certificate as a member.
+    pub fn certificate(&self, host: usize) -> PathBuf {
+        self.hosts[host].dir.join("member.pem")
+    }
+
     /// The process of a host's proxy, and the file that it runs.
     ///
     /// # Panics

@@ -124,7 +124,8 @@ async fn a_store_over_its_quota_is_full_and_says_so() {
     let store = EtcdStore::open(&config).await.unwrap();
     let large = vec![1u8; 1 << 20];
     let mut error = None;
-    for n in 0..20 {
+    // Far more than the quota: etcd learns its size only when it has written a batch to its disk.
+    for n in 0..500 {
         if let Err(full) = store.txn(Txn::new().put(format!("k{n}"), large.clone())).await {
             error = Some(full);
             break;

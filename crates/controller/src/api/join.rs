@@ -77,9 +77,9 @@ async fn remove(
 }
 
 async fn join(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
-    let JoinFleet { host, secret, key } = body(request).await?;
-    let guest = host.clone();
-    let call = |reply| Call::Hosts(HostsCall::Redeem { host: guest, secret, reply });
+    let asked: JoinFleet = body(request).await?;
+    let (host, key) = (asked.host.clone(), asked.key.clone());
+    let call = |reply| Call::Hosts(HostsCall::Redeem { asked, reply });
     let axum::Json(()) = ask(&api, call).await?;
     Ok(admitting(&api, move |admission| admission.welcome(&host, &key)).await.into_response())
 }

@@ -6,6 +6,7 @@
 //! Not here: how it is given (`super::join`), who may do what with it (`tanist-controller`).
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,10 +24,13 @@ use crate::config;
 use crate::failure::{Failure, chain};
 use crate::layout::Layout;
 
-/// How often the certificate's file and its age are looked at.
+/// How often the certificate's file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long a command waits for somebody to lead: longer than it takes when nothing else is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a certificate's age is looked at, and how soon one that could not be replaced is tried again.
+const AGE_EVERY: Duration = Duration::from_secs(3600);
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// Age at which a certificate is replaced.
 const RENEW_AFTER: Duration = Duration::from_secs(RENEW_AFTER_DAYS as u64 * 24 * 3600);
 
@@ -60,7 +64,9 @@ impl Member {
         let path = layout.membership();
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(err) => {
                 let message = format!("{}: {err}", path.display());
                 return Err(Failure::new("T703", message, "run it as the user who joined"));
@@ -217,17 +223,21 @@ impl Member {
 
     /// Has the certificate replaced when it is old, for as long as the process lives.
     pub(crate) async fn keep_certificate(self, client: Client) {
+        let client = client.patient(PATIENCE);
         loop {
-            let path = self.layout.member_chain();
-            let age = written(&path).and_then(|at| at.elapsed().ok());
+            let age = written(&self.layout.member_chain()).and_then(|at| at.elapsed().ok());
+            let mut pause = AGE_EVERY;
             if age.is_some_and(|age| age > RENEW_AFTER) {
                 match self.renew(&client).await {
                     Ok(()) => info!("this host has a new certificate"),
-                    Err(failure) => warn!("no new certificate: {}", failure.message),
+                    Err(failure) => {
+                        warn!("no new certificate: {}", failure.message);
+                        pause = RENEW_AGAIN;
+                    }
                 }
             }
             // waits: a certificate's age is a time.
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

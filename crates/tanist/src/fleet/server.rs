@@ -95,7 +95,8 @@ async fn serve(
     let metrics = Metrics::open(member.layout.metrics()).await;
     metrics.keep();
     let administrator = member.administrator()?;
-    tokio::spawn(member.clone().keep_certificate(administrator.clone()));
+    // As this host: an administrator has no certificate of a host's to renew.
+    tokio::spawn(member.clone().keep_certificate(member.client()?));
     let (offered, open) = watch::channel(Router::new());
     let (known, heard) = watch::channel(None);
     let beside = beside(&ground, &declared, &administrator, &metrics).await?;
