@@ -42,7 +42,7 @@ pub async fn converse(
         match opened {
             Ok(Ok(duplex)) => {
                 info!(host = %hello.host, servers = client.peer(), "talking");
-                (pause, reachable) = (PAUSE.0, true);
+                reachable = true;
                 match talk(&hello, duplex, &orders, &mut reports).await {
                     Ok(End::Done) => return,
                     Ok(End::Lost) => info!("the server has ended the conversation"),

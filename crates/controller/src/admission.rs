@@ -11,15 +11,15 @@
 
 use std::fmt;
 
-use tanist_core::model::{HostId, HostSpec, Invited, PasswordHash, ProxyId, Severity};
+use tanist_core::model::{HostId, HostSpec, Invited, PasswordHash, Severity};
 use tanist_link::api::{ApiError, MemberCertificate, ServerAddress, Welcome};
-use tanist_link::{host_of, is_one_of};
+use tanist_link::{host_of, is_one_of, proxy_of};
 
 use crate::calls::internal_ref;
 use crate::clock::{boot_time, wall_ms};
 use crate::error::ControllerError;
 use crate::hosts::placed_on;
-use crate::reconciler::Controller;
+use crate::reconciler::{Controller, Input};
 
 /// How long an invitation is good for, in milliseconds.
 pub(crate) const INVITED_MS: u64 = 3_600_000;
@@ -120,7 +120,10 @@ impl Controller {
         if answer.is_ok() {
             // Its conversations end with their senders.
             self.agents.remove(&host);
-            self.proxies.remove(&tanist_link::proxy_of(&host));
+            let proxy = proxy_of(&host);
+            self.proxies.remove(&proxy);
+            self.observer.proxies.remove(&proxy);
+            self.observer.seen.proxies.remove(&proxy);
             self.observer.seen.hosts.remove(&host);
             self.observer.dead.insert(host);
         }
@@ -142,9 +145,18 @@ impl Controller {
         self.archive.hosts.get(host).is_some_and(|held| held.body.removed)
     }
 
-    /// Whether it is the proxy of a host that was removed.
-    pub(crate) fn is_of_removed(&self, proxy: &ProxyId) -> bool {
-        host_of(proxy).is_some_and(|host| self.is_removed(&host))
+    /// Whether this comes from a host that was removed: its agent and its proxy may go on talking.
+    pub(crate) fn is_of_nobody(&self, input: &Input) -> bool {
+        let host = match input {
+            Input::Agent(message) => message.host().cloned(),
+            Input::AgentHello { hello, .. } => Some(hello.host.clone()),
+            Input::ProxyHello { proxy, .. }
+            | Input::ProxyBeat { proxy, .. }
+            | Input::ProxyEcho { proxy, .. }
+            | Input::ProxyMeasured { proxy, .. } => host_of(proxy),
+            _ => None,
+        };
+        host.is_some_and(|host| self.is_removed(&host))
     }
 
     async fn change_host(

@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use tanist_core::model::{HostFacts, HostId, HostSpec};
+use tanist_core::presence::unheard;
 use tanist_link::wire::{AgentHello, FromAgent, ToAgent};
 use tanist_link::{LinkError, Peer, Sender, host_name};
 use tokio::sync::mpsc;
@@ -25,9 +26,6 @@ use crate::clock::boot_time;
 use crate::error::ControllerError;
 use crate::reconciler::{Controller, Input};
 
-/// How long agents may take to find a new leader before their silence counts: they notice that the one
-/// before is gone as early as the new one does, and try every 100 ms at least.
-const FIND_LEADER: Duration = Duration::from_millis(200);
 /// How long an agent may take to say who it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
@@ -88,12 +86,7 @@ async fn listen(
     inbox: &mpsc::Sender<Input>,
 ) -> Result<(), LinkError> {
     while let Some(message) = receiver.recv().await? {
-        let of = match &message {
-            FromAgent::Report(report) => Some(&report.host),
-            FromAgent::Note { host, .. } | FromAgent::Stopped { host } => Some(host),
-            FromAgent::Vitals(vitals) => Some(&vitals.host),
-            FromAgent::Hello(_) | FromAgent::Unknown => None,
-        };
+        let of = message.host();
         if of.is_some_and(|of| of != host) {
             warn!(%host, ?of, "a host speaks for another one");
             return Ok(());
@@ -116,10 +109,6 @@ impl Controller {
         let host = hello.host.clone();
         if matches!(self.agents.get(&host), Some(Hand::Near(_))) {
             warn!(%host, "a host that is in this process does not come over the network");
-            return Ok(());
-        }
-        if self.is_removed(&host) {
-            warn!(%host, "a host that was removed is not heard");
             return Ok(());
         }
         let AgentHello { host: _, zone, address, memory_bytes } = hello;
@@ -163,7 +152,7 @@ impl Controller {
                 address: facts.address,
                 memory_bytes: facts.memory_bytes,
             };
-            self.observer.place(&config, &self.config.region, boot_time() + FIND_LEADER);
+            self.observer.place(&config, &self.config.region, unheard(boot_time()));
         }
         self.apply_host_specs();
     }

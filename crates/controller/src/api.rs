@@ -90,7 +90,7 @@ async fn ask<T: Serialize>(
     call: impl FnOnce(oneshot::Sender<Result<T, ApiError>>) -> Call,
 ) -> Answer<T> {
     let (reply, answer) = oneshot::channel();
-    let again = "start it again: tanist dev";
+    let again = "start it again: tanist dev, or tanist server";
     let ended = || Refusal(ApiError::new("T503", "the controller is ending", again));
     let gone = || Refusal(ApiError::new("T511", "the controller has ended", again));
     // Nobody has heard it: another server may be asked.

@@ -15,6 +15,7 @@ use tanist_core::model::{
     FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations,
     ProxyId, ProxySeen, Region, Rev, ShardKey, Taken,
 };
+use tanist_core::presence::vouched;
 use tanist_link::host_of;
 use tanist_link::wire::{HostReport, ProxyShard};
 
@@ -24,8 +25,8 @@ use crate::{ControllerConfig, HostConfig};
 /// Echo numbers that are remembered: several seconds of them.
 const ECHOES: usize = 256;
 
-/// For how long a host's proxy is proof of its host without the agent.
-const VOUCHED: Duration = Duration::from_secs(5);
+/// An agent that has spoken within this time needs nobody to speak for it.
+const RECENT: Duration = Duration::from_millis(100);
 
 /// What the controller has seen, and what it needs to date it.
 #[derive(Debug)]
@@ -231,18 +232,17 @@ impl Observer {
         touched
     }
 
-    /// A proxy has spoken: its host is there, though its agent may be just starting again. That is
-    /// worth a while, unless requests wait for a primary that may be on it.
+    /// Something on a host has spoken that is not its agent.
     pub(crate) fn vouch(&mut self, host: &HostId, now: Instant) {
+        let heard = self.seen.hosts.get(host).map(|seen| seen.at);
+        let Some(heard) = heard.filter(|at| now.since(*at) > RECENT) else { return };
         let here = self.at_host.get(host).into_iter().flatten();
         let shards: BTreeSet<&ShardKey> = here.filter_map(|node| self.shard_of.get(node)).collect();
         let said = || self.proxies.values().flat_map(BTreeMap::values);
-        if said().any(|shard| shard.held > 0 && shards.contains(&shard.key)) {
-            return;
-        }
-        let until = *self.spoke.entry(host.clone()).or_insert(now) + VOUCHED;
+        let waited_for = said().any(|shard| shard.held > 0 && shards.contains(&shard.key));
+        let spoke = *self.spoke.entry(host.clone()).or_insert(now);
         if let Some(seen) = self.seen.hosts.get_mut(host) {
-            seen.at = seen.at.max(now.min(until));
+            seen.at = vouched(heard, spoke, waited_for, now);
         }
     }
 

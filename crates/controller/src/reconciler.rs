@@ -330,6 +330,9 @@ impl Controller {
 
     async fn take(&mut self, input: Input, touched: &mut Touched) -> Result<(), ControllerError> {
         let now = boot_time();
+        if self.is_of_nobody(&input) {
+            return Ok(());
+        }
         match input {
             Input::Agent(FromAgent::Report(report)) => {
                 touched.add(self.observer.report(report, now));
@@ -351,7 +354,6 @@ impl Controller {
                 self.greet_agent(hello, sender, generation).await?;
             }
             Input::AgentGone { host, generation } => self.lose_agent(&host, generation),
-            Input::ProxyHello { proxy, .. } if self.is_of_removed(&proxy) => {}
             Input::ProxyHello { proxy, mut session } => {
                 self.certificates.tell(&mut session);
                 for route in self.routes.values() {

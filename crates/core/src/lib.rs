@@ -12,6 +12,7 @@
 
 pub mod acl;
 pub mod model;
+pub mod presence;
 
 pub mod decide;
 

@@ -23,12 +23,11 @@ use tokio::runtime::Runtime;
 use crate::etcd::{EtcdCluster, EtcdPlan};
 use crate::installation::{Ran, binary};
 use crate::processes::{engines_of, kill, signal};
+use crate::until::until;
 use crate::{Network, alive};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a waiting test looks.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Hosts that have a server.
 const SERVERS: usize = 3;
 
@@ -355,17 +354,7 @@ impl Fleet {
     /// # Panics
     /// If it does not.
     pub fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let started = Instant::now();
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            if started.elapsed() > PATIENCE {
-                panic!("waited in vain until {what}\n{}", self.what_it_says());
-            }
-            // waits: the command line that a test drives the fleet by has no events.
-            std::thread::sleep(LOOK_EVERY);
-        }
+        until(what, PATIENCE, || look(self), || self.what_it_says())
     }
 
     /// Everything that helps to understand a failed test.

@@ -14,12 +14,10 @@ use tanist_resp::Connection;
 
 use crate::Network;
 use crate::processes::{engines_of, kill};
+use crate::until::until;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a waiting test looks.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// A running installation.
 #[derive(Debug)]
 pub struct Installation {
@@ -393,17 +391,7 @@ impl Installation {
     /// # Panics
     /// If it does not.
     pub fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let started = Instant::now();
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            if started.elapsed() > PATIENCE {
-                panic!("waited in vain until {what}\n{}", self.what_it_says());
-            }
-            // waits: the command line that a test drives the installation by has no events.
-            std::thread::sleep(LOOK_EVERY);
-        }
+        until(what, PATIENCE, || look(self), || self.what_it_says())
     }
 
     /// Everything that helps to understand a failed test.

@@ -18,6 +18,7 @@ mod network;
 mod processes;
 mod skipped;
 mod surface;
+mod until;
 
 pub use fleet::Fleet;
 pub use installation::{Installation, Ran};

@@ -286,6 +286,18 @@ pub enum FromAgent {
     Unknown,
 }
 
+impl FromAgent {
+    /// The host that it is about, if it is about one.
+    pub fn host(&self) -> Option<&HostId> {
+        match self {
+            Self::Report(report) => Some(&report.host),
+            Self::Note { host, .. } | Self::Stopped { host } => Some(host),
+            Self::Vitals(vitals) => Some(&vitals.host),
+            Self::Hello(_) | Self::Unknown => None,
+        }
+    }
+}
+
 /// Who an agent is the hands of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentHello {

@@ -60,8 +60,8 @@ impl From<LinkError> for Failure {
         match err {
             LinkError::Refused(err) => err.into(),
             err if err.is_unreachable() => {
-                let remedy =
-                    "start it: tanist dev --data-dir DIR (or point --data-dir at the right one)";
+                let remedy = "start it: tanist dev --data-dir DIR, on a fleet tanist server (or point --data-dir at the \
+                     right one)";
                 Self::caused("T601", &err, remedy).exit(4)
             }
             err => Self::caused("T602", &err, "the two sides may be of different releases"),

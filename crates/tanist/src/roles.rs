@@ -35,7 +35,7 @@ pub(crate) fn log_to_stderr(default: &str) {
         .try_init();
 }
 
-fn alone(layout: &Layout, role: &str) -> Result<Option<RoleLock>, Failure> {
+pub(crate) fn alone(layout: &Layout, role: &str) -> Result<Option<RoleLock>, Failure> {
     let path = layout.lock(role);
     RoleLock::take(&path).map_err(|err| {
         let message = format!("the lock {} cannot be used: {err}", path.display());

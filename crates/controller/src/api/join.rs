@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Serialize;
 use tanist_core::model::HostId;
-use tanist_link::api::{ApiError, Invitation, JoinFleet, RemoveHost, RenewMember};
-use tanist_link::{Secret, hash_of, host_name};
+use tanist_link::api::{ApiError, Invitation, JoinFleet, RemoveHost, RenewMember, ServerHere};
+use tanist_link::{Secret, hash_of, host_name, server_name};
 
 use super::{Answer, Api, Refusal, ask, body, peer};
 use crate::admission::{Admission, INVITED_MS};
@@ -85,7 +85,12 @@ async fn join(State(api): State<Api>, request: Request) -> Result<Response, Refu
 }
 
 async fn here(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
-    let here = body(request).await?;
+    let from = peer(&request);
+    let here: ServerHere = body(request).await?;
+    if from.is_some_and(|peer| !peer.is(&server_name(&here.host))) {
+        let message = format!("only the server on {} says that it is there", here.host);
+        return Err(Refusal(ApiError::new("T480", message, "ask on that host")));
+    }
     Ok(ask(&api, |reply| Call::Hosts(HostsCall::Here { here, reply })).await.into_response())
 }
 

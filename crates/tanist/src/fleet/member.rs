@@ -113,16 +113,8 @@ impl Member {
 
     /// The way to the server that leads, as this host.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let first = self.dialled()?;
-        let (sender, receiver) = watch::channel(first);
-        let own = self.clone();
-        self.follow(move || match own.dialled() {
-            Ok(next) => {
-                sender.send_replace(next);
-            }
-            Err(failure) => warn!("the certificate cannot be used: {}", failure.message),
-        });
-        Ok(Client::fleet(Arc::new(Servers::new(self.plan.servers(&self.is.host), receiver))))
+        let dialled = self.followed(Self::dialled)?;
+        Ok(Client::fleet(Arc::new(Servers::new(self.plan.servers(&self.is.host), dialled))))
     }
 
     /// The way to the server that leads, as an administrator; only a server can.
@@ -160,15 +152,7 @@ impl Member {
 
     /// How a server on this host accepts the others.
     pub(crate) fn accepts(&self) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>, Failure> {
-        let (sender, receiver) = watch::channel(self.accepted()?);
-        let own = self.clone();
-        self.follow(move || match own.accepted() {
-            Ok(next) => {
-                sender.send_replace(next);
-            }
-            Err(failure) => warn!("the certificate cannot be used: {}", failure.message),
-        });
-        Ok(receiver)
+        self.followed(Self::accepted)
     }
 
     fn files(&self) -> Result<(String, String, MemberKey), Failure> {
@@ -194,21 +178,33 @@ impl Member {
         accepting(&authority, identity).map_err(|err| broken(&err))
     }
 
-    /// Calls `changed` whenever the certificate's file has.
-    fn follow(&self, changed: impl Fn() + Send + 'static) {
+    /// What is made from the certificate, now and whenever its file has changed.
+    fn followed<T: Send + Sync + 'static>(
+        &self,
+        make: fn(&Self) -> Result<Arc<T>, Failure>,
+    ) -> Result<watch::Receiver<Arc<T>>, Failure> {
         let path = self.layout.member_chain();
+        let mut known = written(&path);
+        let (sender, receiver) = watch::channel(make(self)?);
+        let own = self.clone();
         tokio::spawn(async move {
-            let mut known = written(&path);
             loop {
-                // waits: another process may have replaced the file.
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::select! {
+                    () = sender.closed() => return,
+                    // waits: another process may have replaced the file.
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
                 let now = written(&path);
                 if now != known {
                     known = now;
-                    changed();
+                    match make(&own) {
+                        Ok(next) => drop(sender.send_replace(next)),
+                        Err(failure) => warn!("no use of the certificate: {}", failure.message),
+                    }
                 }
             }
         });
+        Ok(receiver)
     }
 
     /// The names that a host has in its certificate.

@@ -35,7 +35,7 @@ use crate::machine::Machine;
 use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::spawn::RoleLock;
-use crate::{Done, Outcome, config, engines, front, live, sentinel};
+use crate::{Done, Outcome, config, engines, front, live, roles, sentinel};
 
 /// Nothing but its fence or its end takes a primary's permission to accept writes away, so no time may
 /// pass for that.
@@ -96,14 +96,15 @@ async fn serve(
     metrics.keep();
     let administrator = member.administrator()?;
     // As this host: an administrator has no certificate of a host's to renew.
-    tokio::spawn(member.clone().keep_certificate(member.client()?));
+    let as_host = member.client()?;
+    tokio::spawn(member.clone().keep_certificate(as_host.clone()));
     let (offered, open) = watch::channel(Router::new());
     let (known, heard) = watch::channel(None);
     let beside = beside(&ground, &declared, &administrator, &metrics).await?;
     let local = beside.fallback_service(doors(open));
     tokio::spawn(serve_secure(listener, local));
     tokio::spawn(announce(heard));
-    tokio::spawn(be_heard(own.host.clone(), administrator.clone()));
+    tokio::spawn(be_heard(own.host.clone(), as_host));
     let turns = Turns {
         store: AnyStore::from(store.clone()),
         candidate: Candidate { host: own.host.clone(), known },
@@ -120,7 +121,7 @@ async fn serve(
     Ok(Done::Well)
 }
 
-/// What a server offers whether it leads or not, to administrators and to this host.
+/// What a server offers whether it leads or not.
 async fn beside(
     ground: &Ground,
     declared: &Config,
@@ -276,12 +277,7 @@ async fn announce(mut known: watch::Receiver<Option<tanist_controller::Leader>>)
 
 /// The lock of a role that is there once.
 pub(super) fn only_one(layout: &Layout, role: &str) -> Result<RoleLock, Failure> {
-    let path = layout.lock(role);
-    let taken = RoleLock::take(&path).map_err(|err| {
-        let message = format!("the lock {} cannot be used: {err}", path.display());
-        Failure::new("T621", message, "check the data directory's owner and disk")
-    })?;
-    taken.ok_or_else(|| {
+    roles::alone(layout, role)?.ok_or_else(|| {
         let message = format!("a tanist {role} runs in {} already", layout.root().display());
         Failure::new("T613", message, "one per data directory: end the other first")
     })
