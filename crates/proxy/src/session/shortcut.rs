@@ -102,6 +102,7 @@ impl Session {
             && !self.is_proving()
             && !self.proof_wanted
             && self.side.is_none()
+            && self.held_since.is_none()
             && self.link.phase == Phase::Down;
         let common = self.state.is_common()
             && !self.forward.multi
@@ -150,7 +151,12 @@ impl Session {
         let Some(shared) = &self.shared else { return false };
         let lane = shared.seat.lane();
         let epoch = lane.primary.then_some(lane.epoch);
-        let mut released = false;
+        // At once: what comes next may be nothing ordinary.
+        let released = || {
+            if let Some(epoch) = epoch {
+                shard.note_released(epoch);
+            }
+        };
         while self.client_out.len() < self.limits.output_bytes {
             let come = self.shared.as_ref().and_then(|shared| shared.seat.receive_any());
             let piece = match come {
@@ -163,13 +169,13 @@ impl Session {
                         return false;
                     }
                     self.client_out.push(run.raw);
-                    released = true;
+                    released();
                     continue;
                 }
             };
             match piece {
                 Piece::Whole(reply) if !reply.is_error() && self.release_in_brief(&reply, now) => {
-                    released = true;
+                    released();
                 }
                 Piece::Whole(reply) => {
                     self.unfold();
@@ -182,9 +188,6 @@ impl Session {
                     return false;
                 }
             }
-        }
-        if let Some(epoch) = epoch.filter(|_| released) {
-            shard.note_released(epoch);
         }
         true
     }

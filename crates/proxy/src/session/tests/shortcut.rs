@@ -399,3 +399,30 @@ fn a_client_is_not_handed_over_while_anything_flies() {
     side.step(&Event::Serve(1));
     assert!(side.rig.session.is_settled());
 }
+
+/// What was held, and refused while the client was to be handed over, leaves no trace of that.
+#[test]
+fn the_shortcut_opens_when_nothing_is_said_to_be_held() {
+    let events = [
+        ask(&["GET a"]),
+        Event::Quiet(true),
+        Event::Pass(u64::try_from(HOLD_LIMIT.as_millis()).unwrap() + 1),
+        Event::Serve(9),
+        Event::Quiet(false),
+        ask(&["GET a"]),
+    ];
+    compare(&EndpointKind::Primary, Durability::Async, &events);
+}
+
+#[test]
+fn what_has_left_is_told_whatever_comes_behind_it() {
+    let events = [
+        // Nothing has left before: this is refused, being held too long.
+        ask(&["GET a"]),
+        Event::Pass(u64::try_from(HOLD_LIMIT.as_millis()).unwrap() + 1),
+        Event::Serve(2),
+        ask(&["GET a", "GET refused"]),
+        Event::Serve(2),
+    ];
+    assert!(compare(&EndpointKind::Primary, Durability::Async, &events));
+}
