@@ -54,6 +54,20 @@ fn a_primary_that_hears_but_is_not_heard_acknowledges_nothing_that_its_heir_has_
     tried("mute");
 }
 
+/// What only the old primary had is lost: that is what `async` means. But it had to stop before the
+/// other began.
+#[test]
+fn an_async_primary_whose_host_is_cut_off_has_stopped_before_another_begins() {
+    let Some(outcome) = outcome("host-cut", System::Tanist, Durability::Async) else { return };
+    let Outcome { judged, settled, log, .. } = outcome;
+    let judged = judged.unwrap_or_else(|why| panic!("{why}\n{log}"));
+    assert!(judged.verdict.acked > 0, "nobody wrote\n{log}");
+    assert_eq!(judged.two_primaries, 0, "two primaries acknowledged: {judged:?}\n{log}");
+    if let Err(why) = settled {
+        panic!("the group is not available again: {why}\n{log}");
+    }
+}
+
 /// Otherwise the tests above would pass whatever happens.
 #[test]
 fn what_sentinel_loses_when_its_primary_is_cut_off_is_found() {

@@ -6,6 +6,7 @@
 //! Not here: networks that are cut (`tanist-lab` has namespaces for that).
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -212,6 +213,8 @@ fn servers_come_and_go_and_no_client_notices() {
     });
     assert_eq!(written.uncertain, 0, "{written:?}");
     assert_eq!(fleet.group("web").shards[0].epoch, epoch, "nothing was failed over");
+    let events = fleet.tanist(0, &["events"]).out;
+    assert!(!events.contains("LeaseEnded"), "{events}");
     fleet.tanist(0, &["failover", "web"]).ok();
     fleet.available("web");
     assert!(fleet.group("web").shards[0].epoch > epoch);
@@ -249,19 +252,53 @@ fn another_release_comes_host_by_host_and_clients_stay_connected() {
     assert_eq!(fleet.group("web").shards[0].epoch, epoch, "nothing was failed over");
 }
 
+const ASYNC: [&str; 6] = ["create", "web", "--memory", "64mb", "--durability", "async"];
+
 #[test]
-fn an_async_group_of_a_lost_host_waits_for_a_person() {
+fn an_async_group_of_a_lost_host_is_failed_over_when_the_lease_is_over() {
     let mut fleet = Fleet::start(3);
-    let args = ["create", "web", "--memory", "64mb", "--durability", "async"];
-    fleet.tanist(0, &args).ok();
+    fleet.tanist(0, &ASYNC).ok();
     let before = fleet.primary("web");
     let lost = fleet.number(before.host.as_str());
+    let near = (lost + 1) % 3;
+    let at = fleet.endpoint("web", near);
+    let (done, reply) = runtime().block_on(async {
+        let mut client = connect(at).await;
+        let done = call(&mut client, &["SET", "k", "v"]).await;
+        fleet.kill_host(lost);
+        // Held until somebody else is primary.
+        (done, call(&mut client, &["SET", "k", "w"]).await)
+    });
+    assert!(done.is_ok(), "{done:?}");
+    let uncertain = reply.error_code() == Some("UNCERTAIN");
+    assert!(reply.is_ok() || uncertain, "{reply:?}\n{}", fleet.what_it_says());
+    let after = fleet.wait("another primary", |fleet| {
+        let nodes = fleet.try_status()?.groups.into_iter().flat_map(|group| group.shards);
+        let mut nodes = nodes.flat_map(|shard| shard.nodes);
+        nodes.find(|node| node.role == "primary" && node.host != before.host)
+    });
+    assert_ne!(after.node, before.node);
+}
+
+#[test]
+fn an_async_group_without_a_replica_in_sync_waits_for_a_person() {
+    let mut fleet = Fleet::start(3);
+    fleet.tanist(0, &[&ASYNC[..], &["--replicas", "1"]].concat()).ok();
+    let before = fleet.primary("web");
+    let stopped = replica(&fleet);
+    signal(&stopped, "STOP");
+    fleet.wait("nobody in sync", |fleet| {
+        let events = fleet.tanist(0, &["events"]).out;
+        events.contains("InSyncSetEmpty").then_some(())
+    });
+    let lost = fleet.number(before.host.as_str());
     fleet.kill_host(lost);
+    signal(&stopped, "CONT");
     let near = (lost + 1) % 3;
     let says = |fleet: &Fleet, what: &str| {
         fleet.wait(what, |fleet| fleet.tanist(near, &["status"]).out.contains(what).then_some(()));
     };
-    says(&fleet, "may still accept writes");
+    says(&fleet, "no heir reachable");
     let at = fleet.endpoint("web", near);
     let host = before.host.as_str();
     let refused = fleet.tanist(near, &["host", "remove", host]);
@@ -275,10 +312,34 @@ fn an_async_group_of_a_lost_host_waits_for_a_person() {
     assert!(reply.is_ok(), "{reply:?}");
 }
 
+/// The process of the group's one replica.
+fn replica(fleet: &Fleet) -> String {
+    let group = fleet.group("web");
+    let primary = group.shards[0].primary.clone();
+    let nodes = &group.shards[0].nodes;
+    let replica = nodes.iter().find(|node| Some(&node.node) != primary.as_ref());
+    let pid = replica.and_then(|node| node.pid).unwrap_or_else(|| panic!("{group:?}"));
+    pid.to_string()
+}
+
+fn signal(pid: &str, signal: &str) {
+    let done = Command::new("kill").args([&format!("-{signal}"), pid]).status();
+    assert!(done.is_ok_and(|status| status.success()), "kill -{signal} {pid}");
+}
+
 #[test]
 fn without_any_server_a_healthy_primary_goes_on() {
+    goes_on_without_servers(&["create", "web", "--memory", "64mb"]);
+}
+
+#[test]
+fn without_any_server_an_async_primary_goes_on_by_its_replicas_word() {
+    goes_on_without_servers(&ASYNC);
+}
+
+fn goes_on_without_servers(create: &[&str]) {
     let mut fleet = Fleet::start(3);
-    fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    fleet.tanist(0, create).ok();
     let epoch = fleet.group("web").shards[0].epoch;
     let at = fleet.endpoint("web", 1);
     let written = while_writing(&mut fleet, 1, |fleet| {

@@ -28,8 +28,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(socket: &str, state_dir: &str) -> Result<(), Box<dyn Error>> {
-    let config =
-        SupervisorConfig { socket: PathBuf::from(socket), state_dir: PathBuf::from(state_dir) };
+    let config = SupervisorConfig {
+        socket: PathBuf::from(socket),
+        state_dir: PathBuf::from(state_dir),
+        leases: None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(supervise(config))?)
 }

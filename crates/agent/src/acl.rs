@@ -20,8 +20,8 @@ use tanist_core::model::accounts::allows;
 use tanist_core::model::{Order, ProxyId, Rules, Tag};
 use tanist_link::Secret;
 use tanist_link::wire::{
-    ADMIN_USER, BELL_CHANNEL, lane_label, lane_owner, lane_user, own_lane_label, own_lane_user,
-    replica_label, replica_user,
+    ADMIN_USER, BELL_CHANNEL, STAND_IN_USERS, lane_label, lane_owner, lane_user, own_lane_label,
+    own_lane_user, replica_label, replica_user,
 };
 use tanist_resp::Command;
 
@@ -203,10 +203,28 @@ fn is_lane(name: &str) -> bool {
     lane_owner(name).is_some()
 }
 
-/// Users as `ACL USERS` answers, without the engine's own and the agent's.
+/// Users as `ACL USERS` answers, without the engine's own, the agent's, and those that come and go with
+/// a replica's word.
 pub(crate) fn from_answer(answer: &tanist_resp::Value) -> Option<BTreeSet<String>> {
     let names = answer.as_array()?.iter().filter_map(tanist_resp::Value::as_str);
-    Some(names.filter(|name| !matches!(*name, "default" | ADMIN_USER)).map(str::to_owned).collect())
+    let own = |name: &&str| matches!(*name, "default" | ADMIN_USER) || is_stand_in(name);
+    Some(names.filter(|name| !own(name)).map(str::to_owned).collect())
+}
+
+fn is_stand_in(name: &str) -> bool {
+    name.starts_with(STAND_IN_USERS)
+}
+
+/// Users by which primaries' supervisors ask for this replica's word, as `ACL USERS` answers.
+pub(crate) fn stand_ins(answer: &tanist_resp::Value) -> Vec<String> {
+    let names = answer.as_array().unwrap_or_default().iter();
+    let names = names.filter_map(tanist_resp::Value::as_str);
+    names.filter(|name| is_stand_in(name)).map(str::to_owned).collect()
+}
+
+/// Lets a primary's supervisor ask, and nothing else.
+pub(crate) fn stand_in(name: &str, hash: &str) -> Command {
+    set_user(name, hash).args(["-@all", "+ping"])
 }
 
 #[cfg(test)]

@@ -61,6 +61,9 @@ pub struct AgentConfig {
     pub limits: Limits,
     /// Time between two probes of an engine; 50 ms unless tuned.
     pub probe_every: Duration,
+    /// Primaries of `async` groups need leases: somebody else may be made primary where this host is
+    /// not heard. Not so on one host.
+    pub leases: bool,
 }
 
 /// Why an agent ended without an error.
@@ -93,7 +96,7 @@ pub async fn run(
     let (fence, fence_heard) = watch::channel(None);
     let every = config.probe_every;
     let context = Arc::new(Context {
-        board: Board::new(config.host.clone()),
+        board: Board::new(config.host.clone(), config.leases),
         supervised,
         fence: fence_heard,
         versions: Versions::default(),
@@ -253,6 +256,12 @@ impl Agent {
                     self.context.board.process(&node, None, Process::Absent);
                     handle.process.send_replace(Proc::Exited(status));
                 }
+            }
+            News::LeaseEnded(node) => {
+                let text = "its lease has ended and nobody has renewed it: it takes no more writes";
+                self.context.board.note(Some(&node), "LeaseEnded", text);
+                // The controller that leads has to let it go on.
+                self.context.board.change(&node, |report| report.applied = None);
             }
             News::Listed => self.listed(),
             News::Fence(port) => {

@@ -14,14 +14,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tanist_core::guard::STAND_IN_AFTER;
 use tanist_core::model::{
-    EngineSeen, Health, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, RunId,
-    ShardKey, Stall, Tag,
+    EngineSeen, Health, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, Run, RunId,
+    ShardKey, Stall, Standing, Tag,
 };
 use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ProcessKey, Vitals};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{info, warn};
+
+use crate::clock::boot_time;
 
 /// Notes that wait for a controller that does not listen; older ones are dropped.
 const NOTES: usize = 256;
@@ -31,6 +34,9 @@ const COLLECT: Duration = Duration::from_millis(3);
 /// Everything that will be reported.
 pub(crate) struct Board {
     host: HostId,
+    /// Replicas give their word for their primaries' leases, from this number on; no number twice, by
+    /// this agent or another.
+    words: Option<u64>,
     state: Mutex<State>,
     urgent: Notify,
     calm: Notify,
@@ -44,6 +50,8 @@ struct State {
     vitals: BTreeMap<NodeId, Box<Vitals>>,
     /// The last number that the controller said.
     heard: u64,
+    /// When it said a new one: it is certain then to lead.
+    heard_at: Option<Instant>,
 }
 
 struct Posted {
@@ -58,6 +66,8 @@ struct Posted {
     admitted: BTreeMap<String, Instant>,
     /// The process was seen as primary or linked to one: its data is no crash's leftovers any more.
     settled: bool,
+    /// The number of the word that was given last.
+    turn: u64,
 }
 
 /// When a probe was begun, in what the board knew then.
@@ -68,9 +78,10 @@ pub(crate) struct Begun {
 }
 
 impl Board {
-    pub(crate) fn new(host: HostId) -> Self {
-        let state = Mutex::new(State::default());
-        Self { host, state, urgent: Notify::new(), calm: Notify::new() }
+    pub(crate) fn new(host: HostId, words: bool) -> Self {
+        let state = State { heard_at: Some(Instant::now()), ..State::default() };
+        let words = words.then(|| boot_time().as_micros());
+        Self { host, words, state: Mutex::new(state), urgent: Notify::new(), calm: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,6 +100,7 @@ impl Board {
             fence: None,
             applied: None,
             data,
+            standing: None,
         };
         let entry = NodeEntry {
             group: key.group.clone(),
@@ -105,6 +117,7 @@ impl Board {
             process: None,
             admitted: BTreeMap::new(),
             settled: false,
+            turn: self.words.unwrap_or(0),
         };
         self.state().nodes.entry(node.clone()).or_insert(posted);
         self.urgent.notify_one();
@@ -141,6 +154,10 @@ impl Board {
             report.silent = Duration::ZERO;
             report.stall = Stall::None;
             report.process = then;
+            // What an agent before may have let it say is not taken back yet.
+            posted.turn += 1;
+            let on = Standing { on: true, turn: posted.turn };
+            report.standing = self.words.and(process).map(|_| on);
             posted.sampled = process.map(|_| heard);
         }
         posted.process = process;
@@ -263,10 +280,41 @@ impl Board {
         self.state().nodes.get(node).is_some_and(|posted| posted.settled)
     }
 
-    /// Remembers a number of the controller.
+    /// Remembers a number of the controller. One that is not certain to lead says an old one again.
     pub(crate) fn hear(&self, number: u64) {
         let mut state = self.state();
-        state.heard = state.heard.max(number);
+        if number > state.heard {
+            state.heard = number;
+            state.heard_at = Some(Instant::now());
+        }
+    }
+
+    /// The attachment whose word the node's process is to give now, if it is to give any.
+    pub(crate) fn word_due(&self, node: &NodeId, run: &RunId) -> Option<Tag> {
+        let state = self.state();
+        let unheard = state.heard_at.is_none_or(|at| at.elapsed() >= STAND_IN_AFTER);
+        let applied = state.nodes.get(node)?.entry.report.applied.as_ref()?;
+        let follows = unheard && !applied.primary && applied.run == *run;
+        let seq = applied.seqs.first().filter(|_| follows)?;
+        Some(Tag { run: Run { node: node.clone(), id: run.clone() }, seq: *seq })
+    }
+
+    /// Notes whether the node's word can be had.
+    pub(crate) fn stand(&self, node: &NodeId, on: bool) {
+        let mut state = self.state();
+        let Some(posted) = state.nodes.get_mut(node) else { return };
+        if posted.entry.report.standing.is_none_or(|standing| standing.on != on) {
+            posted.turn += u64::from(on);
+            posted.entry.report.standing = Some(Standing { on, turn: posted.turn });
+            self.urgent.notify_one();
+        }
+    }
+
+    /// The shard that the node is placed in.
+    pub(crate) fn shard(&self, node: &NodeId) -> Option<ShardKey> {
+        let state = self.state();
+        let entry = &state.nodes.get(node)?.entry;
+        Some(ShardKey { group: entry.group.clone(), shard: entry.shard.clone() })
     }
 
     /// Tells people something.
@@ -372,7 +420,7 @@ mod tests {
     }
 
     fn board(nodes: &[NodeId]) -> Board {
-        let board = Board::new("h1".into());
+        let board = Board::new("h1".into(), false);
         let key = ShardKey { group: "web".into(), shard: "0001".into() };
         for node in nodes {
             board.open(&key, node, Rev(1), true);
@@ -403,6 +451,7 @@ mod tests {
             seqs: BTreeSet::new(),
             lanes: BTreeSet::new(),
             users: 0,
+            stand_ins: BTreeSet::new(),
         };
         board.change(&node(1), |report| report.applied = Some(applied));
     }

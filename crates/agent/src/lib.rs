@@ -13,6 +13,7 @@
 mod acl;
 mod agent;
 mod board;
+mod clock;
 mod conf;
 mod conversation;
 mod error;
@@ -30,5 +31,5 @@ pub use agent::{AgentConfig, Ended, Engines, run};
 pub use conversation::converse;
 pub use error::{AgentError, SuperviseError};
 pub use inbox::Inbox;
-pub use supervisor::{SupervisorConfig, exec_engine, supervise};
+pub use supervisor::{LeaseConfig, SupervisorConfig, exec_engine, supervise};
 pub use versions::engine_version;

@@ -38,6 +38,8 @@ pub(crate) enum News {
     Opened,
     Fence(u16),
     FenceFailed(String),
+    /// The node takes no more writes, or was killed, because its lease has ended.
+    LeaseEnded(NodeId),
 }
 
 /// The agent's side: asks for things.
@@ -45,9 +47,15 @@ pub(crate) enum News {
 pub(crate) struct Supervised {
     host: HostId,
     requests: mpsc::Sender<ToSupervisor>,
+    client: Client,
 }
 
 impl Supervised {
+    /// For what is asked and answered beside the conversation.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     fn name(&self, node: &NodeId) -> NodeId {
         NodeId::new(format!("{}/{node}", self.host))
     }
@@ -75,9 +83,10 @@ pub(crate) fn connect(
 ) -> (Supervised, mpsc::Receiver<News>) {
     let (requests, asked) = mpsc::channel(QUEUE);
     let (news, heard) = mpsc::channel(QUEUE);
-    let link = Link { client: Client::new(socket), host: host.clone(), address, asked, news };
+    let client = Client::new(socket);
+    let link = Link { client: client.clone(), host: host.clone(), address, asked, news };
     tokio::spawn(link.keep());
-    (Supervised { host, requests }, heard)
+    (Supervised { host, requests, client }, heard)
 }
 
 struct Link {
@@ -157,6 +166,7 @@ impl Link {
             FromSupervisor::Exited { node: name, process, status } => {
                 Some(News::Exited(node(name)?, process, status))
             }
+            FromSupervisor::LeaseEnded { node: name } => Some(News::LeaseEnded(node(name)?)),
             FromSupervisor::FenceBound { address, port } => {
                 (address == self.address).then_some(News::Fence(port))
             }

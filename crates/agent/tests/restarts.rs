@@ -73,7 +73,13 @@ async fn a_restarted_agent_reports_nothing_that_is_not_true_any_more(engine: Eng
     for (host, node) in [(&a, "web-001"), (&b, "web-002")] {
         let run = host.node(node, "a probe", |report| report.engine().map(|e| e.run.clone())).await;
         // The next order comes after the engine was asked: nothing was taken over by then.
-        host.order(node, 3, 1, Action::Admit { run, replicas: [].into(), lanes: [].into() }).await;
+        host.order(
+            node,
+            3,
+            1,
+            Action::Admit { run, replicas: [].into(), lanes: [].into(), stand_ins: None },
+        )
+        .await;
         host.node(node, "the promise", |report| (report.rev == Rev(3)).then_some(())).await;
         let applied = host.said.borrow().nodes[node].report.applied.clone();
         assert!(applied.is_none_or(|applied| applied.rev == Rev(3)), "{node}");
@@ -508,6 +514,7 @@ async fn a_damaged_record_stops_the_supervisor_rather_than_being_forgotten() {
     let config = tanist_agent::SupervisorConfig {
         socket: supervisor.socket(),
         state_dir: supervisor.dir.path().join("state"),
+        leases: None,
     };
     let err = tanist_agent::supervise(config).await.unwrap_err();
     assert!(err.to_string().contains("processes.json is damaged"), "{err}");

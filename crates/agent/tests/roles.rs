@@ -176,8 +176,12 @@ async fn lanes_and_attachments_exist_only_as_long_as_they_are_wanted(engine: Eng
         assert_eq!(first.call(denied).await.error_code(), Some("NOPERM"), "{denied:?}");
     }
     // Another proxy's lane and the attachment go; this lane's connection stays.
-    let admit =
-        Action::Admit { run: run.clone(), replicas: [].into(), lanes: proxies(&["proxy-1"]) };
+    let admit = Action::Admit {
+        run: run.clone(),
+        replicas: [].into(),
+        lanes: proxies(&["proxy-1"]),
+        stand_ins: None,
+    };
     host.order("web-001", 3, 1, admit).await;
     host.applied("web-001", 3).await;
     assert_eq!(first.call(&["GET", "k"]).await.as_str(), Some("v"));

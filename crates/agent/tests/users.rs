@@ -82,8 +82,12 @@ async fn a_users_lane_may_what_its_rules_say_and_never_what_is_fenced(engine: En
     // Its rules change under a living connection, another one goes with its connections.
     let mut all = open(&host, 1, "all").await.unwrap();
     let next = users(&[("app", &["~app:* +@read +set"])]);
-    let admit =
-        Action::Admit { run: run.clone(), replicas: [].into(), lanes: proxies(&["proxy-1"]) };
+    let admit = Action::Admit {
+        run: run.clone(),
+        replicas: [].into(),
+        lanes: proxies(&["proxy-1"]),
+        stand_ins: None,
+    };
     host.order_with("web-001", 2, 1, admit, next.clone()).await;
     let changed = |report: &NodeReport| {
         report.applied.as_ref().is_some_and(|applied| applied.users == mark(&next)).then_some(())

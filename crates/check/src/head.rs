@@ -373,7 +373,7 @@ impl World {
         } else {
             LONG_AGO - 1000
         });
-        NodeSeen { host: host_id(node), at: at(NOW), sampled_after, report: told }
+        NodeSeen::new(host_id(node), at(NOW), sampled_after, told)
     }
 
     /// What of a report can matter to a controller that works by `known`.

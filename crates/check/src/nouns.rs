@@ -289,8 +289,8 @@ impl Asked {
         let act = match &order.action {
             Action::Start { data, .. } => Act::Start { load: *data == DataOnStart::Load },
             Action::Fence { was_primary, .. } => Act::Fence { was_primary: *was_primary },
-            Action::Promote { run, replicas, lanes } => lead(run, replicas, lanes, true),
-            Action::Admit { run, replicas, lanes } => lead(run, replicas, lanes, false),
+            Action::Promote { run, replicas, lanes, .. } => lead(run, replicas, lanes, true),
+            Action::Admit { run, replicas, lanes, .. } => lead(run, replicas, lanes, false),
             Action::Follow { tag, primary, lanes, .. } => {
                 let Attachment { run, seq, .. } = Attachment::of(tag);
                 let of = (0..NODES as u8).find(|node| address(*node) == *primary).unwrap_or(0);
@@ -332,6 +332,7 @@ pub(crate) fn node_report(
         fence: report.answer.map(|(rev, answer)| fence_answer(node, rev, answer)),
         applied: report.done.map(|done| applied(node, own, &done)),
         data: false,
+        standing: None,
     }
 }
 
@@ -388,6 +389,7 @@ fn applied(node: u8, own: u8, done: &Done) -> Applied {
         seqs: (0..32).filter(|seq| done.seqs & (1 << seq) != 0).collect(),
         lanes: (0..PROXIES as u8).filter(|p| done.lanes & (1 << p) != 0).map(proxy_id).collect(),
         users: 0,
+        stand_ins: BTreeSet::new(),
     }
 }
 

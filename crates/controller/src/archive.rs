@@ -27,6 +27,7 @@ use crate::clock::wall_ms;
 use crate::error::ControllerError;
 use crate::keys;
 use crate::leadership::Claim;
+use crate::leases::Leases;
 
 /// Events that are kept.
 const EVENTS_KEPT: u64 = 10_000;
@@ -62,6 +63,7 @@ pub(crate) struct Archive {
     pub(crate) users: BTreeMap<String, Held<User>>,
     pub(crate) user_groups: BTreeMap<String, Held<UserGroup>>,
     pub(crate) hosts: BTreeMap<HostId, Held<HostSpec>>,
+    pub(crate) leases: Leases,
 }
 
 impl Archive {
@@ -76,6 +78,7 @@ impl Archive {
             users: BTreeMap::new(),
             user_groups: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            leases: Leases::default(),
         };
         archive.reload().await?;
         Ok(archive)
@@ -104,11 +107,13 @@ impl Archive {
         self.user_groups = groups.into_iter().map(|held| (held.body.id.clone(), held)).collect();
         let hosts: Vec<Held<HostSpec>> = self.read_all(keys::HOSTS).await?;
         self.hosts = hosts.into_iter().map(|held| (held.body.host.clone(), held)).collect();
+        self.hosts.values().for_each(|held| self.leases.know(&held.body));
         let specs: Vec<Held<GroupSpec>> = self.read_all(keys::SPECS).await?;
         self.specs = specs.into_iter().map(|held| (held.body.name.clone(), held)).collect();
         self.settle_accounts();
         let shards: Vec<Held<ShardTopology>> = self.read_all(keys::TOPOLOGIES).await?;
         self.topologies = shards.into_iter().map(|held| (held.body.key(), held)).collect();
+        self.topologies.values().for_each(|held| self.leases.learn(&held.body));
         let events = self.range(keys::EVENTS).await?;
         let last = events.last().and_then(|kv| kv.key.strip_prefix(keys::EVENTS)?.parse().ok());
         self.next_event = last.unwrap_or(0) + 1;
@@ -166,6 +171,7 @@ impl Archive {
         let before = self.hosts.get(&spec.host).map_or(Revision::ABSENT, |held| held.revision);
         let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
         let revision = self.commit(with_events(txn, events)?, "writing a host").await?;
+        self.leases.know(&spec);
         self.hosts.insert(spec.host.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }
@@ -191,10 +197,14 @@ impl Archive {
         events: &[EventRecord],
     ) -> Result<(), ControllerError> {
         let key = keys::topology(&next.key());
-        let before =
-            self.topologies.get(&next.key()).map_or(Revision::ABSENT, |held| held.revision);
+        let held = self.topologies.get(&next.key());
+        let before = held.map_or(Revision::ABSENT, |held| held.revision);
         let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&next)?);
+        if held.is_some_and(|held| held.body.primary() != next.primary()) {
+            self.leases.withdraw(&next.key());
+        }
         let revision = self.commit(with_events(txn, events)?, "committing a topology").await?;
+        self.leases.learn(&next);
         self.topologies.insert(next.key(), Held { body: Arc::new(next), revision });
         Ok(())
     }
@@ -218,6 +228,7 @@ impl Archive {
         }
         self.commit(txn, "forgetting a group").await?;
         self.specs.remove(group);
+        shards.iter().for_each(|key| self.leases.withdraw(key));
         self.topologies.retain(|key, _| key.group != *group);
         Ok(())
     }
@@ -322,6 +333,8 @@ impl Archive {
             Err(source) => {
                 if source.outcome_unknown() {
                     self.reload().await?;
+                } else {
+                    self.topologies.values().for_each(|held| self.leases.learn(&held.body));
                 }
                 Err(ControllerError::Store { doing, source })
             }

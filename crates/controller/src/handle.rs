@@ -8,6 +8,7 @@ use tanist_link::api::EventRecord;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::admission::Admission;
+use crate::leases::Leases;
 use crate::reconciler::Input;
 
 /// How others reach a running controller.
@@ -16,6 +17,7 @@ pub struct Handle {
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) events: broadcast::Sender<EventRecord>,
     pub(crate) admission: Option<Arc<dyn Admission>>,
+    pub(crate) leases: Leases,
     pub(crate) ending: watch::Receiver<bool>,
 }
 

@@ -258,6 +258,11 @@ impl Reign {
         now < *self.sure_until.borrow()
     }
 
+    /// Until when nobody else can lead, as it becomes known.
+    pub(crate) fn sureness(&self) -> watch::Receiver<Instant> {
+        self.sure_until.clone()
+    }
+
     /// Resolves when another leads. Cancel-safe.
     pub async fn over(&mut self) {
         // Nothing else ends it but its own drop.

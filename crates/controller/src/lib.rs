@@ -23,6 +23,7 @@ mod handle;
 mod hosts;
 mod keys;
 mod leadership;
+mod leases;
 mod meters;
 mod modify;
 mod names;

@@ -25,6 +25,8 @@ use crate::{ControllerConfig, HostConfig};
 /// Echo numbers that are remembered: several seconds of them.
 const ECHOES: usize = 256;
 
+/// Ticks between two words to proxies: so that they know that somebody leads.
+const PROXY_TICKS: u64 = 4;
 /// An agent that has spoken within this time needs nobody to speak for it.
 const RECENT: Duration = Duration::from_millis(100);
 
@@ -44,6 +46,7 @@ pub(crate) struct Observer {
     pub(crate) dead: BTreeSet<HostId>,
     /// When each host's agent spoke last, or its proxy spoke for it first.
     spoke: BTreeMap<HostId, Instant>,
+    ticks: u64,
     echo: u64,
     echoes: VecDeque<(u64, Instant)>,
 }
@@ -71,7 +74,7 @@ impl Observer {
     pub(crate) fn new(config: &ControllerConfig, first_echo: u64, now: Instant) -> Self {
         let taken = Taken { plan: config.endpoints, ..Taken::default() };
         let mut observer = Self {
-            seen: Observations { taken, ..Observations::default() },
+            seen: Observations { taken, began: now, ..Observations::default() },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             at_host: BTreeMap::new(),
@@ -79,6 +82,7 @@ impl Observer {
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
+            ticks: 0,
             echo: first_echo,
             echoes: VecDeque::new(),
         };
@@ -116,6 +120,17 @@ impl Observer {
         self.echo
     }
 
+    /// The number that was sent last.
+    pub(crate) fn last_echo(&self) -> u64 {
+        self.echo
+    }
+
+    /// Whether it is time, with this tick, for a word to the proxies.
+    pub(crate) fn is_proxies_turn(&mut self) -> bool {
+        self.ticks += 1;
+        self.ticks.is_multiple_of(PROXY_TICKS)
+    }
+
     /// When a number was sent; the distant past for one that is forgotten.
     fn echoed_at(&self, echo: u64) -> Instant {
         let found = self.echoes.iter().rev().find(|(number, _)| *number == echo);
@@ -146,7 +161,7 @@ impl Observer {
             let host = report.host.clone();
             // An agent of the release before says only what holds for all of its nodes.
             let sampled_after = self.echoed_at(entry.echo.max(report.echo));
-            let seen = NodeSeen { host, at: now, sampled_after, report: entry.report };
+            let seen = NodeSeen::new(host, now, sampled_after, entry.report);
             self.put(entry.node, seen);
         }
         // A node that its host does not mention does not exist there.
@@ -164,7 +179,7 @@ impl Observer {
         self.at_host.entry(seen.host.clone()).or_default().insert(node.clone());
         let reports = self.seen.nodes.entry(node).or_default();
         match reports.iter_mut().find(|known| known.host == seen.host) {
-            Some(known) => *known = seen,
+            Some(known) => *known = seen.after(known),
             None => reports.push(seen),
         }
     }
@@ -176,14 +191,13 @@ impl Observer {
             // On the word of whoever removed the host.
             let fence = Some(FenceAnswer { rev, state: Fenced::Dead });
             let report = NodeReport { rev, fence, ..absent() };
-            let seen = NodeSeen { host: host.clone(), at: now, sampled_after: now, report };
+            let seen = NodeSeen::new(host.clone(), now, now, report);
             return self.put(node.clone(), seen);
         }
         let known = self.seen.node(node, host).is_some();
         if !known && self.heard.contains(host) {
             let report = absent();
-            let sampled_after = Instant::ZERO;
-            self.put(node.clone(), NodeSeen { host: host.clone(), at: now, sampled_after, report });
+            self.put(node.clone(), NodeSeen::new(host.clone(), now, Instant::ZERO, report));
         }
     }
 
@@ -259,6 +273,7 @@ impl Observer {
             shards.remove(key);
         }
         self.seen.rev_since.remove(key);
+        self.seen.granted.remove(key);
         self.seen.holds.remove(key);
         self.seen.last_failover.remove(key);
     }
@@ -303,6 +318,7 @@ fn absent() -> NodeReport {
         fence: None,
         applied: None,
         data: false,
+        standing: None,
     }
 }
 
@@ -325,6 +341,7 @@ mod tests {
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
+            ticks: 0,
             echo: 0,
             echoes: VecDeque::new(),
         };

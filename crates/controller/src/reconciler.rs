@@ -53,8 +53,6 @@ use crate::{ControllerConfig, Parts};
 
 /// How often every shard is looked at, whatever happens.
 const TICK: Duration = Duration::from_millis(50);
-/// Ticks between two signs of life for the proxies.
-const PROXY_TICKS: u64 = 4;
 /// A pass of the loop that is later than this was late because of the controller itself.
 const OWN_DELAY: Duration = Duration::from_millis(50);
 /// Inputs that may wait; the senders wait beyond it.
@@ -127,7 +125,7 @@ pub(crate) struct Controller {
     pub(crate) measurements: Measurements,
     pub(crate) renewals: Renewals,
     /// It has to go on saying that it leads.
-    reign: Option<Reign>,
+    pub(crate) reign: Option<Reign>,
     routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
@@ -156,6 +154,7 @@ pub async fn run(
     };
     let (mut controller, handle, inputs) =
         lead(config, store, claim, agents.outboxes, metrics).await?;
+    reign.iter().for_each(|reign| controller.archive.leases.open(reign.sureness()));
     controller.reign = reign;
     info!(term = %controller.archive.term(), "controller leads");
     let task = tokio::spawn(controller.run(inputs, agents.inbox));
@@ -181,8 +180,8 @@ pub(crate) async fn lead(
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (events, _) = broadcast::channel(NEWS);
     let (ending, heard) = watch::channel(false);
-    let admission = config.admission.clone();
-    let handle = Handle { inbox, events: events.clone(), admission, ending: heard };
+    let (admission, leases) = (config.admission.clone(), archive.leases.clone());
+    let handle = Handle { inbox, events: events.clone(), admission, ending: heard, leases };
     let mut controller = Controller {
         recorder: Recorder::new(metrics, &config.region),
         config,
@@ -285,7 +284,7 @@ impl Controller {
 
     async fn tick(&mut self, touched: &mut Touched) -> Result<(), ControllerError> {
         let now = boot_time();
-        let echo = self.observer.next_echo(now);
+        let echo = self.echo(now);
         for host in self.agents.keys() {
             self.tell(host, ToAgent::Echo(echo));
         }
@@ -293,8 +292,8 @@ impl Controller {
             // Whoever leads is proof of its own host.
             self.observer.vouch(&roster.own, now);
         }
-        if echo.is_multiple_of(PROXY_TICKS) {
-            // So that they know that somebody leads; a number that nobody waits for.
+        if self.observer.is_proxies_turn() {
+            // A number that nobody waits for.
             self.proxies.values_mut().for_each(|session| session.tell(&ToProxy::Echo(0)));
         }
         for key in self.ages.expired(&self.archive, &self.config.limits, now) {
@@ -410,6 +409,7 @@ impl Controller {
                 self.observer.expect(node, &member.host, shard.rev, now);
             }
             self.note_steps(&spec, &shard, now);
+            self.note_lease(key);
             let seen = &self.observer.seen;
             // Not the time of now: a commit that took long must not look like everybody's silence.
             let judged = self.heard_until;

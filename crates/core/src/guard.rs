@@ -58,7 +58,16 @@ impl Guard {
     }
 }
 
+/// Time between two requests for a lease.
+pub const ASK_EVERY: Duration = Duration::from_millis(100);
+/// Silence of every controller after which a host's replicas confirm their primaries' leases. Safety
+/// does not depend on it: whether they do is reported.
+pub const STAND_IN_AFTER: Duration = Duration::from_millis(300);
+
 /// A primary's permission to accept writes in an `async` group, as its own host keeps it.
+///
+/// It comes from the controller that leads, or, where none is to be had, from everybody in the in-sync
+/// set together: nobody takes over without one of them.
 ///
 /// Counted from the *sending* of the request on the host's own boot-time clock: a grant that was
 /// delayed on its way is worth only what is left of it.
@@ -78,6 +87,11 @@ impl Lease {
         if newer {
             self.until = Some((epoch, until));
         }
+    }
+
+    /// Whether it is time to ask those who stand in: no controller has answered twice.
+    pub fn is_overdue(&self, epoch: Epoch, now: Instant, limits: &Limits) -> bool {
+        self.left(epoch, now) < limits.lease.saturating_sub(ASK_EVERY * 2)
     }
 
     /// Time that is left for a primary of `epoch`; zero means: stop its writes now.

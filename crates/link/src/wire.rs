@@ -11,6 +11,7 @@
 //! Not here: orders and routes themselves (`tanist_core::model`).
 
 mod certificate;
+mod lease;
 mod meters;
 mod vitals;
 
@@ -27,6 +28,10 @@ use tanist_core::model::{
 use crate::api::Fault;
 
 pub use certificate::{Certificate, PrivateKey};
+pub use lease::{
+    AskLeases, AskedFor, LEAD_ROUTE, LEASE_ROUTE, LEAVE_ROUTE, Lead, Leading, Leased, Leave,
+    STAND_IN_USERS, stand_in_label, stand_in_user,
+};
 pub use meters::{Meters, ShardMeters, Slow, TIMES, Times, longest, place};
 pub use vitals::{HostCpu, Totals, Vitals};
 
@@ -435,6 +440,12 @@ pub enum FromSupervisor {
         address: Ipv4Addr,
         /// The port.
         port: u16,
+    },
+    /// The node was made read-only, or was killed: its lease has ended. Told only to agents that have
+    /// asked for one.
+    LeaseEnded {
+        /// The node.
+        node: NodeId,
     },
     /// The port could not be bound.
     FenceFailed {

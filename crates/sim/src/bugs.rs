@@ -93,6 +93,14 @@ bugs! {
     NewLeaderHurries = "a new leader counts the time before its leadership as waited",
     /// A supervisor lets a primary go on without a lease.
     LeaseIgnored = "a primary accepts writes after its lease has ended",
+    /// One replica's word is taken for everybody's.
+    AnyStandIn = "a primary goes on without controllers by the word of one of its replicas",
+    /// A replica's word is given whatever its agent hears, and nobody is told.
+    StandsInAnyway = "a replica confirms a lease although its agent hears a controller",
+    /// Whoever joins the set is not asked for its word.
+    UnaskedHeir = "a replica is in sync before the primary asks for its word",
+    /// A word that was given lately is taken for one that was never given.
+    WordForgotten = "an heir's own word for the old primary's lease is not waited for",
     /// What hosts were told counts for nothing against what the store says.
     ForgottenIgnored = "a store from an older copy is decided by although hosts were told of more",
     /// The named heir is no more than a wish.

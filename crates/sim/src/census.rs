@@ -49,6 +49,7 @@ pub struct Census {
     pub(crate) leaderships: u64,
     pub(crate) refused_orders: u64,
     pub(crate) leases_ended: u64,
+    pub(crate) stood_in: u64,
     pub(crate) partial_resyncs: u64,
     pub(crate) full_resyncs: u64,
 }
@@ -111,6 +112,7 @@ impl Census {
         self.leaderships += other.leaderships;
         self.refused_orders += other.refused_orders;
         self.leases_ended += other.leases_ended;
+        self.stood_in += other.stood_in;
         self.partial_resyncs += other.partial_resyncs;
         self.full_resyncs += other.full_resyncs;
     }
@@ -143,8 +145,12 @@ impl Census {
                 self.elections()
             ),
             format!(
-                "orders refused by guards {}, leases ended {}, resynchronisations {} partial {} full",
-                self.refused_orders, self.leases_ended, self.partial_resyncs, self.full_resyncs
+                "orders refused by guards {}, leases ended {} (confirmed by replicas {}), resynchronisations {} partial {} full",
+                self.refused_orders,
+                self.leases_ended,
+                self.stood_in,
+                self.partial_resyncs,
+                self.full_resyncs
             ),
         ];
         for (title, counts) in [

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tanist_core::model::{Health, Origin, RunId};
+use tanist_core::model::{Health, Origin, RunId, StandIn};
 
 use crate::bugs::Bug;
 use crate::config::{MILLI, SECOND};
@@ -81,6 +81,10 @@ pub(crate) struct Proc {
     pub(crate) lane_users: BTreeSet<usize>,
     /// The epoch of its users.
     pub(crate) epoch: u64,
+    /// Who together may confirm its lease, as its host's supervisor knows.
+    pub(crate) stand_ins: BTreeSet<StandIn>,
+    /// The attachment whose word it gives for its primary's lease.
+    pub(crate) stands_for: Option<u64>,
     pub(crate) links_down: Vec<usize>,
     pub(crate) link_up: Option<usize>,
     pub(crate) lanes: Vec<usize>,
@@ -211,6 +215,8 @@ impl World {
             tags: BTreeMap::new(),
             lane_users: BTreeSet::new(),
             epoch: 0,
+            stand_ins: BTreeSet::new(),
+            stands_for: None,
             links_down: Vec::new(),
             link_up: None,
             lanes: Vec::new(),

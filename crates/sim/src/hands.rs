@@ -14,7 +14,7 @@ use tanist_core::lag::LagMeter;
 use tanist_core::model::accounts::mark;
 use tanist_core::model::{
     Action, Applied, DataOnStart, Epoch, FenceAnswer, Fenced, Offset, Order, Origin, ProxyId, Rev,
-    RunId, Tag,
+    RunId, StandIn, Tag,
 };
 
 use crate::bugs::Bug;
@@ -45,10 +45,12 @@ impl World {
                     return self.after(wait, Event::Execute(again));
                 }
             }
-            Action::Promote { run, replicas, lanes } => {
+            Action::Promote { run, replicas, lanes, stand_ins } => {
+                self.take_stand_ins(host, node, run, stand_ins.as_ref());
                 self.promote(host, node, &order, run, replicas, lanes);
             }
-            Action::Admit { run, replicas, lanes } => {
+            Action::Admit { run, replicas, lanes, stand_ins } => {
+                self.take_stand_ins(host, node, run, stand_ins.as_ref());
                 self.admit(host, node, &order, run, replicas, lanes);
             }
             Action::Follow { tag, primary, lanes, .. } => {
@@ -199,6 +201,19 @@ impl World {
         (engine.run == *run && engine.responsive() && !engine.loading).then_some(proc)
     }
 
+    /// The supervisor hears of them before anything else is made true.
+    fn take_stand_ins(
+        &mut self,
+        host: usize,
+        node: usize,
+        run: &RunId,
+        stand_ins: Option<&BTreeSet<StandIn>>,
+    ) {
+        if let Some(proc) = self.ready(host, node, run) {
+            self.procs[proc].stand_ins = stand_ins.cloned().unwrap_or_default();
+        }
+    }
+
     fn promote(
         &mut self,
         host: usize,
@@ -287,6 +302,7 @@ impl World {
             seqs,
             lanes: lanes.clone(),
             users: mark(&order.users),
+            stand_ins: self.procs[proc].stand_ins.iter().map(|one| one.tag.seq).collect(),
         };
         self.apply(host, node, applied);
     }
@@ -341,6 +357,7 @@ impl World {
             seqs,
             lanes: lanes.clone(),
             users: mark(&order.users),
+            stand_ins: BTreeSet::new(),
         };
         self.apply(host, node, applied);
     }

@@ -9,9 +9,11 @@
 //!
 //! Not here: carrying orders out (`crate::hands`), the probe's report (`crate::probe`).
 
-use tanist_core::guard::{Guard, Lease, Verdict};
+use tanist_core::guard::{ASK_EVERY, Guard, Lease, Verdict};
 use tanist_core::lag::LagMeter;
-use tanist_core::model::{Applied, EngineSeen, Epoch, FenceAnswer, Instant, Order, Origin, Rev};
+use tanist_core::model::{
+    Applied, EngineSeen, Epoch, FenceAnswer, Instant, Order, Origin, Rev, Standing,
+};
 
 use crate::bugs::Bug;
 use crate::config::MILLI;
@@ -19,6 +21,7 @@ use crate::controller::{ControllerMsg, News};
 use crate::engine::Sched;
 use crate::history::Pos;
 use crate::net::Place;
+use crate::stand_in::Proof;
 use crate::world::{Clock, Event, World};
 
 /// What a host has of one node: its process, its disk, and the agent's memory of both.
@@ -33,6 +36,7 @@ pub(crate) struct Slot {
     pub(crate) failed: Option<String>,
     pub(crate) fence: Option<FenceAnswer>,
     pub(crate) applied: Option<Applied>,
+    pub(crate) standing: Standing,
     pub(crate) meter: LagMeter,
     pub(crate) silent_since: Option<u64>,
     pub(crate) last_seen: Option<EngineSeen>,
@@ -58,6 +62,10 @@ pub(crate) struct Host {
     /// An order for a lease has to be asked for although nobody is primary yet.
     pub(crate) lease_wanted: bool,
     pub(crate) lease_watched: bool,
+    /// What the supervisor has asked those who stand in.
+    pub(crate) proof: Option<Proof>,
+    /// When the agent has heard a controller, on the host's clock.
+    pub(crate) heard_at: Instant,
     /// The last number that each controller sent.
     pub(crate) echo: [u64; 2],
     pub(crate) sequence: u64,
@@ -96,6 +104,8 @@ impl Host {
             lease: Lease::default(),
             lease_wanted: false,
             lease_watched: false,
+            proof: None,
+            heard_at: Instant::ZERO,
             echo: [0; 2],
             sequence: 0,
             cannot_start: false,
@@ -120,6 +130,7 @@ impl World {
                 failed: None,
                 fence: None,
                 applied: None,
+                standing: Standing { on: false, turn: 0 },
                 meter: LagMeter::default(),
                 silent_since: None,
                 last_seen: None,
@@ -147,7 +158,9 @@ impl World {
     }
 
     fn polled(&mut self, host: usize, from: usize, number: u64, nodes: u32, orders: Vec<Order>) {
-        let echo = &mut self.hosts[host].echo[from];
+        let machine = &mut self.hosts[host];
+        machine.heard_at = machine.clock.shows(self.now);
+        let echo = &mut machine.echo[from];
         *echo = (*echo).max(number);
         let mut new = false;
         for node in 0..12 {
@@ -240,10 +253,14 @@ impl World {
         machine.turn += 1;
         machine.guard = machine.guard_on_disk;
         machine.echo = [0; 2];
+        machine.heard_at = machine.clock.shows(self.now);
+        let start = self.now;
         for slot in &mut machine.slots {
             slot.failed = None;
             slot.fence = None;
             slot.applied = None;
+            // What it was allowed before is not known to be taken back.
+            slot.standing = Standing { on: true, turn: start.max(slot.standing.turn + 1) };
             slot.meter = LagMeter::default();
             slot.silent_since = None;
             slot.last_seen = None;
@@ -261,6 +278,7 @@ impl World {
         machine.up = false;
         machine.lease = Lease::default();
         machine.lease_wanted = false;
+        machine.proof = None;
         let procs: Vec<usize> = machine.slots.iter().filter_map(|slot| slot.proc).collect();
         for proc in procs {
             self.kill_proc(proc, true);
@@ -282,12 +300,19 @@ impl World {
         if !self.hosts[host].up {
             return;
         }
-        let procs = self.hosts[host].slots.iter().filter_map(|slot| slot.proc);
-        let leads = procs.map(|proc| &self.procs[proc]).any(|proc| proc.is_primary());
-        if leads || self.hosts[host].lease_wanted {
+        let mut procs = self.hosts[host].slots.iter().filter_map(|slot| slot.proc);
+        let leads = procs.find(|proc| self.procs[*proc].is_primary());
+        if leads.is_some() || self.hosts[host].lease_wanted {
             self.ask_for_lease(host);
         }
-        self.after(100 * MILLI, Event::LeaseTick { host });
+        if let Some(proc) = leads {
+            let (machine, epoch) = (&self.hosts[host], Epoch(self.procs[proc].epoch));
+            let now = machine.clock.shows(self.now);
+            if machine.lease.is_overdue(epoch, now, &self.config.limits) {
+                self.ask_stand_ins(host, proc);
+            }
+        }
+        self.after(ASK_EVERY.as_micros() as u64, Event::LeaseTick { host });
     }
 
     pub(crate) fn ask_for_lease(&mut self, host: usize) {
@@ -301,7 +326,7 @@ impl World {
         }
     }
 
-    fn granted(&mut self, host: usize, epoch: Epoch, asked_at: Instant) {
+    pub(crate) fn granted(&mut self, host: usize, epoch: Epoch, asked_at: Instant) {
         let receipt = self.has(Bug::LeaseFromReceipt);
         let limits = self.config.limits;
         let machine = &mut self.hosts[host];

@@ -33,6 +33,7 @@ mod probe;
 mod proxy;
 mod replication;
 pub mod scenario;
+mod stand_in;
 mod steps;
 mod store;
 mod verdict;

@@ -85,13 +85,11 @@ impl World {
                     changed |= seen.report.process != report.process
                         || seen.report.applied != report.applied
                         || seen.report.fence != report.fence;
-                    seen.at = at;
-                    seen.sampled_after = sampled_after;
-                    seen.report = report;
+                    *seen = NodeSeen::new(id.clone(), at, sampled_after, report).after(seen);
                 }
                 None => {
                     changed = true;
-                    known.push(NodeSeen { host: id.clone(), at, sampled_after, report });
+                    known.push(NodeSeen::new(id.clone(), at, sampled_after, report));
                 }
             }
         }
@@ -122,6 +120,7 @@ impl World {
             return;
         }
         let epoch: Epoch = decided.epoch;
+        self.controllers[to].seen.granted.insert(decided.key(), now);
         self.send(Place::Controller(to), Place::Host(host), || {
             let word = AgentWord::Grant { epoch, asked_at };
             Event::AtAgent(Box::new(AgentMsg { host, from: to, word }))
@@ -199,6 +198,7 @@ impl World {
         if self.has(Bug::NewLeaderHurries) {
             return;
         }
+        self.controllers[to].seen.began = self.local(to);
         self.controllers[to].seen.rev_since.clear();
         if let Some(decided) = self.controllers[to].decided.clone() {
             self.note_revision(to, &decided);

@@ -82,6 +82,15 @@ fn misread(bug: Bug, seen: &Observations, decided: &ShardTopology) -> Observatio
                     applied.lanes.retain(|lane| decided.lanes.contains(lane));
                 }
             }
+            Bug::UnaskedHeir => {
+                if let Some(applied) = &mut report.applied {
+                    applied.stand_ins = decided.required().iter().map(|tag| tag.seq).collect();
+                }
+            }
+            Bug::WordForgotten => {
+                node.withheld_since = Some(Instant::ZERO);
+                node.fenced_at = Instant::ZERO;
+            }
             Bug::FakeFreeze => {
                 if let Some(engine) = report.engine().cloned() {
                     let state = Fenced::Frozen {

@@ -78,6 +78,7 @@ impl World {
         slot.meter.note(local, offset);
         let seen = self.engine_seen(host, index, proc);
         self.hosts[host].slots[index].last_seen = Some(seen);
+        self.stand(host, index, proc);
     }
 
     fn engine_seen(&self, host: usize, index: usize, proc: usize) -> EngineSeen {
@@ -137,6 +138,7 @@ impl World {
             fence: slot.fence.clone(),
             applied: slot.applied.clone(),
             data: slot.data,
+            standing: Some(slot.standing),
         };
         (self.nodes[slot.node].clone(), report)
     }

@@ -130,16 +130,25 @@ impl World {
         let plans = self.controllers.iter().filter(|c| c.up && c.term.is_some()).map(|c| &c.plan);
         let waits: Vec<_> = plans.flat_map(|plan| &plan.waits).collect();
         waits.iter().any(|wait| {
-            let kind = matches!(
-                wait.kind,
-                WaitKind::Candidate | WaitKind::DiskRecovery | WaitKind::Quorum
-            );
+            let kind = match wait.kind {
+                WaitKind::Candidate | WaitKind::DiskRecovery | WaitKind::Quorum => true,
+                WaitKind::Lease => self.may_go_on_alone(),
+                _ => false,
+            };
             kind && self
                 .nodes
                 .iter()
                 .enumerate()
                 .any(|(node, name)| wait.detail.contains(name.as_str()) && !self.node_is_well(node))
         })
+    }
+
+    /// Nobody is there whose word a lost `async` primary would need to go on.
+    fn may_go_on_alone(&self) -> bool {
+        let Some(topology) = &self.store.topology else { return false };
+        let prev = topology.vacancy().and_then(|vacancy| vacancy.prev.as_ref());
+        let others = topology.in_sync.iter().filter(|tag| Some(&tag.run) != prev);
+        !others.into_iter().any(|tag| self.node_is_well(Self::node_index(&tag.run.node)))
     }
 
     /// The node has a process that everybody can reach.

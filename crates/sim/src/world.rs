@@ -26,6 +26,7 @@ use crate::host::{AgentMsg, Host};
 use crate::judge::Judge;
 use crate::net::{Net, Place};
 use crate::proxy::{Proxy, ProxyMsg};
+use crate::stand_in::Word;
 use crate::store::{Store, StoreMsg};
 
 /// What can happen next.
@@ -42,6 +43,8 @@ pub(crate) enum Event {
     AgentTick { host: usize, turn: u32 },
     AtAgent(Box<AgentMsg>),
     Execute(Box<(usize, u32, Order, u32)>),
+    StandInAsked(Word),
+    StandInAnswers(Word),
     LeaseTick { host: usize },
     LeaseEnd { host: usize },
     LeaseKill { host: usize, proc: usize },
@@ -257,6 +260,8 @@ impl World {
             Event::AgentTick { host, turn } => self.agent_tick(host, turn),
             Event::AtAgent(msg) => self.at_agent(*msg),
             Event::Execute(due) => self.execute(due.0, due.1, due.2, due.3),
+            Event::StandInAsked(word) => self.stand_in_asked(&word),
+            Event::StandInAnswers(word) => self.stand_in_answers(&word),
             Event::LeaseTick { host } => self.lease_tick(host),
             Event::LeaseEnd { host } => self.lease_end(host),
             Event::LeaseKill { host, proc } => self.lease_kill(host, proc),

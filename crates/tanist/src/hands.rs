@@ -82,6 +82,7 @@ mod tests {
             engines: tanist_agent::Engines { redis: "none".into(), valkey: "none".into() },
             limits: Limits::DEFAULT,
             probe_every: PROBE_EVERY,
+            leases: false,
         }
     }
 

@@ -6,8 +6,8 @@
 
 use std::net::Ipv4Addr;
 
-use tanist_agent::SupervisorConfig;
-use tanist_core::model::ProxyId;
+use tanist_agent::{LeaseConfig, SupervisorConfig};
+use tanist_core::model::{Limits, ProxyId};
 use tanist_link::{Client, Secret, proxy_of};
 use tanist_proxy::{Inheritance, ProxyConfig, ProxyLimits, Succession};
 use tokio::signal::unix::{SignalKind, signal};
@@ -96,11 +96,16 @@ pub(crate) fn supervise(layout: &Layout) -> Outcome {
     leave_session();
     log_to_stderr("info");
     keep_short(layout.log("supervise"))?;
-    let config = SupervisorConfig {
-        socket: layout.supervisor_socket(),
-        state_dir: layout.supervisor_state(),
+    let runtime = runtime()?;
+    let config = {
+        let _entered = runtime.enter();
+        SupervisorConfig {
+            socket: layout.supervisor_socket(),
+            state_dir: layout.supervisor_state(),
+            leases: leases(layout)?,
+        }
     };
-    runtime()?.block_on(tanist_agent::supervise(config)).map_err(|err| {
+    runtime.block_on(tanist_agent::supervise(config)).map_err(|err| {
         Failure::caused("T623", &err, "see the message; engines are not affected")
     })?;
     Ok(Done::Well)
@@ -119,6 +124,18 @@ pub(crate) fn takes_over(format: u32, output: &Output) -> Outcome {
             "restart the proxy with it instead (clients dial again)",
         )),
     }
+}
+
+/// How this host of a fleet has leases. On one host nobody needs them: whoever could be made primary
+/// beside another cannot be reached by anybody but the same controller.
+fn leases(layout: &Layout) -> Result<Option<LeaseConfig>, Failure> {
+    let Some(member) = Member::load(layout)? else { return Ok(None) };
+    Ok(Some(LeaseConfig {
+        host: member.is.host.clone(),
+        secret: member.secret()?,
+        controllers: member.client()?,
+        limits: Limits::DEFAULT,
+    }))
 }
 
 /// The proxy of this installation's one host, or of this host of a fleet.

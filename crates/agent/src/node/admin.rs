@@ -43,6 +43,12 @@ pub(super) enum Failure {
     /// No fence port is bound yet.
     #[error("no fence port is bound")]
     NoFence,
+    /// Nobody grants the lease without which a primary does not begin.
+    #[error("no controller grants a lease")]
+    NoLease,
+    /// The supervisor cannot be asked, or is of a release that has no leases.
+    #[error("the supervisor does not guard it ({0})")]
+    Supervisor(String),
 }
 
 /// An open connection.
@@ -215,7 +221,7 @@ impl Node {
 }
 
 /// Resolves a moment after something newer was asked for.
-async fn superseded(mut errands: watch::Receiver<Errand>) {
+pub(super) async fn superseded(mut errands: watch::Receiver<Errand>) {
     if errands.changed().await.is_err() {
         return;
     }

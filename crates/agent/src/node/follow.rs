@@ -71,6 +71,7 @@ impl Node {
             seqs: BTreeSet::from([tag.seq]),
             lanes: lanes.clone(),
             users: mark(&order.users),
+            stand_ins: BTreeSet::new(),
         };
         self.applied(AppliedAs { applied, users: users.names(), follows }).await;
         Ok(())

@@ -12,6 +12,7 @@
 mod admin;
 mod fence;
 mod follow;
+mod lease;
 mod probe;
 mod promote;
 mod stall;
@@ -244,11 +245,11 @@ impl Node {
                 self.fence(&order, *was_primary, *drain_to).await;
                 Ok(())
             }
-            Action::Promote { run, replicas, lanes } => {
-                self.lead(&order, run, replicas, lanes, true).await
+            Action::Promote { run, replicas, lanes, stand_ins } => {
+                self.lead(&order, run, replicas, lanes, stand_ins.as_ref(), true).await
             }
-            Action::Admit { run, replicas, lanes } => {
-                self.lead(&order, run, replicas, lanes, false).await
+            Action::Admit { run, replicas, lanes, stand_ins } => {
+                self.lead(&order, run, replicas, lanes, stand_ins.as_ref(), false).await
             }
             Action::Follow { tag, primary, base, lanes } => {
                 self.follow(&order, tag, *primary, base.as_ref(), lanes).await

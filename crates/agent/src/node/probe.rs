@@ -12,6 +12,7 @@ mod forks;
 mod reading;
 mod streams;
 mod vitals;
+mod word;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,13 +28,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::debug;
 
-use super::admin::{Failure, connect, identity, info_of};
+use super::admin::{Failure, accepted, connect, identity, info_of};
 use super::stall::Look;
 use super::{Context, Proc};
 use crate::board::Begun;
 use forks::Forks;
 use reading::{Measured, Reading, read};
 use streams::Streams;
+use word::Word;
 
 /// A key that nobody uses; deleting it is checked like every write and does nothing.
 const PROBE_KEY: &str = "__tanist:probe__";
@@ -119,6 +121,7 @@ struct Slow {
 struct Line {
     connection: Connection,
     run: RunId,
+    word: Word,
 }
 
 /// How a round ended.
@@ -270,10 +273,12 @@ async fn ask(
         questions.push(vitals::question());
     }
     questions.extend(probe.streams.nudge());
+    questions.extend(open.word.due(context, node, &open.run));
     let answers: Vec<Value> = open.connection.pipeline(&questions, PATIENCE).await?;
     if slow {
         vitals::tell(context, node, probe.process, &open.run, &answers);
     }
+    open.word.done(context, node);
     let fence = context.fence();
     Ok((open.run.clone(), read(&answers, fence)?))
 }
@@ -283,7 +288,11 @@ async fn dial(context: &Context, node: &NodeId, probe: &Probe) -> Result<Line, F
     let mut connection = connect(probe.address, secret, node, CONNECT_DEADLINE).await?;
     let server = connection.call(&info_of("server"), PATIENCE).await?;
     let run = identity(&server, probe.process)?;
-    Ok(Line { connection, run })
+    let users = connection.call(&Command::new("ACL").arg("USERS"), PATIENCE).await?;
+    if let Some(take_back) = Word::take_all_back(&users) {
+        accepted(&connection.call(&take_back, PATIENCE).await?)?;
+    }
+    Ok(Line { connection, run, word: Word::default() })
 }
 
 /// For how long the engine has not answered.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use tanist_core::model::accounts::mark;
-use tanist_core::model::{Applied, Order, ProxyId, RunId, Tag};
+use tanist_core::model::{Applied, Order, ProxyId, RunId, StandIn, Tag};
 use tanist_link::wire::lane_owner;
 use tanist_resp::{Command, Value};
 use tracing::debug;
@@ -43,6 +43,7 @@ impl Node {
         run: &RunId,
         replicas: &BTreeSet<Tag>,
         lanes: &BTreeSet<ProxyId>,
+        stand_ins: Option<&BTreeSet<StandIn>>,
         promote: bool,
     ) -> Result<(), Failure> {
         if !self.known().await {
@@ -52,6 +53,9 @@ impl Node {
         if self.run.as_ref() != Some(run) {
             debug!(node = %self.id, meant = %run, "another process runs");
             return Ok(());
+        }
+        if let Some(stand_ins) = stand_ins {
+            self.lease(order, run, stand_ins, promote).await?;
         }
         let users = Users::wanted(&self.context.config.secret, order, lanes, replicas);
         let mut commands: Vec<Command> = users.delete_others(&self.users).into_iter().collect();
@@ -81,6 +85,7 @@ impl Node {
             seqs: replicas.iter().map(|tag| tag.seq).collect(),
             lanes: lanes.clone(),
             users: mark(&order.users),
+            stand_ins: stand_ins.into_iter().flatten().map(|one| one.tag.seq).collect(),
         };
         self.applied(AppliedAs { applied, users: users.names(), follows: None }).await;
         Ok(())

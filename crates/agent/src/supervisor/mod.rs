@@ -7,24 +7,28 @@
 //! Any number of agents may talk to it at once; everything that happens is told to all of them, and
 //! each picks out its own. One task does all the work, so events have one order.
 //!
-//! Invariant: it never ends an engine of its own accord, and no signal reaches a process other than
-//! the one that is meant.
+//! Invariant: it never ends an engine of its own accord, but for a primary that goes on without a lease
+//! and does not answer; no signal reaches a process other than the one that is meant.
 //!
 //! Not here: when an engine is to be started or killed (`crate::node`).
 
 mod exec;
 mod fence_port;
+mod leases;
 mod processes;
 mod state;
 
 use std::path::{Path, PathBuf};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use tanist_link::wire::{FromSupervisor, ToSupervisor};
+use axum::{Json, Router};
+use tanist_core::model::NodeId;
+use tanist_link::wire::{
+    FromSupervisor, LEAD_ROUTE, LEAVE_ROUTE, Lead, Leading, Leave, ToSupervisor,
+};
 use tanist_link::{Duplex, Listener, Sender, accept, serve};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -34,6 +38,8 @@ use crate::layout;
 
 pub use exec::exec_engine;
 use fence_port::FencePorts;
+pub use leases::LeaseConfig;
+use leases::Leases;
 use processes::Processes;
 
 /// Where agents open their conversation.
@@ -48,6 +54,8 @@ pub struct SupervisorConfig {
     pub socket: PathBuf,
     /// Where it remembers processes and ports. Made if it does not exist.
     pub state_dir: PathBuf,
+    /// How it has leases; on one host nobody needs them.
+    pub leases: Option<LeaseConfig>,
 }
 
 /// What the supervisor's task is told.
@@ -58,6 +66,10 @@ enum Event {
     Asked(ToSupervisor),
     /// Something happened to a process.
     Process(processes::ProcessEvent),
+    /// A primary's lease has ended, and it takes no more writes.
+    LeaseEnded(NodeId),
+    /// A primary's lease has ended, and it does not confirm that it takes no more writes.
+    Kill(NodeId),
 }
 
 /// Starts, watches and signals engines for every agent that connects, until one asks it to end.
@@ -71,8 +83,16 @@ pub async fn supervise(config: SupervisorConfig) -> Result<(), SuperviseError> {
     let (events, waiting) = mpsc::channel(QUEUE);
     let processes = Processes::adopt(&config.state_dir, events.clone())?;
     let fences = FencePorts::restore(&config.state_dir)?;
-    let routes = Router::new().route(ROUTE, post(converse)).with_state(events);
-    let supervisor = Supervisor { processes, fences, agents: Vec::new() };
+    let mut routes = Router::new().route(ROUTE, post(converse)).with_state(events.clone());
+    let runs = |node: &NodeId| processes.runs(node);
+    let leases = match config.leases.clone() {
+        Some(leased) => Some(Leases::restore(leased, &config.state_dir, events, runs)?),
+        None => None,
+    };
+    if let Some(leases) = leases.clone() {
+        routes = routes.merge(lease_routes(leases));
+    }
+    let supervisor = Supervisor { processes, fences, leases, agents: Vec::new() };
     info!(socket = %config.socket.display(), "the supervisor serves");
     tokio::select! {
         () = serve(listener, routes) => {}
@@ -85,6 +105,19 @@ async fn converse(State(events): State<mpsc::Sender<Event>>, request: Request) -
     let (duplex, response) = accept("an agent", request.into_body());
     tokio::spawn(listen(events, duplex));
     response
+}
+
+fn lease_routes(leases: Leases) -> Router {
+    Router::new().route(LEAD_ROUTE, post(lead)).route(LEAVE_ROUTE, post(leave)).with_state(leases)
+}
+
+async fn lead(State(leases): State<Leases>, Json(asked): Json<Lead>) -> Json<Leading> {
+    Json(Leading { leased: leases.lead(asked).await })
+}
+
+async fn leave(State(leases): State<Leases>, Json(asked): Json<Leave>) -> Json<()> {
+    leases.leave(&asked);
+    Json(())
 }
 
 async fn listen(events: mpsc::Sender<Event>, duplex: Duplex<FromSupervisor, ToSupervisor>) {
@@ -111,6 +144,7 @@ async fn listen(events: mpsc::Sender<Event>, duplex: Duplex<FromSupervisor, ToSu
 struct Supervisor {
     processes: Processes,
     fences: FencePorts,
+    leases: Option<Leases>,
     agents: Vec<Sender<FromSupervisor>>,
 }
 
@@ -123,10 +157,22 @@ impl Supervisor {
                 Event::Asked(message) => self.obey(message),
                 Event::Process(event) => {
                     if let Some(news) = self.processes.happened(event) {
+                        self.note_end(&news);
                         self.tell(&news);
                     }
                 }
+                Event::LeaseEnded(node) => self.tell(&FromSupervisor::LeaseEnded { node }),
+                Event::Kill(node) => {
+                    self.processes.kill(&node);
+                    self.tell(&FromSupervisor::LeaseEnded { node });
+                }
             }
+        }
+    }
+
+    fn note_end(&self, news: &FromSupervisor) {
+        if let (Some(leases), FromSupervisor::Exited { node, .. }) = (&self.leases, news) {
+            leases.forget(node);
         }
     }
 

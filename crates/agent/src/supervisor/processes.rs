@@ -211,6 +211,18 @@ impl Processes {
         }
     }
 
+    /// Whether the node's engine runs.
+    pub(super) fn runs(&self, node: &NodeId) -> bool {
+        self.entries.contains_key(node)
+    }
+
+    /// Ends whatever process the node has.
+    pub(super) fn kill(&self, node: &NodeId) {
+        if let Some(entry) = self.entries.get(node) {
+            self.signal(node, entry.process, Signal::Kill);
+        }
+    }
+
     /// Delivers a signal, if the process is still the one that is meant.
     pub(super) fn signal(&self, node: &NodeId, process: ProcessKey, signal: Signal) {
         let Some(entry) = self.entries.get(node).filter(|entry| entry.process == process) else {

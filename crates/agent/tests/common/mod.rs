@@ -162,6 +162,7 @@ impl Host {
             },
             limits: Limits::DEFAULT,
             probe_every: Duration::from_millis(50),
+            leases: false,
         };
         Self::with(config, engine)
     }
@@ -388,6 +389,7 @@ pub(crate) fn promote(run: &RunId, replicas: &[&Tag], lanes: &[&str]) -> Action 
         run: run.clone(),
         replicas: replicas.iter().map(|tag| (*tag).clone()).collect(),
         lanes: proxies(lanes),
+        stand_ins: None,
     }
 }
 

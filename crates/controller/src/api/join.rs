@@ -12,11 +12,12 @@ use axum::routing::post;
 use serde::Serialize;
 use tanist_core::model::HostId;
 use tanist_link::api::{ApiError, Invitation, JoinFleet, RemoveHost, RenewMember, ServerHere};
+use tanist_link::wire::{AskLeases, LEASE_ROUTE};
 use tanist_link::{Secret, hash_of, host_name, server_name};
 
 use super::{Answer, Api, Refusal, ask, body, peer};
 use crate::admission::{Admission, INVITED_MS};
-use crate::clock::wall_ms;
+use crate::clock::{boot_time, wall_ms};
 use crate::hosts::HostsCall;
 use crate::reconciler::Call;
 
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Router<Api> {
         .route(JOIN, post(join))
         .route("/link/v1/certificate", post(certificate))
         .route("/link/v1/server", post(here))
+        .route(LEASE_ROUTE, post(lease))
 }
 
 /// What is asked of whoever admits hosts; it may read files, so it has a thread.
@@ -92,6 +94,17 @@ async fn here(State(api): State<Api>, request: Request) -> Result<Response, Refu
         return Err(Refusal(ApiError::new("T480", message, "ask on that host")));
     }
     Ok(ask(&api, |reply| Call::Hosts(HostsCall::Here { here, reply })).await.into_response())
+}
+
+/// Asked ten times a second by each host that has primaries of `async` groups.
+async fn lease(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
+    let from = peer(&request);
+    let asked: AskLeases = body(request).await?;
+    if from.is_some_and(|peer| !peer.is(&host_name(&asked.host))) {
+        let message = format!("only {} gets leases for {}", asked.host, asked.host);
+        return Err(Refusal(ApiError::new("T480", message, "ask on that host")));
+    }
+    Ok(axum::Json(api.handle.leases.give(&asked, boot_time())).into_response())
 }
 
 async fn certificate(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {

@@ -152,8 +152,10 @@ pub(super) fn well(n: usize) -> NodeReport {
             seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
             lanes: BTreeSet::new(),
             users: 0,
+            stand_ins: BTreeSet::new(),
         }),
         data: true,
+        standing: None,
     }
 }
 

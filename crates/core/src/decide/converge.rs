@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use super::{View, elect};
 use crate::model::accounts::mark;
 use crate::model::{
-    Action, Applied, Cause, DataOnStart, Fenced, GroupSpec, HostId, Instant, LaneUsers, Limits,
-    Member, NodeId, NodeReport, Observations, Offset, Order, Primaryship, Process, RoleSeen, Run,
-    ShardTopology, Term, Vacancy,
+    Action, Applied, Cause, DataOnStart, Durability, Fenced, GroupSpec, HostId, Instant, LaneUsers,
+    Limits, Member, NodeId, NodeReport, Observations, Offset, Order, Primaryship, Process,
+    RoleSeen, Run, ShardTopology, StandIn, Tag, Term, Vacancy,
 };
 
 /// The orders that the shard's topology asks for and that are not yet true, with their hosts.
@@ -181,14 +181,28 @@ fn lead(view: &View<'_>, primary: &Run, report: &NodeReport) -> Option<Action> {
     let run = primary.id.clone();
     let replicas = view.decided.attachments();
     let lanes = view.decided.lanes.clone();
+    let stand_ins = stand_ins(view);
     if !view.promoted(primary) {
-        return Some(Action::Promote { run, replicas, lanes });
+        return Some(Action::Promote { run, replicas, lanes, stand_ins });
     }
     let seqs: BTreeSet<u64> = replicas.iter().map(|tag| tag.seq).collect();
+    let asks = stand_ins.iter().flatten().map(|one| one.tag.seq).collect();
     let applied = report.applied.as_ref()?;
     let users = mark(&view.asked.accounts.lanes());
-    let done = applied.seqs == seqs && applied.lanes == lanes && applied.users == users;
-    (!done).then_some(Action::Admit { run, replicas, lanes })
+    let done = applied.seqs == seqs
+        && applied.lanes == lanes
+        && applied.users == users
+        && applied.stand_ins == asks;
+    (!done).then_some(Action::Admit { run, replicas, lanes, stand_ins })
+}
+
+/// Who confirms the primary's lease together when no controller does: whoever could take over without
+/// it. Who is about to join the set is asked before it counts, who has left it until that is heard.
+fn stand_ins(view: &View<'_>) -> Option<BTreeSet<StandIn>> {
+    let address = |tag: &Tag| Some(view.member(&tag.run.node)?.address);
+    let one = |tag: Tag| Some(StandIn { address: address(&tag)?, tag });
+    (view.decided.durability == Durability::Async)
+        .then(|| view.decided.required().into_iter().filter_map(one).collect())
 }
 
 fn follow(

@@ -13,10 +13,10 @@
 use std::collections::BTreeSet;
 
 use super::fence::Frozen;
-use super::{Draft, View};
+use super::{Draft, Verdict, View};
 use crate::model::{
-    Cause, Durability, EventKind, Lineage, MoveRequest, NodeId, Origin, Primaryship, Run, Tag,
-    Vacancy, WaitKind,
+    Cause, Durability, EngineSeen, EventKind, Fenced, Instant, Lineage, MoveRequest, NodeId,
+    Origin, Primaryship, RoleSeen, Run, Tag, Vacancy, WaitKind,
 };
 
 /// Proposes the heir if there is one.
@@ -73,6 +73,11 @@ fn electorate(view: &View<'_>) -> BTreeSet<Tag> {
     }
 }
 
+/// This very run is frozen.
+fn frozen_run(view: &View<'_>, run: &Run) -> bool {
+    view.frozen(&run.node).is_some_and(|frozen| frozen.run == *run)
+}
+
 fn answers(view: &View<'_>) -> Vec<Frozen> {
     electorate(view).iter().filter_map(|tag| view.frozen_member(tag)).collect()
 }
@@ -97,34 +102,58 @@ fn still_answering(view: &View<'_>, prev: &Run) -> bool {
     waited < view.limits.answers && !nodes.all(|node| view.answer_settled(node))
 }
 
-/// The old primary may accept writes and acknowledge them by itself (`async`).
+/// The old primary may accept writes and acknowledge them by itself (`async`): it is not known to be
+/// fenced or dead, and its permission may not be over.
 fn may_still_accept(view: &View<'_>, prev: &Run) -> bool {
-    let frozen = view.frozen(&prev.node).is_some_and(|frozen| frozen.run == *prev);
-    view.decided.durability == Durability::Async && !frozen && !old_primary_stopped(view, prev)
+    view.decided.durability == Durability::Async
+        && !frozen_run(view, prev)
+        && !view.memory_lost(prev)
+        && !lease_over(view, prev)
 }
 
-/// The old primary's permission to accept writes is over (`async`): it is fenced, it is dead, or it
-/// could not have been renewed since the vacancy was committed and has run out.
-fn old_primary_stopped(view: &View<'_>, prev: &Run) -> bool {
-    view.memory_lost(prev) || leases_over(view)
+/// The old primary's permission has run out. No controller has renewed it since the vacancy was
+/// committed, nor did it go on without: that takes the word of everybody in the set, and one of them
+/// has not given it for long enough.
+fn lease_over(view: &View<'_>, prev: &Run) -> bool {
+    let seen = view.seen;
+    let granted =
+        seen.granted.get(&view.decided.key()).map_or(seen.began, |at| seen.began.max(*at));
+    let mut others = view.decided.in_sync.iter().map(|tag| &tag.run.node);
+    let over = |since| view.now.since(since) >= view.limits.lease + view.limits.lease_margin;
+    over(granted) && others.any(|n| *n != prev.node && out_since(view, n).is_some_and(over))
 }
 
-/// No permission that was granted before the vacancy was committed can still be valid.
-fn leases_over(view: &View<'_>) -> bool {
-    let Some((rev, since)) = view.seen.rev_since.get(&view.decided.key()) else { return false };
-    let over = view.limits.lease + view.limits.lease_margin;
-    *rev == view.decided.rev && view.now.since(*since) >= over
+/// Since when the member, whatever it holds, has taken no part in the old epoch: it is frozen now, and
+/// has not confirmed a lease before that for some time.
+fn out_since(view: &View<'_>, node: &NodeId) -> Option<Instant> {
+    let out = matches!(view.answer(node), Some(Fenced::Frozen { .. } | Fenced::Dead));
+    let seen = view.report(node).filter(|_| out)?;
+    // What is reported of its word is exact; one that never gives it is not reported about.
+    seen.report.standing.map_or(Some(seen.fenced_at), |_| seen.withheld_since)
 }
 
 /// Who but the accepted heir may accept writes: the old primary, or, where the store has forgotten
-/// who that was, anybody until every permission has run out.
+/// who that was, whoever is not known to have stopped.
 fn other_that_may_accept(view: &View<'_>, vacancy: &Vacancy) -> Option<String> {
+    if view.decided.durability == Durability::Sync {
+        return None;
+    }
     if vacancy.cause == Cause::StoreBehind {
-        let forgotten = view.decided.durability == Durability::Async && !leases_over(view);
-        return forgotten.then(|| "a primary that the store has forgotten".to_owned());
+        let node = view.decided.members.keys().find(|node| may_be_primary(view, node));
+        return node.map(NodeId::to_string);
     }
     let prev = vacancy.prev.as_ref().filter(|prev| may_still_accept(view, prev))?;
     Some(prev.node.to_string())
+}
+
+fn may_be_primary(view: &View<'_>, node: &NodeId) -> bool {
+    let follows = |seen: &EngineSeen| matches!(seen.role, RoleSeen::Replica { .. });
+    match view.answer(node) {
+        Some(Fenced::Frozen { .. } | Fenced::Dead) => false,
+        Some(Fenced::Unusable { .. }) => !view.engine(node).is_some_and(follows),
+        // Whatever starts follows nobody until it is told to.
+        None => view.verdict(node) != Verdict::Gone,
+    }
 }
 
 /// The old primary is frozen and answers: its data is the most there is, so the heir is whoever has

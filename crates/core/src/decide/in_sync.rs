@@ -10,7 +10,9 @@
 
 use super::converge::copying_hosts;
 use super::{Draft, Verdict, View};
-use crate::model::{EventKind, Instant, ProxyId, ReplicaSeen, RoleSeen, Run, Tag, WaitKind};
+use crate::model::{
+    Applied, Durability, EventKind, Instant, ProxyId, ReplicaSeen, RoleSeen, Run, Tag, WaitKind,
+};
 
 /// Shrinks, attaches, admits proxies and grows, in one proposal.
 pub(super) fn maintain(view: &View<'_>, primary: &Run, draft: &mut Draft) {
@@ -222,6 +224,11 @@ fn complete(view: &View<'_>, primary: &Run, tag: &Tag, draft: &mut Draft) {
     let applied = view.report(&primary.node).and_then(|seen| seen.report.applied.as_ref());
     if !applied.is_some_and(|applied| applied.lanes.is_subset(&view.decided.lanes)) {
         return draft.wait(WaitKind::ProxyRoutes, "the primary still lets a cut proxy in");
+    }
+    // Whoever counts may take over where the primary is not heard: only if it asks them, too.
+    let asks = |applied: &Applied| applied.stand_ins.contains(&tag.seq);
+    if view.decided.durability == Durability::Async && !applied.is_some_and(asks) {
+        return draft.wait(WaitKind::CatchUp, format!("the primary does not know {tag} yet"));
     }
     // The position must have been read after the last proxy began to wait for the newcomer, and
     // after the users that are reported beside it were true: if not, it is from the distant past.

@@ -10,7 +10,7 @@
 use super::{Draft, Verdict, View, in_sync};
 use crate::model::{
     Cause, Durability, EventKind, GroupSpec, Instant, Limits, MoveKind, MoveRequest, NodeId,
-    Observations, Primaryship, Run, ShardTopology, Vacancy, WaitKind,
+    Observations, Primaryship, Run, ShardTopology, Tag, Vacancy, WaitKind,
 };
 
 /// Proposes a vacancy if one is due; returns whether it did.
@@ -80,7 +80,13 @@ fn host_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) -> Option<Cause>
         draft.wait(WaitKind::AutomaticFailoverOff, format!("host of {} lost", primary.node));
         return None;
     }
-    if !anyone_could_take_over(view, primary) {
+    // It may go on where nobody hears it, but not without the word of all that are in sync.
+    let counts = |tag: &Tag| view.decided.in_sync.contains(tag);
+    let heir = |node: &NodeId| {
+        let attach = view.member(node).and_then(|member| member.attach.as_ref());
+        *node != primary.node && attach.is_some_and(counts) && could_take_over(view, node)
+    };
+    if !view.decided.members.keys().any(heir) {
         draft.wait(WaitKind::Quorum, format!("host of {} lost, no heir reachable", primary.node));
         return None;
     }

@@ -41,9 +41,9 @@ pub use ids::{
 pub use limits::Limits;
 pub use observation::{
     Applied, EngineSeen, FenceAnswer, Fenced, Health, HostSeen, NodeReport, NodeSeen, Observations,
-    Origin, Process, ProxySeen, ReplicaSeen, RoleSeen, Stall, Taken,
+    Origin, Process, ProxySeen, ReplicaSeen, RoleSeen, Stall, Standing, Taken,
 };
-pub use order::{Action, DataOnStart, Order};
+pub use order::{Action, DataOnStart, Order, StandIn};
 pub use problem::{Problem, ProblemKind, Wait, WaitKind};
 pub use reads::{MAX_LAG_MILLIS, ReaderFallback, Reads};
 pub use route::{NodeRoute, Route, RouteState};

@@ -192,9 +192,21 @@ pub struct Applied {
     pub seqs: BTreeSet<u64>,
     /// The proxies that have a lane user.
     pub lanes: BTreeSet<ProxyId>,
+    /// The attachments that together may confirm the primary's lease when no controller does.
+    #[serde(default)]
+    pub stand_ins: BTreeSet<u64>,
     /// Which users have lanes of their own beside (`accounts::mark`).
     #[serde(default)]
     pub users: u64,
+}
+
+/// Whether a replica confirms its primary's lease, which it does while its agent hears no controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// It does, or may.
+    pub on: bool,
+    /// Grows whenever it begins to; larger after every start of the agent.
+    pub turn: u64,
 }
 
 /// What an agent reports about one node.
@@ -218,6 +230,9 @@ pub struct NodeReport {
     pub applied: Option<Applied>,
     /// The node's data directory exists (it may have to be removed).
     pub data: bool,
+    /// Whether it confirms its primary's lease. An agent of the release before does not say so.
+    #[serde(default)]
+    pub standing: Option<Standing>,
 }
 
 /// A node as the controller knows it.
@@ -229,8 +244,32 @@ pub struct NodeSeen {
     pub at: Instant,
     /// The sample was taken after this.
     pub sampled_after: Instant,
+    /// When the fence answer in the report was heard first; of no meaning without one.
+    pub fenced_at: Instant,
+    /// Since when it is known that the node has confirmed nobody's lease.
+    pub withheld_since: Option<Instant>,
     /// What was reported.
     pub report: NodeReport,
+}
+
+impl NodeSeen {
+    /// What is known of it when a report arrives at `at`.
+    pub fn new(host: HostId, at: Instant, sampled_after: Instant, report: NodeReport) -> Self {
+        let withheld_since = report.standing.filter(|standing| !standing.on).map(|_| at);
+        Self { host, at, sampled_after, fenced_at: at, withheld_since, report }
+    }
+
+    /// The same, after what was known `before`.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let answered = self.report.fence == before.report.fence;
+        let withheld = self.report.standing == before.report.standing;
+        Self {
+            fenced_at: if answered { before.fenced_at } else { self.fenced_at },
+            withheld_since: if withheld { before.withheld_since } else { self.withheld_since },
+            ..self
+        }
+    }
 }
 
 /// A host as the controller knows it.
@@ -283,8 +322,12 @@ pub struct Observations {
     /// Proxies by id, each with what it says about each shard.
     pub proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxySeen>>,
     /// When the controller first saw the current revision of each shard, and at the earliest when it
-    /// began to lead: until then the leader before may have granted leases.
+    /// began to lead.
     pub rev_since: BTreeMap<ShardKey, (Rev, Instant)>,
+    /// When the controller began to lead: until then the one before may have granted leases.
+    pub began: Instant,
+    /// When it last granted one for each shard.
+    pub granted: BTreeMap<ShardKey, Instant>,
     /// Since when the proxies of a shard are asked to hold, and for which request.
     pub holds: BTreeMap<ShardKey, (RequestId, Instant)>,
     /// The last failover of each shard that mere silence has caused.

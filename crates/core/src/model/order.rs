@@ -28,6 +28,15 @@ pub enum DataOnStart {
     SetAside,
 }
 
+/// Who may confirm a primary's lease when no controller does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StandIn {
+    /// The attachment: another one of the same node is not asked.
+    pub tag: Tag,
+    /// Where its engine listens.
+    pub address: SocketAddr,
+}
+
 /// An imperative to a hand.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,6 +67,10 @@ pub enum Action {
         replicas: BTreeSet<Tag>,
         /// Proxies to let in.
         lanes: BTreeSet<ProxyId>,
+        /// Whoever takes writes needs a lease (`async`): these may stand in for the controllers when
+        /// all of them are gone, all of them together.
+        #[serde(default)]
+        stand_ins: Option<BTreeSet<StandIn>>,
     },
     /// Remain the primary, and let in these attachments and proxies, no others.
     Admit {
@@ -67,6 +80,9 @@ pub enum Action {
         replicas: BTreeSet<Tag>,
         /// Proxies to let in.
         lanes: BTreeSet<ProxyId>,
+        /// As of [`Action::Promote`].
+        #[serde(default)]
+        stand_ins: Option<BTreeSet<StandIn>>,
     },
     /// Follow the primary by this attachment.
     Follow {

@@ -299,6 +299,7 @@ fn start_agents(ground: &Ground<'_>) -> (JoinSet<(HostId, Ended)>, Agents) {
             engines: ground.engines.paths(),
             limits: Limits::DEFAULT,
             probe_every: PROBE_EVERY,
+            leases: false,
         };
         agents.spawn(agent(config, Inbox::new(orders), reports.clone()));
     }

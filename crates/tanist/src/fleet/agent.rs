@@ -83,6 +83,7 @@ fn config(member: &Member, own: &Planned) -> Result<AgentConfig, Failure> {
         engines: engines::find()?.paths(),
         limits: Limits::DEFAULT,
         probe_every: PROBE_EVERY,
+        leases: true,
     })
 }
 

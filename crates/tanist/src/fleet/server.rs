@@ -37,9 +37,6 @@ use crate::output::Output;
 use crate::spawn::RoleLock;
 use crate::{Done, Outcome, config, engines, front, live, roles, sentinel};
 
-/// Nothing but its fence or its end takes a primary's permission to accept writes away, so no time may
-/// pass for that.
-const NO_LEASES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Time between two tries to open the store.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How often a server says that it is there.
@@ -178,7 +175,7 @@ fn parts(
         region: plan.region.clone(),
         // They make themselves known.
         hosts: Vec::new(),
-        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
+        limits: Limits::DEFAULT,
         endpoints: EndpointPlan { ports: Some(plan.endpoint_ports), ..EndpointPlan::default() },
         port: PORT,
         default_memory_bytes: Machine::read().default_node_bytes(1),

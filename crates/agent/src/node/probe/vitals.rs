@@ -8,11 +8,11 @@
 //!
 //! Not here: rates and percentages (`tanist-controller`).
 
-use rustix::time::{ClockId, clock_gettime};
 use tanist_core::model::{NodeId, RunId};
 use tanist_link::wire::{HostCpu, ProcessKey, Totals, Vitals};
 use tanist_resp::{Command, Info, Value};
 
+use crate::clock::boot_time;
 use crate::node::Context;
 use crate::node::admin::{info, info_of};
 
@@ -40,7 +40,7 @@ pub(super) fn tell(
         host: context.config.host.clone(),
         node: node.clone(),
         run: run.clone(),
-        at_us: boot_time(),
+        at_us: boot_time().as_micros(),
         main_cpu_us: seconds(&rest, "used_cpu_user_main_thread")
             + seconds(&rest, "used_cpu_sys_main_thread"),
         process_cpu_us: seconds(&rest, "used_cpu_user") + seconds(&rest, "used_cpu_sys"),
@@ -107,13 +107,6 @@ fn host_cpu(text: &str) -> Option<HostCpu> {
     let [_, _, _, idle, waiting, ..] = ticks.as_slice() else { return None };
     let total: u64 = ticks.iter().sum();
     Some(HostCpu { busy: total - idle - waiting, total })
-}
-
-/// Now, in microseconds since the machine was booted.
-fn boot_time() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let part = |number: i64| u64::try_from(number).unwrap_or(0);
-    part(now.tv_sec) * 1_000_000 + part(now.tv_nsec) / 1_000
 }
 
 #[cfg(test)]

@@ -200,6 +200,8 @@ fn an_async_heir_waits_until_a_primary_that_was_forgotten_has_no_permission_left
     world.frozen(3, 90);
     assert_eq!(world.waits_for(), [WaitKind::Lease]);
     world.later(Limits::DEFAULT.lease + Limits::DEFAULT.lease_margin);
+    assert_eq!(world.waits_for(), [WaitKind::Lease], "whose word it needs was forgotten, too");
+    world.frozen(2, 80);
     assert_eq!(world.next().primary(), Some(&run(3)));
 }
 

@@ -18,8 +18,7 @@ fn removals(world: &World) -> Vec<Order> {
 
 /// web-002 is placed on host-2, and host-9 comes back with what it had of it.
 fn with_a_host_that_came_back(mut world: World) -> World {
-    let said =
-        NodeSeen { host: host(9), at: world.now, sampled_after: Instant::ZERO, report: report(2) };
+    let said = NodeSeen::new(host(9), world.now, Instant::ZERO, report(2));
     world.seen.nodes.get_mut(&node(2)).unwrap().push(said);
     world
 }
@@ -63,7 +62,7 @@ fn a_member_of_the_in_sync_set_does_not_wait_for_another_nodes_full_copy() {
     let role = RoleSeen::Replica { link_up: false, syncing: true, of: None };
     other.engine.as_mut().unwrap().role = role;
     other.process = Process::Running(other.run().cloned());
-    let said = NodeSeen { host: host(2), at: world.now, sampled_after: world.now, report: other };
+    let said = NodeSeen::new(host(2), world.now, world.now, other);
     world.seen.nodes.insert("other-001".into(), vec![said]);
     world.report(2).applied = None;
     assert!(matches!(world.action(2), Some(Action::Follow { .. })), "{:?}", world.action(2));

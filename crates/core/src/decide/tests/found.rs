@@ -4,6 +4,8 @@
 //!
 //! Not here: sequences of decisions under faults (`tanist-sim`), where they were found.
 
+mod leases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -111,7 +113,7 @@ impl World {
             memory_bytes: 100,
         };
         self.seen.hosts.insert(host(n), seen);
-        let seen = NodeSeen { host: host(n), at: ms(NOW), sampled_after: ms(NOW), report: well(n) };
+        let seen = NodeSeen::new(host(n), ms(NOW), ms(NOW), well(n));
         self.seen.nodes.insert(node(n), vec![seen]);
     }
 
@@ -154,6 +156,14 @@ impl World {
     fn make_async(&mut self) {
         self.asked.durability = Durability::Async;
         self.decided.durability = Durability::Async;
+        // Answers count as heard just now, unless a claim says something else.
+        for seen in self.seen.nodes.values_mut().flatten() {
+            (seen.fenced_at, seen.withheld_since) = (ms(NOW), None);
+        }
+    }
+
+    fn node_seen(&mut self, n: usize) -> &mut NodeSeen {
+        &mut self.seen.nodes.get_mut(&node(n)).unwrap()[0]
     }
 
     /// A request to move; one that names a node accepts a loss.
@@ -216,6 +226,7 @@ fn well(n: usize) -> NodeReport {
         seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
         lanes: BTreeSet::from(["proxy-1".into()]),
         users: 0,
+        stand_ins: BTreeSet::new(),
     };
     NodeReport {
         rev: Rev(10),
@@ -226,6 +237,7 @@ fn well(n: usize) -> NodeReport {
         fence: None,
         applied: Some(applied),
         data: true,
+        standing: Some(Standing { on: false, turn: 1 }),
     }
 }
 
@@ -401,34 +413,6 @@ fn a_plan_that_fails_goes_on_as_a_crash_does() {
     world.lose_host(1);
     let freeze = Action::Fence { was_primary: false, drain_to: None };
     assert_eq!(world.order(2), Some(freeze));
-}
-
-#[test]
-fn an_async_heir_waits_for_the_old_primarys_lease() {
-    let mut world = World::new();
-    world.make_async();
-    world.vacate(Cause::HostLost);
-    world.lose_host(1);
-    world.answer(2, frozen(2, 90));
-    world.answer(3, frozen(3, 80));
-    world.known_since(NOW - 700);
-    assert!(world.waits_for(WaitKind::Lease));
-    world.known_since(NOW - 800);
-    assert_eq!(*chosen(&world.commit()), run(2));
-}
-
-#[test]
-fn whoever_accepts_a_loss_does_not_get_two_primaries() {
-    let mut world = World::new();
-    world.make_async();
-    world.vacate(Cause::HostLost);
-    world.lose_host(1);
-    world.answer(3, frozen(3, 10));
-    world.ask(MoveKind::Failover, Some(3));
-    world.known_since(NOW - 100);
-    assert!(world.waits_for(WaitKind::Lease));
-    world.known_since(NOW - 800);
-    assert_eq!(*chosen(&world.commit()), run(3));
 }
 
 #[test]

@@ -415,6 +415,9 @@ fn an_async_group_waits_for_the_old_primarys_lease() {
     world.frozen(2, 100);
     world.frozen(3, 90);
     let over = Limits::DEFAULT.lease + Limits::DEFAULT.lease_margin;
+    for n in [2, 3] {
+        world.seen.nodes.get_mut(&node(n)).unwrap()[0].withheld_since = None;
+    }
     world.later(over - Duration::from_millis(1));
     world.seen.hosts.get_mut(&host(1)).unwrap().at = Instant::ZERO;
     assert_eq!(world.waits_for(), [WaitKind::Lease]);

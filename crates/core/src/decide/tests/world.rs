@@ -13,7 +13,7 @@ use crate::model::{
     Access, Action, Applied, Cause, Durability, EngineKind, Epoch, FenceAnswer, Fenced,
     GroupEndpoints, Health, HostId, HostSeen, Lineage, MoveKind, MoveRequest, NodeReport, Offset,
     Order, Origin, Process, ProxyId, ProxySeen, Reads, ReplicaSeen, RequestId, Rev, RoleSeen,
-    SlotRange, Stall, Term, Vacancy,
+    SlotRange, Stall, Standing, Term, Vacancy,
 };
 
 /// A healthy group of three on three hosts, and everything seen of it.
@@ -141,8 +141,10 @@ pub(super) fn report(n: usize) -> NodeReport {
             seqs: if n == 1 { BTreeSet::from([2, 3]) } else { BTreeSet::from([n as u64]) },
             lanes: BTreeSet::from([proxy()]),
             users: 0,
+            stand_ins: BTreeSet::new(),
         }),
         data: true,
+        standing: Some(Standing { on: false, turn: 1 }),
     }
 }
 
@@ -163,7 +165,7 @@ impl World {
                     memory_bytes: 1 << 30,
                 },
             );
-            let said = NodeSeen { host: host(n), at: now, sampled_after: now, report: report(n) };
+            let said = NodeSeen::new(host(n), now, now, report(n));
             seen.nodes.insert(node(n), vec![said]);
         }
         let decided = topology();

@@ -1,0 +1,115 @@
+//! Permissions to accept writes in `async` groups, as the controller that leads gives them.
+//!
+//! They are given beside the one loop, not by it: a commit that takes long must not cost a primary that
+//! is well its lease. What the loop decides is taken in before it is written: a primary that is about
+//! to be replaced gets no more.
+//!
+//! Invariant: after a vacancy is committed no lease is given to the primary before; none is given while
+//! somebody else may lead.
+//!
+//! Not here: how long a lease lasts and when it is over (`tanist_core::guard`, `tanist_core::decide`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tanist_core::model::{
+    Durability, Epoch, HostId, HostSpec, Instant, NodeId, ShardKey, ShardTopology,
+};
+use tanist_link::wire::{AskLeases, AskedFor, Leased};
+use tokio::sync::watch;
+
+use crate::reconciler::Controller;
+
+/// Shared by the loop and those who answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Leases(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Until when nobody else can lead.
+    sure_until: Option<watch::Receiver<Instant>>,
+    primaries: BTreeMap<NodeId, (ShardKey, Epoch, HostId)>,
+    removed: BTreeSet<HostId>,
+    granted: BTreeMap<ShardKey, Instant>,
+}
+
+impl Leases {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change is one step: nothing is ever half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leases can be given while this is in the future.
+    pub(crate) fn open(&self, sure_until: watch::Receiver<Instant>) {
+        self.table().sure_until = Some(sure_until);
+    }
+
+    /// Takes in what was committed.
+    pub(crate) fn learn(&self, shard: &ShardTopology) {
+        let key = shard.key();
+        let mut table = self.table();
+        table.primaries.retain(|_, (other, ..)| *other != key);
+        let member = shard.primary().and_then(|run| Some((run, shard.members.get(&run.node)?)));
+        if let (Durability::Async, Some((run, member))) = (shard.durability, member) {
+            table.primaries.insert(run.node.clone(), (key, shard.epoch, member.host.clone()));
+        }
+    }
+
+    /// Gives nothing more to the shard's primary; to be called before anything else is committed.
+    pub(crate) fn withdraw(&self, key: &ShardKey) {
+        self.table().primaries.retain(|_, (other, ..)| other != key);
+    }
+
+    /// Takes in what is asked of a host.
+    pub(crate) fn know(&self, host: &HostSpec) {
+        let removed = &mut self.table().removed;
+        if host.removed {
+            removed.insert(host.host.clone());
+        } else {
+            removed.remove(&host.host);
+        }
+    }
+
+    /// When a lease was given last for the shard.
+    fn granted(&self, key: &ShardKey) -> Option<Instant> {
+        self.table().granted.get(key).copied()
+    }
+
+    /// Gives what is asked for, as far as it is due at `now`.
+    pub(crate) fn give(&self, asked: &AskLeases, now: Instant) -> Leased {
+        let mut table = self.table();
+        let sure = table.sure_until.as_ref().is_some_and(|until| now < *until.borrow());
+        if !sure || table.removed.contains(&asked.host) {
+            return Leased::default();
+        }
+        let mut given = Leased::default();
+        for AskedFor { node, epoch } in &asked.primaries {
+            let found = table.primaries.get(node);
+            let due = found.filter(|(_, known, host)| known == epoch && *host == asked.host);
+            let Some(key) = due.map(|(key, ..)| key.clone()) else { continue };
+            table.granted.insert(key, now);
+            given.primaries.push(AskedFor { node: node.clone(), epoch: *epoch });
+        }
+        given
+    }
+}
+
+impl Controller {
+    /// Whether nobody else can lead at this moment.
+    fn is_sure(&self, now: Instant) -> bool {
+        self.reign.as_ref().is_none_or(|reign| reign.is_sure(now))
+    }
+
+    /// The number to send to every agent. One that is not sure to lead says the last one again: replicas
+    /// stand in for a leader that cannot give leases.
+    pub(crate) fn echo(&mut self, now: Instant) -> u64 {
+        if self.is_sure(now) { self.observer.next_echo(now) } else { self.observer.last_echo() }
+    }
+
+    /// Looks up when a lease was given last, for the next decision.
+    pub(crate) fn note_lease(&mut self, key: &ShardKey) {
+        if let Some(at) = self.archive.leases.granted(key) {
+            self.observer.seen.granted.insert(key.clone(), at);
+        }
+    }
+}
