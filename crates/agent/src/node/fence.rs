@@ -52,7 +52,7 @@ impl Node {
             Some(_) => self.freeze_member(drain_to).await,
         };
         let Some(state) = state else { return };
-        self.leave();
+        self.leave(order);
         self.context.board.change(&self.id, |report| {
             report.fence = Some(FenceAnswer { rev: order.rev, state });
         });

@@ -49,11 +49,12 @@ impl Node {
     }
 
     /// Tells the supervisor that the node is no primary any more. It finds out by itself, later.
-    pub(super) fn leave(&self) {
+    pub(super) fn leave(&self, order: &Order) {
         if !self.context.config.leases {
             return;
         }
-        let leave = Leave { host: self.context.config.host.clone(), node: self.id.clone() };
+        let host = self.context.config.host.clone();
+        let leave = Leave { host, node: self.id.clone(), epoch: order.epoch };
         let supervisor = self.context.supervised.client().within(CALM_DEADLINE);
         tokio::spawn(async move {
             if let Err(err) = supervisor.post::<_, ()>(LEAVE_ROUTE, &leave).await {

@@ -81,6 +81,8 @@ pub struct Leave {
     pub host: HostId,
     /// The node.
     pub node: NodeId,
+    /// It is no primary of an epoch before this one.
+    pub epoch: Epoch,
 }
 
 /// What the names of users begin with by which primaries' supervisors ask for a replica's word.

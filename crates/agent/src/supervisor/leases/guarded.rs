@@ -46,12 +46,15 @@ enum Due {
 }
 
 /// Guards the primary until it is to be guarded no more.
-pub(super) async fn guard(shared: Arc<Shared>, primary: Arc<Primary>, grace: Duration) {
+pub(super) async fn guard(shared: Arc<Shared>, primary: Arc<Primary>, grace: Option<Duration>) {
     let (mut leads, mut leases) = (primary.lead.subscribe(), primary.lease.subscribe());
     let mut engine = Engine::default();
-    if !grace.is_zero() {
+    match grace {
         // waits: for the first lease since the supervisor was started again, not longer than this.
-        let _ = timeout(grace, leases.changed()).await;
+        Some(grace) => drop(timeout(grace, leases.changed()).await),
+        // Nobody is told to take writes before that.
+        None if leases.changed().await.is_err() => return,
+        None => {}
     }
     loop {
         let lead = leads.borrow_and_update().clone();

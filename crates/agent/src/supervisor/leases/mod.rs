@@ -100,7 +100,7 @@ impl Leases {
             let name = name(&lead.host, &lead.node);
             if runs(&name) {
                 info!(node = %name, "guarded again");
-                leases.guard(name, lead, AGAIN);
+                leases.guard(name, lead, Some(AGAIN));
             }
         }
         tokio::spawn(leases.clone().ask());
@@ -138,13 +138,14 @@ impl Leases {
                 });
                 primary
             }
-            None => self.guard(name, lead, Duration::ZERO),
+            None => self.guard(name, lead, None),
         };
         self.save();
         primary
     }
 
-    fn guard(&self, name: NodeId, lead: Lead, grace: Duration) -> Arc<Primary> {
+    /// Guards one that has to have a lease within `grace`, or that begins when it has one.
+    fn guard(&self, name: NodeId, lead: Lead, grace: Option<Duration>) -> Arc<Primary> {
         let primary = Arc::new(Primary {
             name: name.clone(),
             lead: watch::channel(Some(lead)).0,
@@ -157,7 +158,12 @@ impl Leases {
 
     /// Guards a node no more: it was told to follow somebody.
     pub(super) fn leave(&self, leave: &Leave) {
-        self.forget(&name(&leave.host, &leave.node));
+        let name = name(&leave.host, &leave.node);
+        let older = |lead: &Lead| lead.epoch < leave.epoch;
+        let over = |one: &Arc<Primary>| one.lead.borrow().as_ref().is_some_and(older);
+        if self.primaries().get(&name).is_some_and(over) {
+            self.forget(&name);
+        }
     }
 
     /// Guards a node no more: its process has ended.
