@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tanist_core::model::{
-    FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations,
-    ProxyId, ProxySeen, Region, Rev, ShardKey, Taken,
+    Calm, FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen,
+    Observations, ProxyId, ProxySeen, Region, Rev, ShardKey, Taken,
 };
 use tanist_core::presence::vouched;
 use tanist_link::host_of;
@@ -44,6 +44,8 @@ pub(crate) struct Observer {
     pub(crate) dead: BTreeSet<HostId>,
     /// When each host's agent spoke last, or its proxy spoke for it first.
     spoke: BTreeMap<HostId, Instant>,
+    /// After how much silence a host that speaks has come back.
+    patience: Duration,
     echo: u64,
     echoes: VecDeque<(u64, Instant)>,
 }
@@ -71,7 +73,7 @@ impl Observer {
     pub(crate) fn new(config: &ControllerConfig, first_echo: u64, now: Instant) -> Self {
         let taken = Taken { plan: config.endpoints, ..Taken::default() };
         let mut observer = Self {
-            seen: Observations { taken, ..Observations::default() },
+            seen: Observations { taken, calm: Calm::beginning(now), ..Observations::default() },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             at_host: BTreeMap::new(),
@@ -79,6 +81,7 @@ impl Observer {
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
+            patience: config.limits.host,
             echo: first_echo,
             echoes: VecDeque::new(),
         };
@@ -90,11 +93,13 @@ impl Observer {
 
     /// Takes a host in, or what has changed of it.
     pub(crate) fn place(&mut self, host: &HostConfig, region: &Region, now: Instant) {
+        let known = self.seen.hosts.get(&host.host);
         let seen = HostSeen {
             region: region.clone(),
             zone: host.zone.clone(),
             address: host.address,
-            at: self.seen.hosts.get(&host.host).map_or(now, |seen| seen.at),
+            at: known.map_or(now, |seen| seen.at),
+            since: known.map_or(now, |seen| seen.since),
             draining: false,
             memory_bytes: host.memory_bytes,
         };
@@ -124,9 +129,7 @@ impl Observer {
 
     pub(crate) fn report(&mut self, report: HostReport, now: Instant) -> Touched {
         let mut touched = Touched::default();
-        if let Some(host) = self.seen.hosts.get_mut(&report.host) {
-            host.at = now;
-        }
+        self.hear(&report.host, now);
         self.spoke.insert(report.host.clone(), now);
         self.heard.insert(report.host.clone());
         let mut present = BTreeSet::new();
@@ -158,6 +161,13 @@ impl Observer {
             }
         }
         touched
+    }
+
+    /// A host's agent has said something.
+    pub(crate) fn hear(&mut self, host: &HostId, now: Instant) {
+        if let Some(seen) = self.seen.hosts.get_mut(host) {
+            seen.hear(now, self.patience);
+        }
     }
 
     fn put(&mut self, node: NodeId, seen: NodeSeen) {
@@ -242,7 +252,7 @@ impl Observer {
         let waited_for = said().any(|shard| shard.held > 0 && shards.contains(&shard.key));
         let spoke = *self.spoke.entry(host.clone()).or_insert(now);
         if let Some(seen) = self.seen.hosts.get_mut(host) {
-            seen.at = vouched(heard, spoke, waited_for, now);
+            seen.hear(vouched(heard, spoke, waited_for, now), self.patience);
         }
     }
 
@@ -261,6 +271,7 @@ impl Observer {
         self.seen.rev_since.remove(key);
         self.seen.holds.remove(key);
         self.seen.last_failover.remove(key);
+        self.seen.calm.forget(key);
     }
 
     /// The shard that a node is placed in.
@@ -325,6 +336,7 @@ mod tests {
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
+            patience: Duration::from_millis(500),
             echo: 0,
             echoes: VecDeque::new(),
         };
@@ -333,6 +345,7 @@ mod tests {
             zone: "a".into(),
             address: std::net::Ipv4Addr::LOCALHOST,
             at: now,
+            since: now,
             draining: false,
             memory_bytes: 0,
         };

@@ -19,6 +19,7 @@ mod observation;
 mod order;
 mod problem;
 mod reads;
+mod relocation;
 mod route;
 mod spec;
 pub mod stored;
@@ -46,6 +47,7 @@ pub use observation::{
 pub use order::{Action, DataOnStart, Order};
 pub use problem::{Problem, ProblemKind, Wait, WaitKind};
 pub use reads::{MAX_LAG_MILLIS, ReaderFallback, Reads};
+pub use relocation::{Calm, Imbalance, Relocation};
 pub use route::{NodeRoute, Route, RouteState};
 pub use spec::{Durability, EngineKind, GroupSpec, MoveKind, MoveRequest};
 pub use time::Instant;

@@ -91,6 +91,7 @@ impl World {
             lanes: BTreeSet::from(["proxy-1".into()]),
             next_seq: 4,
             request_done: RequestId(0),
+            relocation: None,
         };
         let mut world = Self { asked, decided, seen: Observations::default() };
         for n in 1..=3 {
@@ -107,6 +108,7 @@ impl World {
             zone: Zone::new(format!("zone-{n}")),
             address: Ipv4Addr::new(127, 10, 0, n as u8),
             at: ms(NOW),
+            since: ms(0),
             draining: false,
             memory_bytes: 100,
         };

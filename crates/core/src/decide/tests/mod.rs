@@ -8,10 +8,12 @@ mod behind;
 mod copies;
 mod cures;
 mod drain;
+mod estate;
 mod found;
 mod members;
 mod patience;
 mod readers;
+mod rebalance;
 mod users;
 mod world;
 
