@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tanist_core::model::{
-    Calm, FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen,
-    Observations, ProxyId, ProxySeen, Region, Rev, ShardKey, Taken,
+    Calm, Cause, FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen,
+    Observations, ProxyId, ProxySeen, Region, Rev, ShardKey, ShardTopology, Taken, Wait,
 };
 use tanist_core::presence::vouched;
 use tanist_link::host_of;
@@ -46,6 +46,8 @@ pub(crate) struct Observer {
     spoke: BTreeMap<HostId, Instant>,
     /// After how much silence a host that speaks has come back.
     patience: Duration,
+    /// Why a node that could be placed better stays where it is for now.
+    pub(crate) later: Option<(ShardKey, Wait)>,
     echo: u64,
     echoes: VecDeque<(u64, Instant)>,
 }
@@ -82,6 +84,7 @@ impl Observer {
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
             patience: config.limits.host,
+            later: None,
             echo: first_echo,
             echoes: VecDeque::new(),
         };
@@ -177,6 +180,17 @@ impl Observer {
             Some(known) => *known = seen,
             None => reports.push(seen),
         }
+    }
+
+    /// What was decided has been committed.
+    pub(crate) fn committed(&mut self, before: &ShardTopology, next: &ShardTopology, now: Instant) {
+        let key = next.key();
+        let vacated = before.primary().is_some() && next.primary().is_none();
+        if vacated && next.vacancy().is_some_and(|vacancy| vacancy.cause == Cause::HostLost) {
+            self.seen.last_failover.insert(key.clone(), now);
+        }
+        self.seen.rev_since.insert(key, (next.rev, now));
+        self.seen.calm.note(Some(before), next, now);
     }
 
     /// Makes sure that a node on a host that knows nothing of it is seen as absent there; a host that
@@ -337,6 +351,7 @@ mod tests {
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
             patience: Duration::from_millis(500),
+            later: None,
             echo: 0,
             echoes: VecDeque::new(),
         };

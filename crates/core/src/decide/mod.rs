@@ -24,6 +24,7 @@ mod rebalance;
 mod routing;
 mod spread;
 mod vacate;
+mod word;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,6 @@
 //! Not here: what is better (`super::spread`), nodes that have to leave a drained host
 //! (`super::drain`), whose own host was lost (`super::heal`).
 
-use std::time::Duration;
-
 use super::drain::{self, is_settled};
 use super::spread::{Loads, Spread};
 use super::{Commit, Draft, View, heal, placement};
@@ -48,7 +46,7 @@ pub fn rebalance<'a>(
     now: Instant,
 ) -> Outlook {
     let views = || shards.iter().map(|(asked, decided)| View { asked, decided, seen, limits, now });
-    if limits.calm == Duration::MAX || views().any(|view| is_moving(&view)) {
+    if limits.calm == Limits::NEVER || views().any(|view| is_moving(&view)) {
         return Outlook::Settled;
     }
     let loads = Loads::of(shards.iter().copied(), seen);

@@ -44,13 +44,16 @@ pub struct Limits {
     /// Absence of a host before its nodes are placed elsewhere.
     pub replace: Duration,
     /// How long nothing may have gone wrong, and every host must have been heard without a break or
-    /// been away, before a node is relocated.
+    /// been away, before a node is relocated; [`Self::NEVER`] relocates none.
     pub calm: Duration,
     /// How long a relocation may take before it is given up, and how long the shard then rests.
     pub relocate: Duration,
 }
 
 impl Limits {
+    /// As a limit: what it is about does not happen.
+    pub const NEVER: Duration = Duration::MAX;
+
     /// The limits that Tanist ships with.
     pub const DEFAULT: Self = Self {
         stopped: Duration::from_millis(250),

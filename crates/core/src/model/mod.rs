@@ -14,6 +14,7 @@ mod endpoint;
 mod event;
 mod host;
 mod ids;
+mod labels;
 mod limits;
 mod observation;
 mod order;
@@ -39,6 +40,7 @@ pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
     RunId, ShardId, ShardKey, Term, Zone,
 };
+pub use labels::{LabelError, Labels};
 pub use limits::Limits;
 pub use observation::{
     Applied, EngineSeen, FenceAnswer, Fenced, Health, HostSeen, NodeReport, NodeSeen, Observations,

@@ -178,7 +178,7 @@ fn parts(
         region: plan.region.clone(),
         // They make themselves known.
         hosts: Vec::new(),
-        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
+        limits: Limits { lease: NO_LEASES, ..plan.limits },
         endpoints: EndpointPlan { ports: Some(plan.endpoint_ports), ..EndpointPlan::default() },
         port: PORT,
         default_memory_bytes: Machine::read().default_node_bytes(1),

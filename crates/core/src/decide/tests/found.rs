@@ -122,8 +122,7 @@ impl World {
     }
 
     fn known_since(&mut self, at: u64) {
-        let since = (self.decided.rev, ms(at));
-        self.seen.rev_since.insert(self.decided.key(), since);
+        self.seen.rev_since.insert(self.decided.key(), (self.decided.rev, ms(at)));
     }
 
     fn confirm(&mut self, rev: Rev, at: u64) {
