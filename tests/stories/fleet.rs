@@ -50,6 +50,15 @@ fn write(at: SocketAddr, over: &AtomicBool) -> Written {
     written
 }
 
+/// The writer ends with it, also when a test fails: nobody would end otherwise.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Writes at a host's endpoint while something happens; what became of it.
 pub(crate) fn while_writing(
     fleet: &mut Fleet,
@@ -60,8 +69,9 @@ pub(crate) fn while_writing(
     let over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
         let writing = scope.spawn(|| write(at, &over));
+        let ends = Ends(&over);
         happens(fleet);
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         writing.join().unwrap_or_else(|_| panic!("the writer failed\n{}", fleet.what_it_says()))
     });
     assert!(written.errors.is_empty(), "{written:?}\n{}", fleet.what_it_says());

@@ -53,12 +53,11 @@ pub(super) fn other_site(view: &View<'_>, shard: &ShardTopology, node: &NodeId) 
     choose(view.asked, view.seen, view.limits, view.now, &others, want)
 }
 
-/// The host that would be best for a node instead of the one that it is on, among those that have been
-/// heard without a break for long enough to be relied on.
+/// The host that would be best for a node instead of the one that it is on.
 pub(super) fn better_host(view: &View<'_>, node: &NodeId) -> Option<HostId> {
     let leaver = view.member(node)?;
     let others: Vec<&Member> = without(view.decided, node);
-    let want = Want { zone: None, not: Some(&leaver.host), steady: true };
+    let want = Want { not: Some(&leaver.host), ..Want::default() };
     let found = best_host(view.asked, view.seen, view.limits, view.now, &others, &want);
     found.map(|(host, _)| host.clone())
 }
@@ -67,7 +66,7 @@ pub(super) fn better_host(view: &View<'_>, node: &NodeId) -> Option<HostId> {
 pub(super) fn better_site(view: &View<'_>, node: &NodeId, newcomer: &NodeId) -> Option<Site> {
     let leaver = view.member(node)?;
     let zone = view.asked.zone_of.get(newcomer);
-    let want = Want { zone, not: Some(&leaver.host), steady: true };
+    let want = Want { zone, not: Some(&leaver.host) };
     let others = without(view.decided, node);
     let found = best_host(view.asked, view.seen, view.limits, view.now, &others, &want)?;
     let all: Vec<&Member> = view.decided.members.values().collect();
@@ -86,8 +85,6 @@ struct Want<'a> {
     zone: Option<&'a Zone>,
     /// A host that will not.
     not: Option<&'a HostId>,
-    /// The host has not just come.
-    steady: bool,
 }
 
 fn choose(
@@ -128,7 +125,6 @@ fn best_host<'a>(
             && zone_allowed
             && !host.draining
             && now.since(host.at) <= limits.host
-            && (!want.steady || now.since(host.since) >= limits.calm)
             && Some(id) != want.not
             && want.zone.is_none_or(|zone| *zone == host.zone)
             && promised.saturating_add(asked.memory_bytes) <= host.memory_bytes
