@@ -30,8 +30,12 @@ fn why_silent(view: &View<'_>, node: &NodeId) -> &'static str {
 }
 
 /// How a person lets the shard go on without `prev`, its last primary, or whoever else is missed, and
-/// what that may cost.
+/// what that may cost; nothing while somebody may only not have spoken yet.
 pub(super) fn way_on(view: &View<'_>, prev: &Run) -> String {
+    let mut nodes = view.decided.members.keys();
+    if nodes.any(|node| view.verdict(node) == Verdict::Unknown) {
+        return "not every host has spoken yet".to_owned();
+    }
     let staying = view.decided.members.iter().filter(|(_, member)| !member.leaving);
     let there: Vec<&NodeId> =
         staying.map(|(node, _)| node).filter(|node| view.reachable(node)).collect();

@@ -15,6 +15,7 @@ mod patience;
 mod readers;
 mod rebalance;
 mod users;
+mod word;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
