@@ -100,3 +100,32 @@ fn a_hosts_labels_are_kept_and_shown() {
     assert!(listed.contains("example.com/owner=web power=b"), "{listed}");
     fleet.start_server(leader);
 }
+
+#[test]
+fn a_primary_leaves_a_crowded_host_by_a_switchover_that_no_client_notices() {
+    let mut fleet = Fleet::start_with(3, SHORT);
+    for host in ["h2", "h3"] {
+        fleet.tanist(0, &["host", "drain", host]).ok();
+    }
+    // Each of seven nodes counts for a twentieth of its host; the last group is the first to move.
+    for group in ["a1", "a2", "a3", "a4", "a5", "a6", "web"] {
+        fleet.tanist(0, &["create", group, "--replicas", "0", "--memory", "16mb"]).ok();
+    }
+    let before = fleet.primary("web");
+    assert_eq!(before.host.as_str(), "h1");
+    let written = while_writing(&mut fleet, 0, |fleet| {
+        for host in ["h2", "h3"] {
+            fleet.tanist(0, &["host", "drain", host, "--undo"]).ok();
+        }
+        fleet.wait("its primary is elsewhere and alone", |fleet| {
+            let group = fleet.try_status()?.groups.into_iter().find(|g| g.name == "web".into())?;
+            let [node] = &group.shards[0].nodes[..] else { return None };
+            (node.role == "primary" && node.host != before.host).then_some(())
+        });
+    });
+    assert_eq!(written.uncertain, 0, "{written:?}\n{}", fleet.what_it_says());
+    let events = fleet.tanist(0, &["events"]).out;
+    let why = "web-002 takes the primary's place; it moves to web-002";
+    assert!(events.contains(why) && events.contains("switchover requested"), "{events}");
+    assert!(!events.contains("RelocationGivenUp"), "{events}");
+}
