@@ -18,13 +18,13 @@ use crate::{call, runtime};
 
 /// What a client met with that wrote one key after the other.
 #[derive(Debug, Default)]
-struct Written {
-    acked: Vec<u64>,
-    uncertain: usize,
+pub(crate) struct Written {
+    pub(crate) acked: Vec<u64>,
+    pub(crate) uncertain: usize,
     errors: Vec<String>,
 }
 
-async fn connect(at: SocketAddr) -> Connection {
+pub(crate) async fn connect(at: SocketAddr) -> Connection {
     let connected = Connection::connect(at, Duration::from_secs(5)).await;
     connected.unwrap_or_else(|err| panic!("connecting to {at}: {err}"))
 }
@@ -51,14 +51,28 @@ fn write(at: SocketAddr, over: &AtomicBool) -> Written {
     written
 }
 
+/// The writer ends with it, also when a test fails: nobody would end otherwise.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Writes at a host's endpoint while something happens; what became of it.
-fn while_writing(fleet: &mut Fleet, host: usize, happens: impl FnOnce(&mut Fleet)) -> Written {
+pub(crate) fn while_writing(
+    fleet: &mut Fleet,
+    host: usize,
+    happens: impl FnOnce(&mut Fleet),
+) -> Written {
     let at = fleet.endpoint("web", host);
     let over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
         let writing = scope.spawn(|| write(at, &over));
+        let ends = Ends(&over);
         happens(fleet);
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         writing.join().unwrap_or_else(|_| panic!("the writer failed\n{}", fleet.what_it_says()))
     });
     assert!(written.errors.is_empty(), "{written:?}\n{}", fleet.what_it_says());
@@ -69,7 +83,7 @@ fn while_writing(fleet: &mut Fleet, host: usize, happens: impl FnOnce(&mut Fleet
 }
 
 /// Which of these keys are not there.
-fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
+pub(crate) fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
     runtime().block_on(async {
         let mut client = connect(at).await;
         let mut missing = Vec::new();

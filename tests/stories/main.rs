@@ -28,12 +28,14 @@ mod login;
 mod loss;
 mod machine;
 mod persistence;
+mod rebalance;
 mod refusals;
 mod renewal;
 mod scale;
 mod sentinel;
 mod troubles;
 mod truth;
+mod word;
 
 use tanist_lab::Installation;
 use tanist_resp::{Command, Connection, Value};

@@ -319,6 +319,7 @@ impl World {
                 zone: zone(node),
                 address: std::net::Ipv4Addr::new(127, 0, 0, node + 1),
                 at: heard,
+                since: at(0),
                 draining: false,
                 memory_bytes: u64::MAX,
             };

@@ -239,6 +239,7 @@ pub(crate) fn first_topology(in_sync: u8, proxies: u8) -> ShardTopology {
         lanes: (0..proxies).map(proxy_id).collect(),
         next_seq: 3,
         request_done: RequestId(0),
+        relocation: None,
     }
 }
 

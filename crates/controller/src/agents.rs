@@ -123,9 +123,7 @@ impl Controller {
             }
             self.adopt_hosts();
         }
-        if let Some(seen) = self.observer.seen.hosts.get_mut(&host) {
-            seen.at = boot_time();
-        }
+        self.observer.hear(&host, boot_time());
         self.agents.insert(host, Hand::Far(sender, generation));
         Ok(())
     }

@@ -8,12 +8,13 @@
 //!
 //! Not here: which hosts there are (`crate::ControllerConfig`, `crate::agents`).
 
-use tanist_core::decide::off_host;
+use tanist_core::decide::{off_host, placed_because};
 use tanist_core::model::{
     HostId, HostSeen, HostSpec, Instant, NodeId, PasswordHash, Severity, ShardKey, ShardTopology,
 };
-use tanist_link::api::{ApiError, DrainHost, HostStatus, JoinFleet, ServerHere};
+use tanist_link::api::{ApiError, DrainHost, HostStatus, JoinFleet, LabelHost, ServerHere};
 
+use crate::archive::Held;
 use crate::calls::internal_ref;
 use crate::clock::boot_time;
 use crate::error::ControllerError;
@@ -27,6 +28,11 @@ pub(crate) enum HostsCall {
     Drain {
         host: HostId,
         asked: DrainHost,
+        reply: Reply<HostStatus>,
+    },
+    Label {
+        host: HostId,
+        asked: LabelHost,
         reply: Reply<HostStatus>,
     },
     /// The secret is known to whoever asks; only what tells it from others is kept.
@@ -72,6 +78,9 @@ impl Controller {
                 let answer = self.drain(&host, asked.draining, touched).await?;
                 let _ = reply.send(answer);
             }
+            HostsCall::Label { host, asked, reply } => {
+                let _ = reply.send(self.label(&host, &asked).await?);
+            }
             HostsCall::Invite { host, hash, until_ms, reply } => {
                 let _ = reply.send(self.invite(host, hash, until_ms).await?);
             }
@@ -103,8 +112,8 @@ impl Controller {
         hosts.map(|(host, seen)| self.one_host(host, seen, now)).collect()
     }
 
-    fn one_host(&self, id: &HostId, seen: &HostSeen, now: Instant) -> HostStatus {
-        let shards = self.archive.topologies.values().map(|held| &*held.body);
+    pub(crate) fn one_host(&self, id: &HostId, seen: &HostSeen, now: Instant) -> HostStatus {
+        let shards = || self.archive.topologies.values().map(|held| &*held.body);
         let promised = self.observer.seen.promised_bytes.get(id).copied();
         HostStatus {
             host: id.clone(),
@@ -115,7 +124,14 @@ impl Controller {
             draining: seen.draining,
             memory_bytes: seen.memory_bytes,
             promised_bytes: promised.unwrap_or(0),
-            nodes: shards.flat_map(|shard| placed_on(shard, id)).cloned().collect(),
+            nodes: shards().flat_map(|shard| placed_on(shard, id)).cloned().collect(),
+            labels: self
+                .archive
+                .hosts
+                .get(id)
+                .map(|held| held.body.labels.clone())
+                .unwrap_or_default(),
+            placed: shards().flat_map(|shard| reasons(shard, id)).collect(),
         }
     }
 
@@ -165,12 +181,15 @@ impl Controller {
         }
     }
 
-    /// Asks, as a person would, for the moves of primaries off hosts that are drained.
+    /// Asks, as a person would, for the moves of primaries that are to leave their hosts.
     pub(crate) async fn leave_hosts(
         &mut self,
         touched: &mut Touched,
     ) -> Result<(), ControllerError> {
-        if !self.archive.hosts.values().any(|held| held.body.draining) {
+        let relocated = |held: &Held<ShardTopology>| held.body.relocation.is_some();
+        if !self.archive.hosts.values().any(|held| held.body.draining)
+            && !self.archive.topologies.values().any(relocated)
+        {
             return Ok(());
         }
         let now = self.heard_until;
@@ -182,13 +201,27 @@ impl Controller {
             if self.departures.due(&key, heir.as_ref(), limits, now)
                 && let Some(heir) = heir
             {
-                let text = format!("the primary's host is drained; it moves to {heir}");
+                let why = match &shard.relocation {
+                    Some(relocation) => {
+                        format!("{} takes the primary's place", relocation.newcomer)
+                    }
+                    None => "the primary's host is drained".to_owned(),
+                };
+                let text = format!("{why}; it moves to {heir}");
                 self.move_unasked(key, heir, ("MovingOffHost", Severity::Info, text), touched)
                     .await?;
             }
         }
         Ok(())
     }
+}
+
+/// Why each node of a shard that is on the host is there.
+fn reasons<'a>(
+    shard: &'a ShardTopology,
+    host: &'a HostId,
+) -> impl Iterator<Item = (NodeId, String)> + 'a {
+    placed_on(shard, host).map(|node| (node.clone(), placed_because(shard, node)))
 }
 
 pub(crate) fn placed_on<'a>(

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tanist_core::model::{
-    FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen, Observations,
-    ProxyId, ProxySeen, Region, Rev, ShardKey, Taken,
+    Calm, Cause, FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen,
+    Observations, ProxyId, ProxySeen, Region, Rev, ShardKey, ShardTopology, Taken, Wait,
 };
 use tanist_core::presence::vouched;
 use tanist_link::host_of;
@@ -47,6 +47,10 @@ pub(crate) struct Observer {
     /// When each host's agent spoke last, or its proxy spoke for it first.
     spoke: BTreeMap<HostId, Instant>,
     ticks: u64,
+    /// After how much silence a host that speaks has come back.
+    patience: Duration,
+    /// Why a node that could be placed better stays where it is for now.
+    pub(crate) later: Option<(ShardKey, Wait)>,
     echo: u64,
     echoes: VecDeque<(u64, Instant)>,
 }
@@ -74,7 +78,12 @@ impl Observer {
     pub(crate) fn new(config: &ControllerConfig, first_echo: u64, now: Instant) -> Self {
         let taken = Taken { plan: config.endpoints, ..Taken::default() };
         let mut observer = Self {
-            seen: Observations { taken, began: now, ..Observations::default() },
+            seen: Observations {
+                taken,
+                began: now,
+                calm: Calm::beginning(now),
+                ..Observations::default()
+            },
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             at_host: BTreeMap::new(),
@@ -83,6 +92,8 @@ impl Observer {
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
             ticks: 0,
+            patience: config.limits.host,
+            later: None,
             echo: first_echo,
             echoes: VecDeque::new(),
         };
@@ -94,11 +105,13 @@ impl Observer {
 
     /// Takes a host in, or what has changed of it.
     pub(crate) fn place(&mut self, host: &HostConfig, region: &Region, now: Instant) {
+        let known = self.seen.hosts.get(&host.host);
         let seen = HostSeen {
             region: region.clone(),
             zone: host.zone.clone(),
             address: host.address,
-            at: self.seen.hosts.get(&host.host).map_or(now, |seen| seen.at),
+            at: known.map_or(now, |seen| seen.at),
+            since: known.map_or(now, |seen| seen.since),
             draining: false,
             memory_bytes: host.memory_bytes,
         };
@@ -139,9 +152,7 @@ impl Observer {
 
     pub(crate) fn report(&mut self, report: HostReport, now: Instant) -> Touched {
         let mut touched = Touched::default();
-        if let Some(host) = self.seen.hosts.get_mut(&report.host) {
-            host.at = now;
-        }
+        self.hear(&report.host, now);
         self.spoke.insert(report.host.clone(), now);
         self.heard.insert(report.host.clone());
         let mut present = BTreeSet::new();
@@ -175,6 +186,13 @@ impl Observer {
         touched
     }
 
+    /// A host's agent has said something.
+    pub(crate) fn hear(&mut self, host: &HostId, now: Instant) {
+        if let Some(seen) = self.seen.hosts.get_mut(host) {
+            seen.hear(now, self.patience);
+        }
+    }
+
     fn put(&mut self, node: NodeId, seen: NodeSeen) {
         self.at_host.entry(seen.host.clone()).or_default().insert(node.clone());
         let reports = self.seen.nodes.entry(node).or_default();
@@ -182,6 +200,17 @@ impl Observer {
             Some(known) => *known = seen.after(known),
             None => reports.push(seen),
         }
+    }
+
+    /// What was decided has been committed.
+    pub(crate) fn committed(&mut self, before: &ShardTopology, next: &ShardTopology, now: Instant) {
+        let key = next.key();
+        let vacated = before.primary().is_some() && next.primary().is_none();
+        if vacated && next.vacancy().is_some_and(|vacancy| vacancy.cause == Cause::HostLost) {
+            self.seen.last_failover.insert(key.clone(), now);
+        }
+        self.seen.rev_since.insert(key, (next.rev, now));
+        self.seen.calm.note(Some(before), next, now);
     }
 
     /// Makes sure that a node on a host that knows nothing of it is seen as absent there; a host that
@@ -256,7 +285,7 @@ impl Observer {
         let waited_for = said().any(|shard| shard.held > 0 && shards.contains(&shard.key));
         let spoke = *self.spoke.entry(host.clone()).or_insert(now);
         if let Some(seen) = self.seen.hosts.get_mut(host) {
-            seen.at = vouched(heard, spoke, waited_for, now);
+            seen.hear(vouched(heard, spoke, waited_for, now), self.patience);
         }
     }
 
@@ -276,6 +305,7 @@ impl Observer {
         self.seen.granted.remove(key);
         self.seen.holds.remove(key);
         self.seen.last_failover.remove(key);
+        self.seen.calm.forget(key);
     }
 
     /// The shard that a node is placed in.
@@ -342,6 +372,8 @@ mod tests {
             spoke: BTreeMap::new(),
             dead: BTreeSet::new(),
             ticks: 0,
+            patience: Duration::from_millis(500),
+            later: None,
             echo: 0,
             echoes: VecDeque::new(),
         };
@@ -350,6 +382,7 @@ mod tests {
             zone: "a".into(),
             address: std::net::Ipv4Addr::LOCALHOST,
             at: now,
+            since: now,
             draining: false,
             memory_bytes: 0,
         };

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
-    Cause, EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem,
-    ProblemKind, ProxyId, Route, Severity, ShardKey, ShardTopology, Vacancy,
+    EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem, ProblemKind,
+    ProxyId, Route, Severity, ShardKey, ShardTopology,
 };
 use tanist_link::Sender;
 use tanist_link::api::{
@@ -302,6 +302,7 @@ impl Controller {
         if self.stopping.is_none() {
             self.cure_all(touched).await?;
             self.leave_hosts(touched).await?;
+            self.rebalance(echo).await?;
             self.certify_all(now).await?;
         }
         touched.shards.extend(self.archive.topologies.keys().cloned());
@@ -437,7 +438,7 @@ impl Controller {
         Some((spec, shard))
     }
 
-    async fn commit(
+    pub(crate) async fn commit(
         &mut self,
         key: &ShardKey,
         spec: &GroupSpec,
@@ -464,11 +465,7 @@ impl Controller {
         }
         let done = boot_time();
         let next = &commit.next;
-        let on_silence = |vacancy: &Vacancy| vacated && vacancy.cause == Cause::HostLost;
-        if next.vacancy().is_some_and(on_silence) {
-            self.observer.seen.last_failover.insert(key.clone(), done);
-        }
-        self.observer.seen.rev_since.insert(key.clone(), (next.rev, done));
+        self.observer.committed(before, next, done);
         self.observer.recount(&self.archive);
         if vacated {
             self.timelines.note(key, Step::Vacated, done);

@@ -4,7 +4,7 @@
 //!
 //! Not here: how it is printed (`tanist`).
 
-use tanist_core::decide::Plan;
+use tanist_core::decide::{Plan, placed_because};
 use tanist_core::model::{
     Cause, EngineSeen, Epoch, Instant, Member, NodeId, NodeReport, ProblemKind, Process, RoleSeen,
     Severity, ShardTopology, Stall, Tag,
@@ -13,6 +13,7 @@ use tanist_link::api::{
     EndpointStatus, GroupStatus, NodeStatus, ProxyStatus, ServerStatus, ShardStatus, Status,
 };
 
+use crate::balance;
 use crate::names::Listed;
 use crate::reconciler::Controller;
 
@@ -119,7 +120,7 @@ impl Controller {
                 | Cause::StoreBehind => Word::Unavailable,
             };
         }
-        let whole = self.is_promoted(shard) && shard.in_sync.len() == usize::from(spec.replicas);
+        let whole = self.is_promoted(shard) && shard.in_sync.len() >= usize::from(spec.replicas);
         // One that has had another primary was there before, whoever remembers it.
         let is_first = shard.epoch <= Epoch(1);
         let first = is_first && !whole && !self.was_whole.contains(&shard.key());
@@ -128,7 +129,9 @@ impl Controller {
         };
         let asked = spec.requests.get(&shard.shard).is_some_and(|r| r.id > shard.request_done);
         let staying = shard.members.values().filter(|member| !member.leaving).count();
-        let resizing = staying != spec.nodes_per_shard() || staying != shard.members.len();
+        // While a node is relocated, there is one more, and nobody has to wait for anything.
+        let resizing = shard.relocation.is_none()
+            && (staying != spec.nodes_per_shard() || staying != shard.members.len());
         if plan.is_some_and(serious) {
             Word::Unavailable
         } else if first {
@@ -158,6 +161,7 @@ impl Controller {
         };
         let said = || proxies().filter_map(|(_, said)| said.get(&key));
         let leader = shard.primary().and_then(|run| self.engine(shard, &run.node));
+        let waits = plan.iter().flat_map(|plan| plan.waits.iter().cloned());
         let nodes = shard.members.iter().map(|(node, member)| {
             let name = self.config.names.node(spec, node);
             let port = spec.endpoints.port_of(member.endpoint);
@@ -176,7 +180,8 @@ impl Controller {
             request_done: shard.request_done,
             nodes: nodes.collect(),
             problems: plan.map(|plan| plan.problems.clone()).unwrap_or_default(),
-            waits: plan.map(|plan| plan.waits.clone()).unwrap_or_default(),
+            waits: waits.chain(self.waits_for_calm(shard)).collect(),
+            relocation: balance::shown(shard),
             released: said().filter_map(|shard| shard.released).max(),
             held: said().map(|shard| shard.held).sum(),
             turned_away: said().map(|shard| shard.turned_away).sum(),
@@ -204,6 +209,7 @@ impl Controller {
             node: node.clone(),
             host: member.host.clone(),
             zone: member.zone.clone(),
+            placed: placed_because(shard, node),
             endpoint,
             role: self.role(shard, member, report, is_primary).to_owned(),
             in_sync: in_sync || (is_primary && self.is_promoted(shard)),

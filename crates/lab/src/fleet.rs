@@ -54,7 +54,15 @@ impl Fleet {
     /// # Panics
     /// If it does not come up.
     pub fn start(hosts: usize) -> Self {
-        let mut fleet = Self::first(hosts);
+        Self::start_with(hosts, "")
+    }
+
+    /// As [`Fleet::start`], with more in the configuration file.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_with(hosts: usize, more: &str) -> Self {
+        let mut fleet = Self::first_with(hosts, more);
         for host in 1..hosts {
             let token = fleet.tanist(0, &["host", "invite", &fleet.hosts[host].name]).ok();
             fleet.join(host, &token).ok();
@@ -74,6 +82,10 @@ impl Fleet {
     /// # Panics
     /// If it does not come up.
     pub fn first(hosts: usize) -> Self {
+        Self::first_with(hosts, "")
+    }
+
+    fn first_with(hosts: usize, more: &str) -> Self {
         // Names of hosts are parts of paths: none may begin another's.
         assert!((1..=9).contains(&hosts), "a fleet of {hosts} hosts");
         let runtime = Runtime::new().unwrap_or_else(|err| panic!("a runtime: {err}"));
@@ -89,7 +101,7 @@ impl Fleet {
         let mut fleet = Self { hosts, etcd, dir, network: Network::take(), _runtime: runtime };
         fleet.install();
         let file = fleet.config();
-        std::fs::write(&file, fleet.file()).unwrap_or_else(|err| panic!("the file: {err}"));
+        std::fs::write(&file, fleet.file() + more).unwrap_or_else(|err| panic!("the file: {err}"));
         let file = file.display().to_string();
         fleet.tanist(0, &["init", "--config", &file, "--host", "h1"]).ok();
         fleet.start_host(0);

@@ -27,8 +27,9 @@ use tanist_core::model::{
 
 pub use certificate::CertificateStatus;
 pub use hosts::{
-    AuthorityPair, DrainHost, HostStatus, Invitation, JoinFleet, MemberCertificate, RemoveHost,
-    RenewMember, ServerAddress, ServerHere, ServerStatus, Welcome,
+    AuthorityPair, DrainHost, HostStatus, Invitation, JoinFleet, LabelHost, MemberCertificate,
+    Place, RelocationStatus, RemoveHost, RenewMember, ServerAddress, ServerHere, ServerStatus,
+    Welcome,
 };
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
 pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};
@@ -336,6 +337,9 @@ pub struct ShardStatus {
     pub problems: Vec<Problem>,
     /// What is waited for.
     pub waits: Vec<Wait>,
+    /// A node that another one is taking the place of.
+    #[serde(default)]
+    pub relocation: Option<RelocationStatus>,
     /// The highest epoch whose primary has answered a client.
     pub released: Option<Epoch>,
     /// Requests held by the proxies now.
@@ -357,6 +361,9 @@ pub struct NodeStatus {
     pub host: HostId,
     /// That host's zone.
     pub zone: Zone,
+    /// Why it is placed there, in a few words.
+    #[serde(default)]
+    pub placed: String,
     /// Its node endpoint.
     pub endpoint: EndpointStatus,
     /// `primary`, `replica`, `syncing`, `starting`, `frozen`, `silent`, `down` or `leaving`.

@@ -15,7 +15,7 @@ const ACTIONS: [&str; 8] =
     ["Start", "Fence", "Freeze", "Promote", "Admit", "Follow", "Configure", "Remove"];
 
 /// Every event's name, as `EventKind::name` gives it.
-const EVENTS: [&str; 13] = [
+const EVENTS: [&str; 16] = [
     "GroupCreated",
     "PrimaryVacated",
     "PrimaryChosen",
@@ -26,6 +26,9 @@ const EVENTS: [&str; 13] = [
     "ReplicaOutOfSync",
     "InSyncSetEmpty",
     "NodePlaced",
+    "RelocationBegun",
+    "RelocationDone",
+    "RelocationGivenUp",
     "ProxyCut",
     "ProxyAdmitted",
     "GroupDeleted",

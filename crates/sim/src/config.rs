@@ -124,6 +124,8 @@ impl Config {
         if config.limits_squeezed(&mut dice) {
             config.limits.flap = Duration::from_secs(5);
             config.limits.replace = Duration::from_secs(8);
+            config.limits.calm = Duration::from_secs(3);
+            config.limits.relocate = Duration::from_secs(5);
         }
         config
     }

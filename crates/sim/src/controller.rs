@@ -10,10 +10,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use tanist_core::decide::{Plan, converge, found, orphans, route};
+use tanist_core::decide::{Outlook, Plan, converge, found, off_host, orphans, rebalance, route};
 use tanist_core::model::{
-    Cause, Fenced, GroupSpec, HostId, Instant, NodeSeen, Observations, Order, Problem, Rev, Route,
-    ShardId, ShardTopology, Term,
+    Cause, Fenced, GroupSpec, HostId, Instant, MoveKind, NodeSeen, Observations, Order, Problem,
+    Rev, Route, ShardId, ShardTopology, Term,
 };
 
 use crate::config::MILLI;
@@ -264,9 +264,33 @@ impl World {
                 self.propose(controller, Some(decided.rev), next, commit.events.clone());
             } else if self.all_removed(controller, decided) {
                 self.propose(controller, Some(decided.rev), None, Vec::new());
+            } else {
+                self.rebalance(controller, spec, decided, now);
             }
         }
         self.controllers[controller].plan = plan;
+    }
+
+    /// Begins a relocation that is due, and lets a primary go that is to be relocated.
+    fn rebalance(&mut self, at: usize, spec: &GroupSpec, decided: &ShardTopology, now: Instant) {
+        let state = &self.controllers[at];
+        if !state.ticks.is_multiple_of(20) {
+            return;
+        }
+        let limits = self.config.limits;
+        match rebalance(&[(spec, decided)], &state.seen, &limits, now) {
+            Outlook::Settled => {}
+            Outlook::Later(_, wait) => self.census.wait(wait.kind),
+            Outlook::Now(_, commit) => {
+                self.propose(at, Some(decided.rev), Some(commit.next), commit.events);
+            }
+        }
+        let seen = &self.controllers[at].seen;
+        if decided.relocation.is_some()
+            && let Some(heir) = off_host(spec, decided, seen, &limits, now)
+        {
+            self.ask_to_move(MoveKind::Switchover, Some(Self::node_index(&heir)), false);
+        }
     }
 
     /// Tells what has become wrong and what is not any more.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tanist_core::model::{
-    Cause, Epoch, HostSeen, Instant, NodeSeen, Region, RequestId, Rev, ShardTopology, Zone,
+    Calm, Cause, Epoch, HostSeen, Instant, NodeSeen, Region, RequestId, Rev, ShardTopology, Zone,
 };
 
 use crate::bugs::Bug;
@@ -61,13 +61,14 @@ impl World {
             let seen = self.host_seen(host, at);
             self.controllers[to].seen.hosts.insert(id.clone(), seen);
         }
+        let patience = self.config.limits.host;
         let state = &mut self.controllers[to];
         if sequence <= state.sequences[host] {
             return;
         }
         state.sequences[host] = sequence;
         if let Some(known) = state.seen.hosts.get_mut(&id) {
-            known.at = at;
+            known.hear(at, patience);
             known.draining = draining;
         }
         let poll = state.polls.iter().find(|(number, _)| *number == echo);
@@ -104,6 +105,7 @@ impl World {
             zone: Zone::new(format!("zone-{}", host % self.config.zones + 1)),
             address: host_address(host),
             at,
+            since: at,
             draining: self.hosts[host].draining,
             memory_bytes: NODE_BYTES * self.config.room,
         }
@@ -198,10 +200,12 @@ impl World {
         if self.has(Bug::NewLeaderHurries) {
             return;
         }
-        self.controllers[to].seen.began = self.local(to);
+        let now = self.local(to);
+        self.controllers[to].seen.began = now;
         self.controllers[to].seen.rev_since.clear();
+        self.controllers[to].seen.calm = Calm::beginning(now);
         if let Some(decided) = self.controllers[to].decided.clone() {
-            self.note_revision(to, &decided);
+            self.note_revision(to, None, &decided);
         }
     }
 
@@ -212,25 +216,30 @@ impl World {
         }
         state.version = snapshot.version;
         state.spec = Some(snapshot.spec);
-        let before = state.decided.as_ref().map(|decided| decided.rev);
-        let now = snapshot.topology.as_ref().map(|decided| decided.rev);
-        state.decided = snapshot.topology;
-        if before != now {
+        let before = std::mem::replace(&mut state.decided, snapshot.topology);
+        let rev = |decided: &Option<Rc<ShardTopology>>| decided.as_ref().map(|shard| shard.rev);
+        if rev(&before) != rev(&state.decided) {
             state.commit_since = None;
             if let Some(decided) = state.decided.clone() {
-                self.note_revision(to, &decided);
+                self.note_revision(to, before.as_deref(), &decided);
             }
         }
         self.wake_soon(to);
     }
 
     /// What follows from the decided topology alone, besides the decision itself.
-    fn note_revision(&mut self, to: usize, decided: &ShardTopology) {
+    fn note_revision(
+        &mut self,
+        to: usize,
+        before: Option<&ShardTopology>,
+        decided: &ShardTopology,
+    ) {
         let now = self.local(to);
         let seen = &mut self.controllers[to].seen;
         let key = decided.key();
         let since = seen.rev_since.get(&key).filter(|(rev, _)| *rev == decided.rev);
         if since.is_none() {
+            seen.calm.note(before, decided, now);
             seen.rev_since.insert(key.clone(), (decided.rev, now));
             if decided.vacancy().is_some_and(|vacancy| vacancy.cause == Cause::HostLost) {
                 seen.last_failover.insert(key, now);

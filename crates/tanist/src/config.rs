@@ -14,6 +14,7 @@ use tanist_discovery::sentinel::Settings;
 
 use crate::failure::Failure;
 use crate::fleet::plan::{EndpointsFile, HostFile, PortFile, StoreFile};
+use crate::placement::PlacementFile;
 
 /// The largest file that is read, in bytes.
 const MOST: u64 = 1 << 20;
@@ -34,6 +35,9 @@ pub(crate) struct Config {
     /// Further names of endpoints.
     #[serde(default)]
     pub(crate) names: Aliases,
+    /// When nodes are placed elsewhere.
+    #[serde(default)]
+    pub(crate) placement: PlacementFile,
     /// The owner's certificate.
     #[serde(default)]
     pub(crate) tls: Option<OwnersFiles>,
@@ -171,6 +175,7 @@ mod tests {
             ("[sentinel]\n\n[sentinel.aliases]\n\"a b\" = \"web\"\n", ":3: "),
             ("\n[names]\n\"a b\" = \"web\"\n", ":2: "),
             ("[tls]\ncertificate = \"c.pem\"\n", ":1: "),
+            ("[placement]\n\nreplace_after = 0\n", ":3: "),
         ] {
             let refused = of(text).unwrap_err();
             assert!(refused.message.contains(line), "{text:?}: {}", refused.message);

@@ -25,6 +25,7 @@ mod live;
 mod machine;
 mod metrics;
 mod output;
+mod placement;
 mod program;
 mod roles;
 mod sentinel;

@@ -15,7 +15,10 @@ use crate::hosts::HostsCall;
 use crate::reconciler::Call;
 
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/v1/hosts", get(list)).route("/v1/hosts/{host}/drain", post(drain))
+    Router::new()
+        .route("/v1/hosts", get(list))
+        .route("/v1/hosts/{host}/drain", post(drain))
+        .route("/v1/hosts/{host}/label", post(label))
 }
 
 async fn list(State(api): State<Api>) -> Response {
@@ -30,5 +33,16 @@ async fn drain(
     let asked = body(request).await?;
     let host = HostId::new(host);
     let call = |reply| Call::Hosts(HostsCall::Drain { host, asked, reply });
+    Ok(ask(&api, call).await.into_response())
+}
+
+async fn label(
+    State(api): State<Api>,
+    Path(host): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let asked = body(request).await?;
+    let host = HostId::new(host);
+    let call = |reply| Call::Hosts(HostsCall::Label { host, asked, reply });
     Ok(ask(&api, call).await.into_response())
 }

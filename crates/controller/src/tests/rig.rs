@@ -113,6 +113,7 @@ pub(crate) fn topology() -> ShardTopology {
         lanes: BTreeSet::new(),
         next_seq: 4,
         request_done: RequestId(0),
+        relocation: None,
     }
 }
 

@@ -10,9 +10,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Verdict, View, drain};
+use super::{Verdict, View, drain, vacate, word};
 use crate::model::{
-    Cause, Health, Member, NodeId, Problem, ProblemKind, Process, RoleSeen, Stall, WaitKind,
+    Cause, Durability, Health, Member, NodeId, Problem, ProblemKind, Process, RoleSeen, Stall,
+    WaitKind,
 };
 
 /// Whom a problem concerns, and details in words.
@@ -70,9 +71,7 @@ pub const RULES: &[ProblemRule] = &[
         kind: ProblemKind::PrimaryHostLost,
         meaning: "nothing is heard from the primary's host",
         remedy: "a replica takes over once the old primary cannot acknowledge anything any more",
-        find: |view| {
-            on_primary(view, |verdict, _| (verdict == Verdict::HostLost).then(String::new))
-        },
+        find: primary_host_lost,
     },
     ProblemRule {
         kind: ProblemKind::TwoPrimaries,
@@ -83,7 +82,7 @@ pub const RULES: &[ProblemRule] = &[
     ProblemRule {
         kind: ProblemKind::NoCandidate,
         meaning: "nobody is primary, and nobody holds every acknowledged write for certain",
-        remedy: "bring a named node back, or accept the loss: tanist failover GROUP --to NODE --accept-loss",
+        remedy: "bring back who is named; if its host is gone for good, first tanist host remove HOST --dead; if nobody becomes primary then, accept the loss",
         find: no_candidate,
     },
     ProblemRule {
@@ -145,7 +144,7 @@ pub const RULES: &[ProblemRule] = &[
     ProblemRule {
         kind: ProblemKind::ZoneSpreadBroken,
         meaning: "two nodes of the shard share a zone although another zone has a host",
-        remedy: "a later replacement goes to the other zone; or remove a replica and add it again",
+        remedy: "the node is relocated when nothing has gone wrong for a while, and the wait says for how long; unless that is switched off, or its zone was chosen",
         find: zone_spread,
     },
     ProblemRule {
@@ -173,6 +172,23 @@ fn on_primary(view: &View<'_>, matches: fn(Verdict, &str) -> Option<String>) -> 
     let verdict = if view.run_gone(primary) { Verdict::Gone } else { view.verdict(&primary.node) };
     let why = stall_in_words(view, &primary.node);
     matches(verdict, &why).map(|detail| (Some(primary.node.clone()), detail)).into_iter().collect()
+}
+
+fn primary_host_lost(view: &View<'_>) -> Vec<Finding> {
+    let Some(primary) = view.decided.primary().filter(|run| !view.run_gone(run)) else {
+        return Vec::new();
+    };
+    if view.verdict(&primary.node) != Verdict::HostLost {
+        return Vec::new();
+    }
+    let mut detail = word::missed(view, primary);
+    // In `async` the old primary may go on by itself: no word but that its host is dead helps.
+    let is_sync = view.decided.durability == Durability::Sync;
+    if is_sync && !vacate::anyone_could_take_over(view, primary) {
+        let way_on = word::way_on(view, primary);
+        detail = format!("{detail}; nobody who has every acknowledged write is there; {way_on}");
+    }
+    vec![(Some(primary.node.clone()), detail)]
 }
 
 fn replicas<'a>(view: &View<'a>) -> impl Iterator<Item = &'a NodeId> {
@@ -225,8 +241,17 @@ fn no_candidate(view: &View<'_>) -> Vec<Finding> {
     // The same judgment as the election's: what it waits for is what is missing.
     let mut draft = super::Draft::new(view);
     super::elect::elect(view, vacancy, &mut draft);
-    let waits = draft.waits.into_iter().filter(|wait| wait.kind == WaitKind::Candidate);
-    waits.map(|wait| (None, wait.detail)).collect()
+    let prev = vacancy.prev.as_ref();
+    let lost = prev.is_some_and(|prev| !view.reachable(&prev.node));
+    let waits = draft.waits.into_iter().filter(|wait| match wait.kind {
+        WaitKind::Candidate => true,
+        WaitKind::DiskRecovery => lost,
+        _ => false,
+    });
+    // Who has named a node already has been told what it may cost.
+    let prev = prev.filter(|_| super::elect::accepted_node(view).is_none());
+    let way_on = prev.map(|prev| format!("; {}", word::way_on(view, prev))).unwrap_or_default();
+    waits.map(|wait| (None, format!("{}{way_on}", wait.detail))).collect()
 }
 
 fn store_behind(view: &View<'_>) -> Vec<Finding> {

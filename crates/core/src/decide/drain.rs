@@ -10,7 +10,7 @@
 //! Not here: which host the new node gets (`super::placement`).
 
 use super::vacate::could_take_over;
-use super::{Draft, View};
+use super::{Draft, View, rebalance};
 use crate::model::{
     GroupSpec, HostId, Instant, Limits, Member, NodeId, Observations, Run, ShardTopology,
 };
@@ -25,7 +25,7 @@ fn is_drained(view: &View<'_>, host: &HostId) -> bool {
 }
 
 /// Whether a member counts on: the primary, or a replica that could take over.
-fn is_settled(view: &View<'_>, primary: &Run, node: &NodeId) -> bool {
+pub(super) fn is_settled(view: &View<'_>, primary: &Run, node: &NodeId) -> bool {
     *node == primary.node || could_take_over(view, node)
 }
 
@@ -43,8 +43,8 @@ pub(super) fn release(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     }
 }
 
-/// The replica to which the shard's primaryship should move because the primary's host is drained.
-/// Its place is taken by another node before that.
+/// The replica to which the shard's primaryship should move because the primary's host is drained, or
+/// because another node is to take the primary's place. There is one node more before that.
 pub fn off_host(
     asked: &GroupSpec,
     decided: &ShardTopology,
@@ -55,7 +55,7 @@ pub fn off_host(
     let view = View { asked, decided, seen, limits, now };
     let primary = view.movable()?;
     if !is_displaced(&view, view.member(&primary.node)?) {
-        return None;
+        return rebalance::heir(&view, primary).cloned();
     }
     let stays = |node: &NodeId| view.member(node).is_some_and(|m| !is_displaced(&view, m));
     let heirs =

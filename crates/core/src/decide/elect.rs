@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use super::fence::Frozen;
-use super::{Draft, Verdict, View};
+use super::{Draft, Verdict, View, word};
 use crate::model::{
     Cause, Durability, EngineSeen, EventKind, Fenced, Instant, Lineage, MoveRequest, NodeId,
     Origin, Primaryship, RoleSeen, Run, Tag, Vacancy, WaitKind,
@@ -204,16 +204,20 @@ fn name_missing(view: &View<'_>, prev: &Run, draft: &mut Draft) {
     let missing: Vec<String> = electorate(view)
         .iter()
         .filter(|tag| may_matter(view, tag))
-        .map(|tag| tag.run.node.to_string())
+        .map(|tag| word::missed(view, &tag.run))
         .collect();
-    let names = if missing.is_empty() { prev.node.to_string() } else { missing.join(", ") };
+    let names = if missing.is_empty() { word::missed(view, prev) } else { missing.join(", ") };
     draft.wait(WaitKind::Candidate, format!("{names} may hold acknowledged writes"));
 }
 
 /// Nobody's memory holds every acknowledged write: the recorded primary's disk, or nothing.
 fn recover(view: &View<'_>, vacancy: &Vacancy, prev: &Run, draft: &mut Draft) {
     let Some(loaded) = view.frozen(&prev.node).filter(|frozen| frozen.run != *prev) else {
-        return draft.wait(WaitKind::DiskRecovery, format!("{} has to load its disk", prev.node));
+        let why = match view.reachable(&prev.node) {
+            true => prev.node.to_string(),
+            false => word::missed(view, prev),
+        };
+        return draft.wait(WaitKind::DiskRecovery, format!("{why} has to load its disk"));
     };
     let possible_loss = match loaded.origin {
         Origin::CleanStop => "it was stopped in order: nothing is missing",

@@ -7,13 +7,16 @@
 //!
 //! Not here: the choice of a host (`super::placement`).
 
-use super::{Draft, Verdict, View, drain, placement};
+use super::{Draft, Verdict, View, drain, placement, rebalance};
 use crate::model::{EventKind, NodeId, Run, ShardTopology, WaitKind};
 
 /// Proposes changes of membership.
 pub(super) fn heal(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     drop_left(view, draft);
     replace_lost(view, primary, draft);
+    if rebalance::go_on(view, primary, draft) {
+        return;
+    }
     let present = draft.next.members.values().filter(|member| !member.leaving).count();
     let wanted = view.asked.nodes_per_shard();
     let displaced = draft.next.members.values().any(|member| drain::is_displaced(view, member));
@@ -44,12 +47,11 @@ fn replace_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) {
         if *node == primary.node || member.leaving {
             continue;
         }
-        let host = view.seen.hosts.get(&member.host);
-        let lost = match host {
-            Some(host) => view.now.since(host.at) > view.limits.replace,
-            None => view.unheard_for(view.limits.replace),
-        };
-        if !lost {
+        // Of two that take each other's place one is enough.
+        let relocated = view.decided.relocation.as_ref();
+        if relocated.is_some_and(|both| both.node == *node || both.newcomer == *node)
+            || !rebalance::is_lost(view, node)
+        {
             continue;
         }
         let Some(site) = placement::other_site(view, &draft.next, node) else {

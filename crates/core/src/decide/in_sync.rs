@@ -52,7 +52,8 @@ pub(super) fn lineage(view: &View<'_>, primary: &Run, draft: &mut Draft) {
 /// begun to listen, whoever leaves the set could only not take over any more.
 fn shrink(view: &View<'_>, primary: &Run, draft: &mut Draft) {
     let verdict = view.verdict(&primary.node);
-    if matches!(verdict, Verdict::HostLost | Verdict::Hung | Verdict::Gone) {
+    // Unknown, too: who has just begun to listen may hear of the primary next that it is gone.
+    if !matches!(verdict, Verdict::Alive | Verdict::Slow) {
         return;
     }
     for tag in view.decided.required() {

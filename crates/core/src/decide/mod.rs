@@ -20,8 +20,11 @@ mod heal;
 mod in_sync;
 mod patience;
 mod placement;
+mod rebalance;
 mod routing;
+mod spread;
 mod vacate;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +37,9 @@ pub use diagnose::{ProblemRule, RULES};
 pub use drain::off_host;
 pub use patience::{move_due, request_expired};
 pub use placement::{found, free_endpoints, holds_more, room_for};
+pub use rebalance::{Outlook, rebalance};
 pub use routing::route;
+pub use spread::placed_because;
 pub use vacate::heir_missing;
 
 use crate::model::{

@@ -41,19 +41,45 @@ pub(super) fn member(site: Site, endpoint: Option<Ipv4Addr>) -> Member {
 /// The best place for one more node of the shard.
 pub(super) fn site(view: &View<'_>, shard: &ShardTopology, node: &NodeId) -> Option<Site> {
     let others: Vec<&Member> = shard.members.values().collect();
-    let want = Want { zone: view.asked.zone_of.get(node), not: None };
+    let want = Want { zone: view.asked.zone_of.get(node), ..Want::default() };
     choose(view.asked, view.seen, view.limits, view.now, &others, want)
 }
 
 /// The best place for a node that has to move: a wish for a zone counts less than having a place.
 pub(super) fn other_site(view: &View<'_>, shard: &ShardTopology, node: &NodeId) -> Option<Site> {
-    let others = shard.members.iter().filter(|(other, _)| *other != node);
-    let others: Vec<&Member> = others.map(|(_, member)| member).collect();
-    let want = Want { zone: None, not: shard.members.get(node).map(|member| &member.host) };
+    let others = without(shard, node);
+    let not = shard.members.get(node).map(|member| &member.host);
+    let want = Want { not, ..Want::default() };
     choose(view.asked, view.seen, view.limits, view.now, &others, want)
 }
 
+/// The host that would be best for a node instead of the one that it is on.
+pub(super) fn better_host(view: &View<'_>, node: &NodeId) -> Option<HostId> {
+    let leaver = view.member(node)?;
+    let others: Vec<&Member> = without(view.decided, node);
+    let want = Want { not: Some(&leaver.host), ..Want::default() };
+    let found = best_host(view.asked, view.seen, view.limits, view.now, &others, &want);
+    found.map(|(host, _)| host.clone())
+}
+
+/// A place for `newcomer`, which comes beside `node` to take its place.
+pub(super) fn better_site(view: &View<'_>, node: &NodeId, newcomer: &NodeId) -> Option<Site> {
+    let leaver = view.member(node)?;
+    let zone = view.asked.zone_of.get(newcomer);
+    let want = Want { zone, not: Some(&leaver.host) };
+    let others = without(view.decided, node);
+    let found = best_host(view.asked, view.seen, view.limits, view.now, &others, &want)?;
+    let all: Vec<&Member> = view.decided.members.values().collect();
+    place(view.asked, view.seen, &all, found)
+}
+
+fn without<'a>(shard: &'a ShardTopology, node: &NodeId) -> Vec<&'a Member> {
+    let others = shard.members.iter().filter(|(other, _)| *other != node);
+    others.map(|(_, member)| member).collect()
+}
+
 /// What is asked of one node's place.
+#[derive(Default)]
 struct Want<'a> {
     /// The only zone that will do.
     zone: Option<&'a Zone>,
@@ -69,6 +95,29 @@ fn choose(
     others: &[&Member],
     want: Want<'_>,
 ) -> Option<Site> {
+    let found = best_host(asked, seen, limits, now, others, &want)?;
+    place(asked, seen, others, found)
+}
+
+fn place(
+    asked: &GroupSpec,
+    seen: &Observations,
+    others: &[&Member],
+    (id, host): (&HostId, &HostSeen),
+) -> Option<Site> {
+    let address = free_port(seen, others, host.address)?;
+    let endpoint = free_endpoint(asked, seen, others)?;
+    Some(Site { host: id.clone(), zone: host.zone.clone(), address, endpoint })
+}
+
+fn best_host<'a>(
+    asked: &GroupSpec,
+    seen: &'a Observations,
+    limits: &Limits,
+    now: Instant,
+    others: &[&Member],
+    want: &Want<'_>,
+) -> Option<(&'a HostId, &'a HostSeen)> {
     let usable = |id: &HostId, host: &HostSeen| {
         let promised = seen.promised_bytes.get(id).copied().unwrap_or(0);
         let zone_allowed = asked.zones.is_empty() || asked.zones.contains(&host.zone);
@@ -85,14 +134,10 @@ fn choose(
     let in_zone =
         |zone: &Zone| others.iter().filter(stays).filter(|member| member.zone == *zone).count();
     let on_host = |id: &HostId| others.iter().filter(|member| member.host == *id).count();
-    let (id, host) =
-        seen.hosts.iter().filter(|(id, host)| usable(id, host)).min_by_key(|(id, host)| {
-            let promised = seen.promised_bytes.get(*id).copied().unwrap_or(0);
-            (in_zone(&host.zone), on_host(id), promised, (*id).clone())
-        })?;
-    let address = free_port(seen, others, host.address)?;
-    let endpoint = free_endpoint(asked, seen, others)?;
-    Some(Site { host: id.clone(), zone: host.zone.clone(), address, endpoint })
+    seen.hosts.iter().filter(|(id, host)| usable(id, host)).min_by_key(|(id, host)| {
+        let promised = seen.promised_bytes.get(*id).copied().unwrap_or(0);
+        (in_zone(&host.zone), on_host(id), promised, (*id).clone())
+    })
 }
 
 fn free_port(seen: &Observations, others: &[&Member], host: Ipv4Addr) -> Option<SocketAddr> {
@@ -133,7 +178,7 @@ pub fn found(
     for ordinal in 1..=asked.nodes_per_shard() {
         let others: Vec<&Member> = members.values().collect();
         let node = asked.node_id(shard, ordinal);
-        let want = Want { zone: asked.zone_of.get(&node), not: None };
+        let want = Want { zone: asked.zone_of.get(&node), ..Want::default() };
         let Some(site) = choose(asked, seen, limits, now, &others, want) else {
             let detail = format!("no host has room for node {ordinal} of {}", asked.name);
             return Err(Wait { kind: WaitKind::Room, detail });
@@ -157,6 +202,7 @@ pub fn found(
         lanes: BTreeSet::new(),
         next_seq: 1,
         request_done: RequestId(0),
+        relocation: None,
     })
 }
 
@@ -204,7 +250,7 @@ pub fn room_for(
             return Err(wait("no name is free for another node".to_owned()));
         };
         let others: Vec<&Member> = members.values().collect();
-        let want = Want { zone: asked.zone_of.get(&node), not: None };
+        let want = Want { zone: asked.zone_of.get(&node), ..Want::default() };
         let Some(site) = choose(asked, &seen, limits, now, &others, want) else {
             return Err(wait(format!("no host has room for {node}")));
         };

@@ -103,7 +103,7 @@ fn host_lost(view: &View<'_>, primary: &Run, draft: &mut Draft) -> Option<Cause>
     Some(Cause::HostLost)
 }
 
-fn anyone_could_take_over(view: &View<'_>, primary: &Run) -> bool {
+pub(super) fn anyone_could_take_over(view: &View<'_>, primary: &Run) -> bool {
     view.decided.members.keys().any(|node| *node != primary.node && could_take_over(view, node))
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, GroupName, NodeId, Offset, ShardId};
+use super::{Epoch, GroupName, HostId, Imbalance, NodeId, Offset, ShardId};
 
 /// Why a shard has no primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,6 +130,35 @@ pub enum EventKind {
         /// The host's zone.
         zone: String,
     },
+    /// A node began to take another one's place.
+    RelocationBegun {
+        /// Who is to leave.
+        node: NodeId,
+        /// Who is to take its place.
+        newcomer: NodeId,
+        /// Where it leaves.
+        from: HostId,
+        /// Where the newcomer is placed.
+        to: HostId,
+        /// What gets better.
+        why: Imbalance,
+    },
+    /// A node took another one's place, and that one was let go.
+    RelocationDone {
+        /// Who leaves.
+        node: NodeId,
+        /// Who took its place.
+        newcomer: NodeId,
+    },
+    /// A node that was to take another one's place was let go.
+    RelocationGivenUp {
+        /// Who stays.
+        node: NodeId,
+        /// Who leaves instead.
+        newcomer: NodeId,
+        /// Why, in words.
+        reason: String,
+    },
     /// The lanes of a silent proxy were cut.
     ProxyCut {
         /// The proxy.
@@ -172,6 +201,9 @@ impl EventKind {
             Self::ReplicaOutOfSync { .. } => "ReplicaOutOfSync",
             Self::InSyncSetEmpty => "InSyncSetEmpty",
             Self::NodePlaced { .. } => "NodePlaced",
+            Self::RelocationBegun { .. } => "RelocationBegun",
+            Self::RelocationDone { .. } => "RelocationDone",
+            Self::RelocationGivenUp { .. } => "RelocationGivenUp",
             Self::ProxyCut { .. } => "ProxyCut",
             Self::ProxyAdmitted { .. } => "ProxyAdmitted",
             Self::GroupDeleted => "GroupDeleted",
@@ -188,7 +220,10 @@ impl EventKind {
             | Self::ReplicaAttached { node }
             | Self::ReplicaInSync { node }
             | Self::ReplicaOutOfSync { node, .. }
-            | Self::NodePlaced { node, .. } => Some(node),
+            | Self::NodePlaced { node, .. }
+            | Self::RelocationBegun { node, .. }
+            | Self::RelocationDone { node, .. }
+            | Self::RelocationGivenUp { node, .. } => Some(node),
             Self::GroupCreated
             | Self::InSyncSetEmpty
             | Self::ProxyCut { .. }
@@ -209,6 +244,7 @@ impl EventKind {
             Self::RecoveredFromDisk { .. }
             | Self::ReplicaOutOfSync { .. }
             | Self::InSyncSetEmpty
+            | Self::RelocationGivenUp { .. }
             | Self::ProxyCut { .. } => Severity::Warning,
             Self::GroupCreated
             | Self::PrimaryVacated { .. }
@@ -216,6 +252,8 @@ impl EventKind {
             | Self::ReplicaAttached { .. }
             | Self::ReplicaInSync { .. }
             | Self::NodePlaced { .. }
+            | Self::RelocationBegun { .. }
+            | Self::RelocationDone { .. }
             | Self::ProxyAdmitted { .. }
             | Self::GroupDeleted => Severity::Info,
         }
@@ -247,6 +285,15 @@ impl EventKind {
                 "no replica is in sync: writes are acknowledged by the primary alone".to_owned()
             }
             Self::NodePlaced { node, zone } => format!("{node} placed in {zone}"),
+            Self::RelocationBegun { node, newcomer, from, to, why } => {
+                format!("{newcomer} on {to} is to take the place of {node} on {from}: {why}")
+            }
+            Self::RelocationDone { node, newcomer } => {
+                format!("{newcomer} has taken the place of {node}, which leaves")
+            }
+            Self::RelocationGivenUp { node, newcomer, reason } => {
+                format!("{newcomer} does not take the place of {node}: {reason}")
+            }
             Self::ProxyCut { proxy } => format!("lanes of the silent proxy {proxy} cut"),
             Self::ProxyAdmitted { proxy } => format!("proxy {proxy} admitted"),
             Self::GroupDeleted => "the group is being deleted".to_owned(),

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostId, PasswordHash, Zone};
+use super::{HostId, Labels, PasswordHash, Zone};
 
 /// What is known of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct HostSpec {
     /// It may join, once.
     #[serde(default)]
     pub invited: Option<Invited>,
+    /// What its owner calls it by.
+    #[serde(default)]
+    pub labels: Labels,
     /// It was removed: nobody hears it, whatever it can show, until it is invited again.
     #[serde(default)]
     pub removed: bool,
@@ -41,7 +44,14 @@ pub struct Invited {
 impl HostSpec {
     /// A host of which nothing is known or asked.
     pub fn new(host: HostId) -> Self {
-        Self { host, draining: false, facts: None, invited: None, removed: false }
+        Self {
+            host,
+            draining: false,
+            facts: None,
+            invited: None,
+            labels: Labels::default(),
+            removed: false,
+        }
     }
 }
 

@@ -43,9 +43,17 @@ pub struct Limits {
     pub proxy: Duration,
     /// Absence of a host before its nodes are placed elsewhere.
     pub replace: Duration,
+    /// How long nothing may have gone wrong, and every host must have been heard without a break or
+    /// been away, before a node is relocated; [`Self::NEVER`] relocates none.
+    pub calm: Duration,
+    /// How long a relocation may take before it is given up, and how long the shard then rests.
+    pub relocate: Duration,
 }
 
 impl Limits {
+    /// As a limit: what it is about does not happen.
+    pub const NEVER: Duration = Duration::MAX;
+
     /// The limits that Tanist ships with.
     pub const DEFAULT: Self = Self {
         stopped: Duration::from_millis(250),
@@ -64,6 +72,8 @@ impl Limits {
         request: Duration::from_secs(20),
         proxy: Duration::from_secs(1),
         replace: Duration::from_secs(30),
+        calm: Duration::from_secs(60),
+        relocate: Duration::from_secs(3600),
     };
 }
 

@@ -14,11 +14,13 @@ mod endpoint;
 mod event;
 mod host;
 mod ids;
+mod labels;
 mod limits;
 mod observation;
 mod order;
 mod problem;
 mod reads;
+mod relocation;
 mod route;
 mod spec;
 pub mod stored;
@@ -38,6 +40,7 @@ pub use ids::{
     Epoch, GroupName, HostId, IdError, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
     RunId, ShardId, ShardKey, Term, Zone,
 };
+pub use labels::{LabelError, Labels};
 pub use limits::Limits;
 pub use observation::{
     Applied, EngineSeen, FenceAnswer, Fenced, Health, HostSeen, NodeReport, NodeSeen, Observations,
@@ -46,6 +49,7 @@ pub use observation::{
 pub use order::{Action, DataOnStart, Order, StandIn};
 pub use problem::{Problem, ProblemKind, Wait, WaitKind};
 pub use reads::{MAX_LAG_MILLIS, ReaderFallback, Reads};
+pub use relocation::{Calm, Imbalance, Relocation};
 pub use route::{NodeRoute, Route, RouteState};
 pub use spec::{Durability, EngineKind, GroupSpec, MoveKind, MoveRequest};
 pub use time::Instant;

@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EndpointPlan, Epoch, HostId, Instant, NodeId, Offset, ProxyId, Region, ReplId, RequestId, Rev,
-    RunId, ShardKey, Zone,
+    Calm, EndpointPlan, Epoch, HostId, Instant, NodeId, Offset, ProxyId, Region, ReplId, RequestId,
+    Rev, RunId, ShardKey, Zone,
 };
 
 /// Whether a node's process exists, as its supervisor knows.
@@ -283,6 +283,8 @@ pub struct HostSeen {
     pub address: Ipv4Addr,
     /// When its agent was last heard.
     pub at: Instant,
+    /// Since when it has been heard without a break.
+    pub since: Instant,
     /// No new nodes, and those that it has are to leave.
     pub draining: bool,
     /// Memory that its nodes may use, in bytes.
@@ -332,10 +334,23 @@ pub struct Observations {
     pub holds: BTreeMap<ShardKey, (RequestId, Instant)>,
     /// The last failover of each shard that mere silence has caused.
     pub last_failover: BTreeMap<ShardKey, Instant>,
+    /// What keeps nodes where they are for now.
+    pub calm: Calm,
     /// Memory already promised on each host, in bytes.
     pub promised_bytes: BTreeMap<HostId, u64>,
     /// Addresses in use.
     pub taken: Taken,
+}
+
+impl HostSeen {
+    /// It was heard at `at`, or somebody was that may speak for it; after more than `patience` of
+    /// silence that is a new beginning.
+    pub fn hear(&mut self, at: Instant, patience: Duration) {
+        if at.since(self.at) > patience {
+            self.since = at;
+        }
+        self.at = at;
+    }
 }
 
 impl Observations {

@@ -114,6 +114,10 @@ kinds! {
         Heir,
         /// No host has room.
         Room,
+        /// Too little time has passed since something went wrong.
+        Calm,
+        /// A node that takes another one's place is not in sync yet, or the shard is not whole.
+        Relocation,
     }
 }
 

@@ -17,8 +17,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cause, Durability, Epoch, GroupName, HostId, NodeId, Offset, ProxyId, ReplId, RequestId, Rev,
-    RunId, ShardId, ShardKey, Zone,
+    Cause, Durability, Epoch, GroupName, HostId, NodeId, Offset, ProxyId, Relocation, ReplId,
+    RequestId, Rev, RunId, ShardId, ShardKey, Zone,
 };
 
 /// How far a shard's numbers move on when its store was put back from an older copy: further than
@@ -151,6 +151,9 @@ pub struct ShardTopology {
     pub next_seq: u64,
     /// The highest operator's request that was carried out.
     pub request_done: RequestId,
+    /// The node that another one is taking the place of, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relocation: Option<Relocation>,
 }
 
 impl ShardTopology {
@@ -222,6 +225,11 @@ impl ShardTopology {
             && !self.members.contains_key(&run.node)
         {
             faults.push(format!("the primary {} is not a member", run.node));
+        }
+        if let Some(Relocation { node, newcomer, .. }) = &self.relocation
+            && (node == newcomer || [node, newcomer].iter().any(|n| !self.members.contains_key(*n)))
+        {
+            faults.push(format!("{newcomer} cannot take the place of {node}"));
         }
         let ports: BTreeSet<_> = self.members.values().map(|m| m.address).collect();
         if ports.len() != self.members.len() {

@@ -2,11 +2,12 @@
 //!
 //! Not here: as in `super`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use tanist_core::model::{HostId, NodeId, Zone};
+use tanist_core::model::{HostId, Imbalance, Labels, NodeId, Zone};
 
 /// A host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,34 @@ pub struct HostStatus {
     /// The nodes that are placed on it, those that are about to leave among them.
     #[serde(default)]
     pub nodes: Vec<NodeId>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Why each of them is placed there, in a few words.
+    #[serde(default)]
+    pub placed: BTreeMap<NodeId, String>,
+}
+
+/// Where a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The node.
+    pub node: NodeId,
+    /// The host that it is placed on.
+    pub host: HostId,
+    /// That host's zone.
+    pub zone: Zone,
+}
+
+/// A node takes another one's place, because the shard is better spread then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelocationStatus {
+    /// Who leaves, and where it is.
+    pub from: Place,
+    /// Who comes, and where it is.
+    pub to: Place,
+    /// What gets better.
+    pub why: Imbalance,
 }
 
 /// Asks that a host's nodes leave it, or that it is used again.
@@ -38,6 +67,17 @@ pub struct HostStatus {
 pub struct DrainHost {
     /// Whether they are to leave.
     pub draining: bool,
+}
+
+/// `POST /v1/hosts/{host}/label`: changes a host's labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelHost {
+    /// Those to set.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Those to remove.
+    #[serde(default)]
+    pub remove: BTreeSet<String>,
 }
 
 /// A server, for who is to join.

@@ -8,6 +8,13 @@ use clap::Subcommand;
 pub(crate) enum HostCommand {
     /// Show every host, what it promises to nodes, and which nodes are there.
     List,
+    /// Give a host labels, or take some away: they are shown, and change nothing else.
+    Label {
+        /// The host.
+        host: String,
+        /// `NAME=VALUE` sets a label, `NAME-` removes one; without any, they are shown.
+        labels: Vec<String>,
+    },
     /// Let a host of the configuration file join the fleet, once, within an hour: prints the token.
     Invite {
         /// The host.

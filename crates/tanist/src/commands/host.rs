@@ -6,8 +6,9 @@
 
 use std::time::Instant;
 
+use tanist_core::model::NodeId;
 use tanist_link::Client;
-use tanist_link::api::{DrainHost, HostStatus, Invitation, RemoveHost, Status};
+use tanist_link::api::{DrainHost, HostStatus, Invitation, LabelHost, RemoveHost, Status};
 
 use super::{encoded, pause};
 use crate::cli::HostCommand;
@@ -19,6 +20,7 @@ use crate::{Done, Outcome};
 pub(crate) async fn host(client: &Client, command: HostCommand, out: &Output) -> Outcome {
     match command {
         HostCommand::List => list(client, out).await,
+        HostCommand::Label { host, labels } => label(client, &host, &labels, out).await,
         HostCommand::Invite { host } => invite(client, &host, out).await,
         HostCommand::Remove { host, dead } => {
             let path = format!("/v1/hosts/{}/remove", encoded(&host));
@@ -43,6 +45,44 @@ pub(crate) async fn host(client: &Client, command: HostCommand, out: &Output) ->
             Ok(Done::Well)
         }
     }
+}
+
+async fn label(client: &Client, host: &str, words: &[String], out: &Output) -> Outcome {
+    let path = format!("/v1/hosts/{}/label", encoded(host));
+    let status: HostStatus = client.post(&path, &changes(words)?).await?;
+    if out.is_json() {
+        out.json(&status)?;
+        return Ok(Done::Well);
+    }
+    for (name, value) in status.labels.iter() {
+        out.line(format!("{name}={value}"));
+    }
+    if status.labels.is_empty() {
+        out.line(out.paint(Paint::Dim, &format!("{host} has no labels")));
+    }
+    Ok(Done::Well)
+}
+
+/// What `NAME=VALUE` and `NAME-` ask for.
+fn changes(words: &[String]) -> Result<LabelHost, Failure> {
+    let mut asked = LabelHost::default();
+    for word in words {
+        let twice = match (word.split_once('='), word.strip_suffix('-')) {
+            (Some((name, value)), _) => {
+                asked.set.insert(name.to_owned(), value.to_owned()).is_some()
+            }
+            (None, Some(name)) => !asked.remove.insert(name.to_owned()),
+            (None, None) => {
+                let message = format!("{word:?} neither sets nor removes a label");
+                return Err(Failure::new("T474", message, "NAME=VALUE sets, NAME- removes").exit(2));
+            }
+        };
+        if twice {
+            let message = format!("{word:?}: the label is named twice");
+            return Err(Failure::new("T474", message, "name it once").exit(2));
+        }
+    }
+    Ok(asked)
 }
 
 async fn invite(client: &Client, host: &str, out: &Output) -> Outcome {
@@ -86,14 +126,21 @@ fn row(host: &HostStatus) -> Vec<String> {
         (true, true, false) => "draining",
         (true, false, _) => "up",
     };
-    let nodes: Vec<String> = host.nodes.iter().map(ToString::to_string).collect();
+    // Of a server of the release before nothing is known but the names.
+    let node = |node: &NodeId| match host.placed.get(node) {
+        Some(why) => format!("{node} ({why})"),
+        None => node.to_string(),
+    };
+    let nodes: Vec<String> = host.nodes.iter().map(node).collect();
+    let labels = host.labels.iter().map(|(name, value)| format!("{name}={value}"));
     vec![
         host.host.to_string(),
         host.zone.to_string(),
         host.address.to_string(),
         state.to_owned(),
         format!("{} of {} MiB promised", host.promised_bytes >> 20, host.memory_bytes >> 20),
-        nodes.join(" "),
+        nodes.join(", "),
+        labels.collect::<Vec<_>>().join(" "),
     ]
 }
 
@@ -142,4 +189,23 @@ fn left(host: &HostStatus, status: &Status) -> String {
     let nodes: Vec<String> = host.nodes.iter().map(ToString::to_string).collect();
     let why = if waits.is_empty() { String::new() } else { format!("   ({})", waits.join("; ")) };
     format!("draining  {}   still there: {}{why}", host.host, nodes.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_sets_a_label_or_removes_one() {
+        let words =
+            |words: &[&str]| -> Vec<String> { words.iter().map(|w| (*w).to_owned()).collect() };
+        let asked = changes(&words(&["rack=r7", "empty=", "old-", "a=b=c"])).unwrap();
+        let set: Vec<_> = asked.set.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(set, [("a", "b=c"), ("empty", ""), ("rack", "r7")]);
+        assert_eq!(asked.remove.iter().collect::<Vec<_>>(), ["old"]);
+        for bad in [&["rack"][..], &["a=1", "a=2"], &["a-", "a-"]] {
+            let refused = changes(&words(bad)).unwrap_err();
+            assert_eq!((refused.code.as_str(), refused.exit), ("T474", 2));
+        }
+    }
 }

@@ -7,7 +7,9 @@
 use tanist_core::decide::RULES;
 use tanist_core::model::{Severity, TransitMode};
 use tanist_link::Client;
-use tanist_link::api::{GroupStatus, HostStatus, NodeStatus, ShardStatus, Status};
+use tanist_link::api::{
+    GroupStatus, HostStatus, NodeStatus, Place, RelocationStatus, ShardStatus, Status,
+};
 
 use crate::failure::Failure;
 use crate::output::{Output, Paint};
@@ -152,6 +154,10 @@ fn shard_lines(shard: &ShardStatus, out: &Output, lines: &mut Vec<String>) {
         if let Some(rule) = rule.filter(|_| problem.kind.severity() > Severity::Info) {
             lines.push(out.paint(Paint::Dim, &format!("       {}", rule.remedy)));
         }
+    }
+    if let Some(RelocationStatus { from, to, why }) = &shard.relocation {
+        let place = |place: &Place| format!("{} on {}/{}", place.node, place.host, place.zone);
+        lines.push(format!("   → {} takes the place of {}: {why}", place(to), place(from)));
     }
     for wait in &shard.waits {
         lines.push(out.paint(Paint::Dim, &format!("   … waits: {} ({})", wait.detail, wait.kind)));

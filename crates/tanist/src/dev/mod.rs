@@ -187,6 +187,7 @@ struct Ground<'a> {
     hosts: Vec<HostConfig>,
     certifier: Certifier,
     outside: watch::Receiver<Arc<Outside>>,
+    limits: Limits,
 }
 
 async fn start(
@@ -221,6 +222,7 @@ async fn start(
         hosts,
         certifier,
         outside,
+        limits: declared.placement.limits(),
     };
     let (agents, wires) = start_agents(&ground);
     let parts = Parts {
@@ -339,7 +341,7 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
     ControllerConfig {
         region: Region::new(REGION),
         hosts: ground.hosts.clone(),
-        limits: Limits { lease: NO_LEASES, ..Limits::DEFAULT },
+        limits: Limits { lease: NO_LEASES, ..ground.limits },
         endpoints: EndpointPlan { network: ground.network, ports: None },
         port: args.port,
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tanist_core::model::{HostId, Region, Zone};
+use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::Server;
 use tanist_store::{EtcdConfig, EtcdIdentity, EtcdTls};
 
@@ -115,6 +115,8 @@ pub(crate) struct FleetPlan {
     pub(crate) api_port: u16,
     link_port: u16,
     store: StoreFile,
+    /// When nodes are placed elsewhere, among other times.
+    pub(crate) limits: Limits,
 }
 
 fn bad(why: impl Into<String>, remedy: &str) -> Failure {
@@ -146,6 +148,7 @@ impl FleetPlan {
             api_port: config.api.port.unwrap_or(crate::front::PORT),
             link_port: config.link.port.unwrap_or(LINK_PORT),
             store,
+            limits: config.placement.limits(),
         })
     }
 

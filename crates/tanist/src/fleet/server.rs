@@ -16,7 +16,7 @@ use tanist_controller::{
     Agents, Candidate, Certifier, ControllerConfig, Names, Outside, Parts, Roster, Turns, doors,
     guarded,
 };
-use tanist_core::model::{EndpointPlan, HostId, Limits};
+use tanist_core::model::{EndpointPlan, HostId};
 use tanist_link::api::ServerHere;
 use tanist_link::{Client, SecureListener, serve_secure};
 use tanist_store::{AnyStore, EtcdStore, Store};
@@ -175,7 +175,7 @@ fn parts(
         region: plan.region.clone(),
         // They make themselves known.
         hosts: Vec::new(),
-        limits: Limits::DEFAULT,
+        limits: plan.limits,
         endpoints: EndpointPlan { ports: Some(plan.endpoint_ports), ..EndpointPlan::default() },
         port: PORT,
         default_memory_bytes: Machine::read().default_node_bytes(1),

@@ -93,6 +93,7 @@ impl World {
             lanes: BTreeSet::from(["proxy-1".into()]),
             next_seq: 4,
             request_done: RequestId(0),
+            relocation: None,
         };
         let mut world = Self { asked, decided, seen: Observations::default() };
         for n in 1..=3 {
@@ -109,6 +110,7 @@ impl World {
             zone: Zone::new(format!("zone-{n}")),
             address: Ipv4Addr::new(127, 10, 0, n as u8),
             at: ms(NOW),
+            since: ms(0),
             draining: false,
             memory_bytes: 100,
         };
@@ -122,8 +124,7 @@ impl World {
     }
 
     fn known_since(&mut self, at: u64) {
-        let since = (self.decided.rev, ms(at));
-        self.seen.rev_since.insert(self.decided.key(), since);
+        self.seen.rev_since.insert(self.decided.key(), (self.decided.rev, ms(at)));
     }
 
     fn confirm(&mut self, rev: Rev, at: u64) {

@@ -63,3 +63,14 @@ fn the_node_that_holds_too_much_for_a_limit_is_named() {
     assert_eq!(fuller(920), Some((&node(2), 1_000)));
     assert_eq!(fuller(1_000), None, "it fits exactly");
 }
+
+#[test]
+fn who_has_not_heard_of_the_primary_yet_takes_nobody_out_of_the_set() {
+    let mut world = World::healthy();
+    world.seen.nodes.remove(&node(1));
+    world.dies(2);
+    world.dies(3);
+    let next = world.plan().commit.map(|commit| commit.next);
+    let kept = next.map_or(world.decided.in_sync.clone(), |next| next.in_sync);
+    assert_eq!(kept, world.decided.in_sync);
+}

@@ -8,11 +8,14 @@ mod behind;
 mod copies;
 mod cures;
 mod drain;
+mod estate;
 mod found;
 mod members;
 mod patience;
 mod readers;
+mod rebalance;
 mod users;
+mod word;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -103,6 +103,7 @@ pub(super) fn topology() -> ShardTopology {
         lanes: BTreeSet::from([proxy()]),
         next_seq: 4,
         request_done: RequestId(0),
+        relocation: None,
     }
 }
 
@@ -161,6 +162,7 @@ impl World {
                     zone: zone.as_str().into(),
                     address: Ipv4Addr::new(127, 80, 0, n as u8),
                     at: now,
+                    since: Instant::ZERO,
                     draining: false,
                     memory_bytes: 1 << 30,
                 },
