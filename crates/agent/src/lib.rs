@@ -18,6 +18,7 @@ mod conversation;
 mod error;
 mod guards;
 mod inbox;
+mod keeping;
 mod layout;
 pub mod logs;
 mod node;

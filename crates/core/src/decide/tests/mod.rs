@@ -12,6 +12,7 @@ mod found;
 mod members;
 mod patience;
 mod readers;
+mod rebuild;
 mod users;
 mod world;
 
