@@ -17,10 +17,10 @@ use crate::{call, runtime};
 
 /// What a client met with that wrote one key after the other.
 #[derive(Debug, Default)]
-struct Written {
-    acked: Vec<u64>,
-    uncertain: usize,
-    errors: Vec<String>,
+pub(crate) struct Written {
+    pub(crate) acked: Vec<u64>,
+    pub(crate) uncertain: usize,
+    pub(crate) errors: Vec<String>,
 }
 
 async fn connect(at: SocketAddr) -> Connection {
@@ -29,7 +29,7 @@ async fn connect(at: SocketAddr) -> Connection {
 }
 
 /// Writes on one connection until `over`, and a while after: the last writes are of the time then.
-fn write(at: SocketAddr, over: &AtomicBool) -> Written {
+pub(crate) fn write(at: SocketAddr, over: &AtomicBool) -> Written {
     let mut written = Written::default();
     runtime().block_on(async {
         let mut client = connect(at).await;
@@ -68,7 +68,7 @@ fn while_writing(fleet: &mut Fleet, host: usize, happens: impl FnOnce(&mut Fleet
 }
 
 /// Which of these keys are not there.
-fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
+pub(crate) fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
     runtime().block_on(async {
         let mut client = connect(at).await;
         let mut missing = Vec::new();

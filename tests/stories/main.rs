@@ -28,6 +28,7 @@ mod login;
 mod loss;
 mod machine;
 mod persistence;
+mod recovery;
 mod refusals;
 mod renewal;
 mod scale;

@@ -181,7 +181,8 @@ pub(crate) async fn lead(
 ) -> Result<(Controller, Handle, mpsc::Receiver<Input>), ControllerError> {
     let archive = Archive::open(store, claim).await?;
     let now = boot_time();
-    let first_echo = archive.term().0 << ECHO_BITS;
+    // By a store that was lost terms begin anew: a number is not to mean what it meant then.
+    let first_echo = (archive.term().0 << ECHO_BITS) + rand::random_range(0..1 << (ECHO_BITS - 1));
     let mut observer = Observer::new(&config, first_echo, now);
     observer.recount(&archive);
     for held in archive.topologies.values() {

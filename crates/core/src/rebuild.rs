@@ -119,13 +119,15 @@ pub fn lost(evidence: &Evidence, known: impl Fn(&ShardKey) -> Option<Rev>) -> Ve
     for told in &evidence.told {
         by_key.entry(&told.key).or_default().push(told);
     }
+    // Hosts answer in any order, and the same answers are to lead to the same proposal.
+    by_key.values_mut().for_each(|told| told.sort_by(|a, b| a.host.cmp(&b.host)));
     let found = by_key.into_iter().filter_map(|(key, told)| one(evidence, key, &told));
     found.filter(|lost| known(&lost.shard.key()).is_none_or(|rev| rev < lost.newest)).collect()
 }
 
 fn one(evidence: &Evidence, key: &ShardKey, told: &[&Told]) -> Option<Lost> {
     let kept = || told.iter().filter_map(|told| Some((&told.host, told.kept.as_ref()?)));
-    // Of equals the first host's, so that the same answers lead to the same proposal.
+    // Of equals the first host's.
     let best = kept().rev().max_by_key(|(_, kept)| (kept.shard.rev, kept.at));
     let (by, Kept { at, spec, shard }) = best?;
     let heard = |told: &&Told| (told.host.to_string(), told.promised);

@@ -49,8 +49,11 @@ fn rebuilt(mut world: World, evidence: &Evidence) -> World {
 #[test]
 fn what_every_host_keeps_and_nobody_goes_beyond_is_certain() {
     let world = World::healthy();
-    let lost = found(&evidence(&world));
+    let mut said = evidence(&world);
+    let lost = found(&said);
     assert_eq!((lost.doubts.as_slice(), lost.newest), ([].as_slice(), Rev(10)));
+    said.told.reverse();
+    assert_eq!(found(&said), lost, "in whatever order they answer");
     let next = lost.next().unwrap();
     assert_eq!((next.rev, next.epoch.0, next.next_seq), (Rev(10 + GAP), 10 + GAP, 4 + GAP));
     let vacancy = next.vacancy().unwrap();
