@@ -1,3 +1,9 @@
+//! Claims about what is kept, with real files.
+//!
+//! Invariant: every claim is about what the keeper answers, not about its files.
+//!
+//! Not here: who sends it (`tanist-controller`).
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;

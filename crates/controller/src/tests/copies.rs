@@ -71,6 +71,7 @@ async fn a_store_by_which_somebody_leads_is_refused() {
     store.txn(beat("1")).await.unwrap();
     let beating = async {
         loop {
+            // waits: a leader beats by the clock.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             store.txn(beat("2")).await.unwrap();
         }

@@ -1,3 +1,9 @@
+//! Claims about what comes into a bundle.
+//!
+//! Invariant: whatever is not meant to be in it is beside something that is.
+//!
+//! Not here: a bundle of a real installation (`tests/`).
+
 use super::*;
 
 #[test]
@@ -9,7 +15,7 @@ fn only_the_last_whole_lines_of_a_log_are_taken() {
     let line = format!("{}\n", "x".repeat(999));
     std::fs::write(&path, line.repeat(1000)).unwrap();
     let text = tail(&path).unwrap();
-    assert!(text.len() as u64 <= LOG_TAIL && text.len() % 1000 == 0, "{}", text.len());
+    assert!(text.len() as u64 <= LOG_TAIL && text.len().is_multiple_of(1000), "{}", text.len());
 }
 
 #[test]
