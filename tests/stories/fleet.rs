@@ -21,7 +21,7 @@ use crate::{call, runtime};
 pub(crate) struct Written {
     pub(crate) acked: Vec<u64>,
     pub(crate) uncertain: usize,
-    errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
 }
 
 pub(crate) async fn connect(at: SocketAddr) -> Connection {
@@ -30,7 +30,7 @@ pub(crate) async fn connect(at: SocketAddr) -> Connection {
 }
 
 /// Writes on one connection until `over`, and a while after: the last writes are of the time then.
-fn write(at: SocketAddr, over: &AtomicBool) -> Written {
+pub(crate) fn write(at: SocketAddr, over: &AtomicBool) -> Written {
     let mut written = Written::default();
     runtime().block_on(async {
         let mut client = connect(at).await;

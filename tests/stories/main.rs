@@ -29,6 +29,7 @@ mod loss;
 mod machine;
 mod persistence;
 mod rebalance;
+mod recovery;
 mod refusals;
 mod renewal;
 mod scale;

@@ -26,6 +26,7 @@ use crate::AgentError;
 use crate::board::Board;
 use crate::guards::Guards;
 use crate::inbox::Inbox;
+use crate::keeping::{Keeper, Question};
 use crate::layout::{self, Layout, is_plain};
 use crate::logs;
 use crate::node::{Context, Errand, Handle, Node, Proc};
@@ -103,9 +104,11 @@ pub async fn run(
         origin: Instant::now(),
         config,
     });
+    let keeper = Arc::new(Keeper::new(layout.clone()));
     let mut agent = Agent {
         context: Arc::clone(&context),
         guards: Guards::new(layout.clone()),
+        keeper: Arc::clone(&keeper),
         layout: layout.clone(),
         fence,
         nodes: BTreeMap::new(),
@@ -132,6 +135,7 @@ pub async fn run(
             Ok(ended)
         }
         () = context.board.report_to(&outbox, every) => Ok(Ended::Dismissed),
+        () = keeper.work(&context.config.host, &outbox) => Ok(Ended::Dismissed),
         () = logs::keep_engines_short(layout) => Ok(Ended::Dismissed),
     }
 }
@@ -144,6 +148,7 @@ const STRAYS: Duration = Duration::from_secs(10);
 struct Agent {
     context: Arc<Context>,
     guards: Guards,
+    keeper: Arc<Keeper>,
     layout: Layout,
     fence: watch::Sender<Option<u16>>,
     nodes: BTreeMap<NodeId, Handle>,
@@ -172,6 +177,9 @@ impl Agent {
                     Some(ToAgent::Order(order)) => self.order(*order),
                     Some(ToAgent::Echo(number)) => self.context.board.hear(number),
                     Some(ToAgent::Inject { node, fault }) => self.inject(&node, fault),
+                    Some(ToAgent::Keep(keep)) => self.keeper.keep(keep),
+                    Some(ToAgent::LetGo { key, rev }) => self.keeper.let_go(key, rev),
+                    Some(ToAgent::Recall(number)) => self.recall(number),
                     Some(ToAgent::StopAll) => {
                         self.stop_all(&mut news).await?;
                         return Ok(Ended::Stopped);
@@ -300,6 +308,19 @@ impl Agent {
         };
         self.context.board.process(node, None, Process::Absent);
         handle.process.send_replace(now);
+    }
+
+    /// Has it said what is kept, and what was promised.
+    fn recall(&mut self, number: u64) {
+        match self.layout.known_shards() {
+            Ok(keys) => {
+                let guards = &mut self.guards;
+                let shards = keys.into_iter().map(|key| (key.clone(), guards.of(&key))).collect();
+                self.keeper.ask(Question { number, shards });
+            }
+            // Not answered is not heard; the host is named then.
+            Err(err) => warn!(%err, "what is kept cannot be looked through"),
+        }
     }
 
     fn inject(&self, node: &NodeId, fault: Fault) {

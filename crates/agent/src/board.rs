@@ -283,7 +283,9 @@ impl Board {
     /// Remembers a number of the controller. One that is not certain to lead says an old one again.
     pub(crate) fn hear(&self, number: u64) {
         let mut state = self.state();
-        if number > state.heard {
+        // Not only a greater one: who leads by another store than the one before begins lower, and within
+        // one conversation numbers only grow.
+        if number != state.heard {
             state.heard = number;
             state.heard_at = Some(Instant::now());
         }

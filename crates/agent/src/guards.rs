@@ -115,6 +115,14 @@ impl Kept {
         }
     }
 
+    /// What the host has promised, if that can be read.
+    pub(crate) fn known(&self) -> Option<Guard> {
+        match &self.state {
+            State::Good { guard, .. } => Some(*guard),
+            State::Damaged | State::Unread(_) => None,
+        }
+    }
+
     /// Whether an order may be carried out, after its revision was written if it is new.
     ///
     /// # Errors
@@ -202,7 +210,7 @@ fn parse(bytes: &[u8]) -> Option<Guard> {
 }
 
 /// FNV-1a with 64 bits: enough against a disk's fault, and nobody is kept out by it.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -8,8 +8,10 @@
 //!
 //! Not here: doing it (`crate::agent`).
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use tanist_core::model::ShardKey;
 use tanist_link::wire::ToAgent;
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -22,12 +24,14 @@ pub struct Inbox {
     stopping: bool,
     /// The last number that was said while no agent worked.
     echo: Option<u64>,
+    /// What is to be kept, or not any more, that was said while no agent worked.
+    kept: BTreeMap<ShardKey, ToAgent>,
 }
 
 impl Inbox {
     /// An inbox for what arrives by `messages`.
     pub fn new(messages: mpsc::Receiver<ToAgent>) -> Self {
-        Self { messages, stopping: false, echo: None }
+        Self { messages, stopping: false, echo: None, kept: BTreeMap::new() }
     }
 
     /// The next message; `None` if nobody gives orders any more. What was asked of an agent that
@@ -38,6 +42,9 @@ impl Inbox {
         }
         if let Some(number) = self.echo.take() {
             return Some(ToAgent::Echo(number));
+        }
+        if let Some((_, message)) = self.kept.pop_first() {
+            return Some(message);
         }
         let message = self.messages.recv().await;
         self.stopping = matches!(message, Some(ToAgent::StopAll));
@@ -52,6 +59,14 @@ impl Inbox {
                 Some(ToAgent::Echo(number)) => self.echo = Some(number),
                 // It is given again until it is true.
                 Some(ToAgent::Order(_)) => {}
+                Some(ToAgent::Keep(keep)) => {
+                    self.kept.insert(keep.key(), ToAgent::Keep(keep));
+                }
+                Some(ToAgent::LetGo { key, rev }) => {
+                    self.kept.insert(key.clone(), ToAgent::LetGo { key, rev });
+                }
+                // Whoever asks does not wait for ever.
+                Some(ToAgent::Recall(_)) => {}
                 Some(ToAgent::Inject { node, fault }) => {
                     warn!(%node, ?fault, "no agent works that could do this");
                 }

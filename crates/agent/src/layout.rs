@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! guards/GROUP.SHARD        what the host has promised (`crate::guards`)
+//! kept/GROUP.SHARD          what the shard can be rebuilt from (`crate::keeping`)
 //! nodes/NODE/node.json      what the node is and what was last made true (`crate::record`)
 //! nodes/NODE/node.conf      the engine's configuration
 //! nodes/NODE/engine.log     the engine's own words
@@ -15,6 +16,7 @@
 //!
 //! Not here: the contents.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -57,7 +59,9 @@ impl Layout {
     /// Makes the directories that do not exist.
     pub(crate) fn prepare(root: &Path) -> io::Result<Self> {
         let layout = Self { root: root.to_owned() };
-        for dir in [root.to_owned(), layout.guards(), layout.nodes(), layout.trash()] {
+        for dir in
+            [root.to_owned(), layout.guards(), layout.kept_all(), layout.nodes(), layout.trash()]
+        {
             private_dir(&dir).map_err(|err| {
                 io::Error::new(err.kind(), format!("making {}: {err}", dir.display()))
             })?;
@@ -77,6 +81,10 @@ impl Layout {
         self.root.join("guards")
     }
 
+    fn kept_all(&self) -> PathBuf {
+        self.root.join("kept")
+    }
+
     fn nodes(&self) -> PathBuf {
         self.root.join("nodes")
     }
@@ -88,6 +96,28 @@ impl Layout {
     /// The file of a shard's guard.
     pub(crate) fn guard(&self, key: &ShardKey) -> PathBuf {
         self.guards().join(format!("{}.{}", key.group, key.shard))
+    }
+
+    /// The file of what is kept of a shard.
+    pub(crate) fn kept(&self, key: &ShardKey) -> PathBuf {
+        self.kept_all().join(format!("{}.{}", key.group, key.shard))
+    }
+
+    /// The shards of which there is a guard, or something kept.
+    pub(crate) fn known_shards(&self) -> io::Result<BTreeSet<ShardKey>> {
+        let mut keys = BTreeSet::new();
+        for dir in [self.guards(), self.kept_all()] {
+            for entry in fs::read_dir(dir)? {
+                let name = entry?.file_name();
+                // One with another dot is a draft.
+                let names = name.to_str().and_then(|name| name.split_once('.'));
+                let key = names.filter(|(group, shard)| is_plain(group) && is_plain(shard));
+                keys.extend(
+                    key.map(|(group, shard)| ShardKey { group: group.into(), shard: shard.into() }),
+                );
+            }
+        }
+        Ok(keys)
     }
 
     /// A node's directory.

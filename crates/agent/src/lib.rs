@@ -19,6 +19,7 @@ mod conversation;
 mod error;
 mod guards;
 mod inbox;
+mod keeping;
 mod layout;
 pub mod logs;
 mod node;

@@ -64,6 +64,7 @@ fn agent(members: &Members, servers: Vec<Server>) -> Agent {
         zone: "a".into(),
         address: Ipv4Addr::LOCALHOST,
         memory_bytes: 1,
+        keeps: true,
     };
     let (says, orders) = mpsc::channel(8);
     let (reports, made) = mpsc::channel(8);

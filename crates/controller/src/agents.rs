@@ -111,7 +111,8 @@ impl Controller {
             warn!(%host, "a host that is in this process does not come over the network");
             return Ok(());
         }
-        let AgentHello { host: _, zone, address, memory_bytes } = hello;
+        let AgentHello { host: _, zone, address, memory_bytes, keeps } = hello;
+        self.keeping.greet(&host, keeps);
         let facts = HostFacts { zone, address, memory_bytes };
         let known = self.archive.hosts.get(&host).map(|held| (*held.body).clone());
         let mut spec = known.unwrap_or_else(|| HostSpec::new(host.clone()));

@@ -6,6 +6,7 @@
 
 mod hosts;
 mod join;
+mod recovery;
 mod users;
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub fn routes(handle: Handle) -> Router {
         .route("/v1/groups/{group}/nodes/{node}/fault", post(fault))
         .merge(hosts::routes())
         .merge(join::routes())
+        .merge(recovery::routes())
         .merge(users::routes())
         .route("/v1/events", get(events))
         .route("/v1/events/follow", get(follow))
@@ -70,8 +72,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
             "T410" | "T411" | "T414" | "T440" | "T441" | "T470" => http::StatusCode::NOT_FOUND,
-            "T204" | "T402" | "T472" | "T473" | "T412" | "T413" | "T415" | "T416" | "T417"
-            | "T442" | "T443" | "T445" | "T450" | "T452" | "T461" | "T462" => {
+            "T204" | "T208" | "T209" | "T402" | "T472" | "T473" | "T412" | "T413" | "T415"
+            | "T416" | "T417" | "T442" | "T443" | "T445" | "T450" | "T452" | "T461" | "T462" => {
                 http::StatusCode::CONFLICT
             }
             "T511" => http::StatusCode::MISDIRECTED_REQUEST,

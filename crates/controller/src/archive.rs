@@ -64,6 +64,10 @@ pub(crate) struct Archive {
     pub(crate) user_groups: BTreeMap<String, Held<UserGroup>>,
     pub(crate) hosts: BTreeMap<HostId, Held<HostSpec>>,
     pub(crate) leases: Leases,
+    /// The last revisions of shards that are gone.
+    pub(crate) retired: BTreeMap<ShardKey, Rev>,
+    /// Grows whenever a user or a user group has changed.
+    pub(crate) users_turn: u64,
 }
 
 impl Archive {
@@ -79,6 +83,8 @@ impl Archive {
             user_groups: BTreeMap::new(),
             hosts: BTreeMap::new(),
             leases: Leases::default(),
+            retired: BTreeMap::new(),
+            users_turn: 0,
         };
         archive.reload().await?;
         Ok(archive)
@@ -101,6 +107,7 @@ impl Archive {
 
     /// Reads every user, host, spec and topology again.
     pub(crate) async fn reload(&mut self) -> Result<(), ControllerError> {
+        self.is_whole().await?;
         let users: Vec<Held<User>> = self.read_all(keys::USERS).await?;
         self.users = users.into_iter().map(|held| (held.body.id.clone(), held)).collect();
         let groups: Vec<Held<UserGroup>> = self.read_all(keys::USER_GROUPS).await?;
@@ -114,10 +121,18 @@ impl Archive {
         let shards: Vec<Held<ShardTopology>> = self.read_all(keys::TOPOLOGIES).await?;
         self.topologies = shards.into_iter().map(|held| (held.body.key(), held)).collect();
         self.topologies.values().for_each(|held| self.leases.learn(&held.body));
+        self.retired = retired(&self.range(keys::RETIRED).await?)?;
         let events = self.range(keys::EVENTS).await?;
         let last = events.last().and_then(|kv| kv.key.strip_prefix(keys::EVENTS)?.parse().ok());
         self.next_event = last.unwrap_or(0) + 1;
         Ok(())
+    }
+
+    /// A copy that was put back only in part is no store to lead by.
+    async fn is_whole(&self) -> Result<(), ControllerError> {
+        let failed = |source| ControllerError::Store { doing: "reading the store", source };
+        let (half, _) = self.store.get(keys::RESTORING).await.map_err(failed)?;
+        if half.is_some() { Err(ControllerError::Half) } else { Ok(()) }
     }
 
     async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, ControllerError> {
@@ -209,6 +224,36 @@ impl Archive {
         Ok(())
     }
 
+    /// Writes a group that was lost, or of which the store knows less than its hosts.
+    pub(crate) async fn write_rebuilt(
+        &mut self,
+        mut spec: GroupSpec,
+        shards: Vec<ShardTopology>,
+        events: &[EventRecord],
+    ) -> Result<(), ControllerError> {
+        spec.accounts = self.accounts_of(&spec.login);
+        let key = keys::spec(&spec.name);
+        let before = self.specs.get(&spec.name).map_or(Revision::ABSENT, |held| held.revision);
+        let mut txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
+        for shard in &shards {
+            let held = self.topologies.get(&shard.key());
+            let before = held.map_or(Revision::ABSENT, |held| held.revision);
+            let key = keys::topology(&shard.key());
+            txn = txn.when_unchanged(&key, before).put(&key, json(shard)?);
+        }
+        let revision = self.commit(with_events(txn, events)?, "rebuilding a group").await?;
+        for body in shards {
+            self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
+        }
+        self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
+        Ok(())
+    }
+
+    /// The store, for who copies it.
+    pub(crate) fn store(&self) -> AnyStore {
+        self.store.clone()
+    }
+
     /// Removes a group whose nodes are gone.
     pub(crate) async fn forget(&mut self, group: &GroupName) -> Result<(), ControllerError> {
         let mut txn = self.without_failovers(group, 0).await?.delete(keys::spec(group));
@@ -224,6 +269,7 @@ impl Archive {
                     request_done: body.request_done,
                 };
                 txn = txn.put(keys::retired(key), json(&retired)?);
+                self.retired.insert(key.clone(), body.rev);
             }
         }
         self.commit(txn, "forgetting a group").await?;
@@ -347,6 +393,18 @@ impl Archive {
         let ours = term.is_some_and(|kv| kv.mod_revision == self.claim.revision);
         if ours { Ok(()) } else { Err(ControllerError::Deposed) }
     }
+}
+
+/// The last revision of each shard that is gone.
+fn retired(all: &[KeyValue]) -> Result<BTreeMap<ShardKey, Rev>, ControllerError> {
+    let mut revs = BTreeMap::new();
+    for kv in all {
+        let names = kv.key.strip_prefix(keys::RETIRED).and_then(|names| names.split_once('/'));
+        let Some((group, shard)) = names else { continue };
+        let retired: Retired = parse(kv)?;
+        revs.insert(ShardKey { group: group.into(), shard: shard.into() }, retired.rev);
+    }
+    Ok(revs)
 }
 
 fn with_events(mut txn: Txn, events: &[EventRecord]) -> Result<Txn, ControllerError> {

@@ -82,6 +82,11 @@ impl Controller {
             }
             Call::Users(call) => self.answer_about_users(call, touched).await?,
             Call::Hosts(call) => self.answer_about_hosts(call, touched).await?,
+            Call::Rebuild(call) => self.ask_to_rebuild(call),
+            Call::Store(reply) => {
+                let region = self.config.region.to_string();
+                drop(reply.send(Ok((self.archive.store(), region))));
+            }
             Call::Down(reply) => self.stop_all(reply),
         }
         Ok(())
@@ -168,6 +173,9 @@ impl Controller {
         touched: &mut Touched,
     ) -> Result<Result<GroupStatus, ApiError>, ControllerError> {
         let now = boot_time();
+        if let Some(refusal) = self.has_unknown() {
+            return Ok(Err(refusal));
+        }
         if let Err(err) = self.check_transit(asked.transit) {
             return Ok(Err(err));
         }
@@ -420,7 +428,10 @@ fn said_of(before: &GroupSpec, after: &GroupSpec) -> Option<String> {
 
 fn forgotten(name: &GroupName) -> ApiError {
     let message = format!("{name}: the store was put back from an older copy");
-    let remedy = format!("first: tanist failover {name} --to NODE --accept-loss");
+    let remedy = format!(
+        "first: tanist rebuild, if the hosts keep what is missing; otherwise tanist failover {name} \
+         --to NODE --accept-loss"
+    );
     ApiError::new("T415", message, remedy)
 }
 

@@ -28,6 +28,11 @@ pub enum ControllerError {
         #[source]
         source: serde_json::Error,
     },
+    /// A copy was put back in part only.
+    #[error(
+        "the store holds a part of a copy that was being put back: tanist restore FILE, once more"
+    )]
+    Half,
     /// Another controller has taken over.
     #[error("another controller leads now")]
     Deposed,

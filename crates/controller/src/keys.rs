@@ -26,6 +26,9 @@ pub(crate) const FAILOVERS: &str = "failover/";
 /// Prefix of what is remembered of shards that are gone.
 pub(crate) const RETIRED: &str = "retired/";
 
+/// There while a copy is being put back.
+pub(crate) const RESTORING: &str = "restoring";
+
 /// Prefix of what was asked about every host.
 pub(crate) const HOSTS: &str = "host/";
 /// Prefix of every user.

@@ -100,10 +100,13 @@ impl Controller {
         self.reign.as_ref().is_none_or(|reign| reign.is_sure(now))
     }
 
-    /// The number to send to every agent. One that is not sure to lead says the last one again: replicas
-    /// stand in for a leader that cannot give leases.
+    /// The number to send to every agent. Who is not sure to lead says the last one again, and so does who
+    /// leads by a store that does not know what hosts have: replicas stand in for a leader that can give
+    /// no leases.
     pub(crate) fn echo(&mut self, now: Instant) -> u64 {
-        if self.is_sure(now) { self.observer.next_echo(now) } else { self.observer.last_echo() }
+        let knows = self.missed.is_empty() || self.unknown_groups().is_empty();
+        let gives = knows && self.is_sure(now);
+        if gives { self.observer.next_echo(now) } else { self.observer.last_echo() }
     }
 
     /// Looks up when a lease was given last, for the next decision.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tanist_core::model::{
     Calm, Cause, FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen,
-    Observations, ProxyId, ProxySeen, Region, Rev, ShardKey, ShardTopology, Taken, Wait,
+    Observations, Process, ProxyId, ProxySeen, Region, Rev, ShardKey, ShardTopology, Taken, Wait,
 };
 use tanist_core::presence::vouched;
 use tanist_link::host_of;
@@ -38,6 +38,9 @@ pub(crate) struct Observer {
     pub(crate) proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxyShard>>,
     /// The nodes of which anything is known on each host.
     at_host: BTreeMap<HostId, BTreeSet<NodeId>>,
+    /// The shards of which there is anything on each host, and the newest revision that it has
+    /// acted by.
+    pub(crate) there: BTreeMap<HostId, BTreeMap<ShardKey, Rev>>,
     /// The shard of each node that is placed.
     shard_of: BTreeMap<NodeId, ShardKey>,
     /// Hosts that have reported since this controller leads.
@@ -87,6 +90,7 @@ impl Observer {
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             at_host: BTreeMap::new(),
+            there: BTreeMap::new(),
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),
@@ -156,6 +160,7 @@ impl Observer {
         self.spoke.insert(report.host.clone(), now);
         self.heard.insert(report.host.clone());
         let mut present = BTreeSet::new();
+        let mut there: BTreeMap<ShardKey, Rev> = BTreeMap::new();
         for entry in report.nodes {
             present.insert(entry.node.clone());
             match entry.pid {
@@ -163,6 +168,10 @@ impl Observer {
                 None => self.pids.remove(&entry.node),
             };
             let key = ShardKey { group: entry.group, shard: entry.shard };
+            if entry.report.data || entry.report.process != Process::Absent {
+                let newest = there.entry(key.clone()).or_default();
+                *newest = entry.report.rev.max(*newest);
+            }
             let known = self.seen.node(&entry.node, &report.host);
             if known.is_some_and(|known| known.report == entry.report) {
                 touched.said_again.insert(key);
@@ -175,6 +184,7 @@ impl Observer {
             let seen = NodeSeen::new(host, now, sampled_after, entry.report);
             self.put(entry.node, seen);
         }
+        self.there.insert(report.host.clone(), there);
         // A node that its host does not mention does not exist there.
         for node in self.at_host.get(&report.host).into_iter().flatten() {
             let reports = self.seen.nodes.get_mut(node).filter(|_| !present.contains(node));
@@ -338,7 +348,7 @@ impl Observer {
 }
 
 fn absent() -> NodeReport {
-    use tanist_core::model::{Process, Stall};
+    use tanist_core::model::Stall;
     NodeReport {
         rev: Rev(0),
         process: Process::Absent,
@@ -367,6 +377,7 @@ mod tests {
             pids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             at_host: BTreeMap::new(),
+            there: BTreeMap::new(),
             shard_of: BTreeMap::new(),
             heard: BTreeSet::new(),
             spoke: BTreeMap::new(),

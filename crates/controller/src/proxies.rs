@@ -1,7 +1,7 @@
 //! Conversations with proxies: routes out, beats in.
 //!
-//! Invariant: a proxy that connects is told every route at once and which shards exist; it needs no
-//! memory of its own. One that could not be told something is disconnected, so that it connects
+//! Invariant: a proxy that connects is told every route at once, and which shards exist once it has
+//! said which ones it serves; it needs no memory of its own. One that could not be told something is disconnected, so that it connects
 //! anew.
 //!
 //! Not here: what a route says (`tanist_core::decide::route`).
@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) certificates: bool,
     /// What tells its program from another, if it can become another one.
     pub(crate) build: Option<String>,
+    /// It was told which shards exist.
+    pub(crate) told: bool,
 }
 
 /// The way to a proxy, until it is cut.
@@ -113,7 +115,9 @@ impl Caller {
                 info!(peer = %proxy, pid, "proxy connected");
                 self.who = Some(proxy.clone());
                 let generation = self.generation;
-                let session = Session { pid, up: true, generation, sender, certificates, build };
+                let told = false;
+                let session =
+                    Session { pid, up: true, generation, sender, certificates, build, told };
                 let outcome = renewed.map(|renewed| {
                     Input::ProxyRenewal(Outcome::of(&proxy, renewed.number, Ok(renewed)))
                 });
@@ -165,6 +169,11 @@ mod tests {
     fn hello(proxy: &str) -> FromProxy {
         let (build, renewed) = (None, None);
         FromProxy::Hello { proxy: proxy.into(), pid: 1, certificates: true, build, renewed }
+    }
+
+    /// What a proxy says that serves nothing yet.
+    fn beat() -> Input {
+        Input::ProxyBeat { proxy: "p1".into(), shards: Vec::new() }
     }
 
     /// A proxy's end of a conversation whose messages go to `inbox`.
@@ -304,20 +313,21 @@ mod tests {
         // The next one finds the call of a proxy in front of its first tick.
         let (inbox, mut inputs) = mpsc::channel(8);
         let mut proxy = call(inbox, 1);
-        let hello = inputs.recv().await.unwrap();
+        let said = [inputs.recv().await.unwrap(), beat()];
         let (second, _orders) = parts(&store);
         let (handle, task) = crate::run(second).await.unwrap();
-        handle.inbox.try_send(hello).unwrap();
+        said.into_iter().for_each(|input| handle.inbox.try_send(input).unwrap());
         assert_eq!(hear(&mut proxy).await, Some(ToProxy::Known(vec![key("web")])));
         let Some(ToProxy::Route(route)) = hear(&mut proxy).await else {
             panic!("the route follows");
         };
         assert_eq!(route.group, "web".into());
-        // One that connects later is told the routes first, and then what exists.
+        // One that connects later is told the routes first, and what exists once it has spoken.
         let (inbox, mut inputs) = mpsc::channel(8);
         let mut later = call(inbox, 2);
         handle.inbox.send(inputs.recv().await.unwrap()).await.unwrap();
         assert!(matches!(hear(&mut later).await, Some(ToProxy::Route(_))));
+        handle.inbox.send(beat()).await.unwrap();
         assert_eq!(hear(&mut later).await, Some(ToProxy::Known(vec![key("web")])));
         task.abort();
         store.close().await;

@@ -38,10 +38,13 @@ use crate::confirm::Confirmations;
 use crate::error::ControllerError;
 use crate::handle::Handle;
 use crate::hosts::HostsCall;
+use crate::keeping::Keeping;
 use crate::leadership::{Claim, Reign};
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
+use crate::rebuild::RebuildCall;
+use crate::recall::Recalls;
 use crate::renewals::{Outcome, Renewals};
 use crate::requests::{Ages, Cures};
 use crate::servers::Heard;
@@ -83,6 +86,8 @@ pub(crate) enum Call {
     Events { after: u64, reply: Reply<Vec<EventRecord>> },
     Users(UsersCall),
     Hosts(HostsCall),
+    Rebuild(RebuildCall),
+    Store(Reply<(AnyStore, String)>),
     Down(Reply<()>),
 }
 
@@ -126,7 +131,7 @@ pub(crate) struct Controller {
     pub(crate) renewals: Renewals,
     /// It has to go on saying that it leads.
     pub(crate) reign: Option<Reign>,
-    routes: BTreeMap<ShardKey, Route>,
+    pub(crate) routes: BTreeMap<ShardKey, Route>,
     ages: Ages,
     cures: Cures,
     /// Moves off hosts that are drained.
@@ -135,6 +140,10 @@ pub(crate) struct Controller {
     pub(crate) heard_until: Instant,
     /// Shards of which the store knows less than the hosts; said once.
     pub(crate) stood_back: BTreeSet<ShardKey>,
+    /// Shards that hosts have and the store does not know; said once.
+    pub(crate) missed: BTreeSet<ShardKey>,
+    pub(crate) keeping: Keeping,
+    pub(crate) recalls: Recalls,
     events: broadcast::Sender<EventRecord>,
 }
 
@@ -171,7 +180,8 @@ pub(crate) async fn lead(
 ) -> Result<(Controller, Handle, mpsc::Receiver<Input>), ControllerError> {
     let archive = Archive::open(store, claim).await?;
     let now = boot_time();
-    let first_echo = archive.term().0 << ECHO_BITS;
+    // By a store that was lost terms begin anew: a number is not to mean what it meant then.
+    let first_echo = (archive.term().0 << ECHO_BITS) + rand::random_range(0..1 << (ECHO_BITS - 1));
     let mut observer = Observer::new(&config, first_echo, now);
     observer.recount(&archive);
     for held in archive.topologies.values() {
@@ -206,6 +216,9 @@ pub(crate) async fn lead(
         departures: Cures::default(),
         heard_until: now,
         stood_back: BTreeSet::new(),
+        missed: BTreeSet::new(),
+        keeping: Keeping::default(),
+        recalls: Recalls::default(),
         events,
     };
     controller.adopt_hosts();
@@ -267,6 +280,7 @@ impl Controller {
                     self.look(&key).await?;
                 }
                 self.confirm(now);
+                self.settle_recalls(now).await?;
             }
         }
     }
@@ -348,6 +362,7 @@ impl Controller {
                 }
             }
             Input::Agent(FromAgent::Vitals(vitals)) => self.measured(*vitals),
+            Input::Agent(FromAgent::Recalled(recalled)) => self.recalls.hear(*recalled),
             // Of a later release, and nothing that had to be understood; or said at the beginning.
             Input::Agent(FromAgent::Unknown | FromAgent::Hello(_)) => {}
             Input::AgentHello { hello, sender, generation } => {
@@ -359,15 +374,11 @@ impl Controller {
                 for route in self.routes.values() {
                     session.tell(&ToProxy::Route(Box::new(route.clone())));
                 }
-                // Not the keys of the routes: at the start, shards exist that have none yet.
-                session.tell(&ToProxy::Known(self.archive.topologies.keys().cloned().collect()));
-                if let Some(number) = self.confirmations.awaited(&proxy) {
-                    session.tell(&ToProxy::Echo(number));
-                }
                 self.renewals.greet(self.config.program.as_ref(), &proxy, &mut session);
                 self.proxies.insert(proxy, session);
             }
             Input::ProxyBeat { proxy, shards } => {
+                self.tell_known(&proxy, &shards);
                 touched.add(self.observer.beat(&proxy, shards, now));
             }
             Input::ProxyEcho { proxy, number } => self.confirmations.hear(&proxy, number),
@@ -404,7 +415,7 @@ impl Controller {
     /// Looks at one shard: decides until nothing more is due, then orders and publishes.
     async fn look(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
         for _ in 0..COMMITS_PER_LOOK {
-            let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
+            let Some((spec, shard)) = self.shard(key) else { return self.miss(key).await };
             let now = boot_time();
             for (node, member) in &shard.members {
                 self.observer.expect(node, &member.host, shard.rev, now);
@@ -503,6 +514,7 @@ impl Controller {
     /// Sends the orders that are not true yet, and publishes the route if it changed.
     async fn act(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
         let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
+        self.keep(key, &spec, &shard).await?;
         let now = boot_time();
         let term = self.archive.term();
         let (seen, limits, judged) = (&self.observer.seen, &self.config.limits, self.heard_until);
@@ -561,36 +573,5 @@ impl Controller {
     pub(crate) fn publish(&self, record: EventRecord) {
         // Nobody may be following.
         let _ = self.events.send(record);
-    }
-
-    async fn forget(&mut self, group: &GroupName) -> Result<(), ControllerError> {
-        let shards: Vec<Arc<ShardTopology>> = self
-            .archive
-            .topologies
-            .values()
-            .filter(|held| held.body.group == *group)
-            .map(|held| Arc::clone(&held.body))
-            .collect();
-        if !shards.iter().all(|shard| self.is_gone(shard)) {
-            return Ok(());
-        }
-        if let Err(err) = self.archive.forget(group).await {
-            return self.survive(err);
-        }
-        for shard in shards {
-            let key = shard.key();
-            self.observer.forget(&key, shard.members.keys());
-            self.plans.remove(&key);
-            self.routes.remove(&key);
-            self.was_whole.remove(&key);
-            self.stood_back.remove(&key);
-            self.timelines.end(&key);
-            for session in self.proxies.values_mut().filter(|session| session.up) {
-                session.tell(&ToProxy::Gone(key.clone()));
-            }
-        }
-        self.certificates.forget(group);
-        self.observer.recount(&self.archive);
-        Ok(())
     }
 }

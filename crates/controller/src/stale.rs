@@ -31,7 +31,8 @@ impl Controller {
         let group = &key.group;
         let text = format!(
             "the store is older than what the hosts were told ({}): it was put back from a copy. \
-             Nothing is done for this group. See which node has the newest data, then: \
+             Nothing is done for this group. tanist rebuild shows whether the hosts keep what is \
+             missing; if they do not, see which node has the newest data, then: \
              tanist failover {group} --to NODE --accept-loss",
             problem.detail
         );

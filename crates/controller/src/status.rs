@@ -46,6 +46,7 @@ impl Controller {
         let outside = self.config.outside.borrow();
         let trouble = outside.trouble.iter();
         notes.extend(trouble.map(|why| format!("a change of the file is not taken: {why}")));
+        notes.extend(self.note_of_unknown());
         notes
     }
 
@@ -117,7 +118,8 @@ impl Controller {
                 | Cause::HostLost
                 | Cause::Failover
                 | Cause::Switchover
-                | Cause::StoreBehind => Word::Unavailable,
+                | Cause::StoreBehind
+                | Cause::Rebuilt => Word::Unavailable,
             };
         }
         let whole = self.is_promoted(shard) && shard.in_sync.len() >= usize::from(spec.replicas);

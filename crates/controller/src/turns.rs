@@ -68,7 +68,8 @@ impl Turns {
     /// gives its turn up.
     ///
     /// # Errors
-    /// [`ControllerError::Document`] if the store holds what this release does not understand.
+    /// [`ControllerError::Document`] if the store holds what this release does not understand,
+    /// [`ControllerError::Half`] if a copy was put back in part only.
     pub async fn take(
         self,
         mut parts: impl FnMut() -> Parts,
@@ -89,7 +90,9 @@ impl Turns {
             match led {
                 Ok(()) => return self.leave(&claim).await,
                 Err(ControllerError::Deposed) => info!("this server does not lead any more"),
-                Err(err @ ControllerError::Document { .. }) => return Err(err),
+                Err(err @ (ControllerError::Document { .. } | ControllerError::Half)) => {
+                    return Err(err);
+                }
                 Err(err) => {
                     error!(err = &err as &dyn std::error::Error, "leading failed");
                     self.leave(&claim).await?;

@@ -38,7 +38,7 @@ pub struct Fleet {
     dir: TempDir,
     network: Network,
     /// Where etcd's relays run.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 struct Host {
@@ -98,7 +98,7 @@ impl Fleet {
             Host { name, dir, server: None, agent: None }
         };
         let hosts = (0..hosts).map(host).collect();
-        let mut fleet = Self { hosts, etcd, dir, network: Network::take(), _runtime: runtime };
+        let mut fleet = Self { hosts, etcd, dir, network: Network::take(), runtime };
         fleet.install();
         let file = fleet.config();
         std::fs::write(&file, fleet.file() + more).unwrap_or_else(|err| panic!("the file: {err}"));
@@ -284,6 +284,17 @@ impl Fleet {
     pub fn stop_agent(&mut self, host: usize) {
         let agent = self.hosts[host].agent.take();
         finish(agent.unwrap_or_else(|| panic!("h{} has no agent", host + 1)));
+    }
+
+    /// Deletes everything that etcd has.
+    ///
+    /// # Panics
+    /// If etcd does not.
+    pub fn wipe_store(&self) {
+        // Every key, in etcd's own words: from the smallest one on, without an end.
+        let body = r#"{"key":"AA==","range_end":"AA=="}"#;
+        let answer = self.runtime.block_on(self.etcd.json(0, "/v3/kv/deleterange", body));
+        assert!(answer.contains("deleted"), "nothing was deleted: {answer}");
     }
 
     /// The file with a host's certificate as a member.

@@ -10,6 +10,7 @@
 mod certificate;
 mod hosts;
 mod keys;
+mod rebuild;
 mod renewal;
 mod sentinel;
 mod users;
@@ -32,6 +33,7 @@ pub use hosts::{
     Welcome,
 };
 pub use keys::{AccessKey, AwsEndpoint, CreateKey, KeyStatus};
+pub use rebuild::{LostNode, LostShard, Rebuild, RebuildProposal, Rebuilt};
 pub use renewal::{ProxyRenewal, ProxyRenewals, RenewProxies};
 pub use sentinel::SentinelEndpoint;
 pub use users::{

@@ -11,6 +11,7 @@
 //! Not here: what the messages mean (`tanist-controller`, `tanist-agent`, `tanist-proxy`).
 
 pub mod api;
+pub mod backup;
 pub mod wire;
 
 mod client;

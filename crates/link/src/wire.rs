@@ -11,6 +11,7 @@
 //! Not here: orders and routes themselves (`tanist_core::model`).
 
 mod certificate;
+mod keep;
 mod lease;
 mod meters;
 mod vitals;
@@ -28,6 +29,7 @@ use tanist_core::model::{
 use crate::api::Fault;
 
 pub use certificate::{Certificate, PrivateKey};
+pub use keep::{Keep, KeptShard, Recalled};
 pub use lease::{
     AskLeases, AskedFor, LEAD_ROUTE, LEASE_ROUTE, LEAVE_ROUTE, Lead, Leading, Leased, Leave,
     STAND_IN_USERS, stand_in_label, stand_in_user,
@@ -258,6 +260,18 @@ pub enum ToAgent {
     },
     /// Stop every engine of the host in order (each saves and says what it had), then end.
     StopAll,
+    /// Keep this on the disk in place of what is kept of the shard, if it is not older. Said only to
+    /// an agent that says that it keeps such things.
+    Keep(Box<Keep>),
+    /// Keep nothing of the shard any more, unless it is newer than this revision. As `Keep`.
+    LetGo {
+        /// The shard.
+        key: ShardKey,
+        /// Its last revision.
+        rev: Rev,
+    },
+    /// Say everything that is kept, with this number. As `Keep`.
+    Recall(u64),
 }
 
 /// From an agent to the controller.
@@ -286,6 +300,8 @@ pub enum FromAgent {
     },
     /// What was measured of one engine; about once a second.
     Vitals(Box<Vitals>),
+    /// What it keeps of one shard, or that it has said all.
+    Recalled(Box<Recalled>),
     /// Something that an agent of a later release says.
     #[serde(skip)]
     Unknown,
@@ -298,6 +314,7 @@ impl FromAgent {
             Self::Report(report) => Some(&report.host),
             Self::Note { host, .. } | Self::Stopped { host } => Some(host),
             Self::Vitals(vitals) => Some(&vitals.host),
+            Self::Recalled(recalled) => Some(&recalled.host),
             Self::Hello(_) | Self::Unknown => None,
         }
     }
@@ -314,6 +331,9 @@ pub struct AgentHello {
     pub address: Ipv4Addr,
     /// Memory that its engines may use together, in bytes.
     pub memory_bytes: u64,
+    /// It keeps what is needed to rebuild its shards.
+    #[serde(default)]
+    pub keeps: bool,
 }
 
 /// What an agent knows.

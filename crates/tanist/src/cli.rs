@@ -7,6 +7,7 @@
 mod fleet;
 mod host;
 mod login;
+mod recovery;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallb
 pub(crate) use fleet::{InitArgs, JoinArgs};
 pub(crate) use host::HostCommand;
 pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
+pub(crate) use recovery::{BackupArgs, RebuildArgs, RestoreArgs, SupportArgs};
 
 /// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
 const LOAD: std::ops::RangeInclusive<i64> = 1..=1_000_000;
@@ -156,6 +158,14 @@ pub(crate) enum Command {
     },
     /// Check this host and the installation for what often goes wrong.
     Doctor,
+    /// Write what the control plane knows to one file; data is not in it.
+    Backup(BackupArgs),
+    /// Put a backup into an empty store, while nothing leads.
+    Restore(RestoreArgs),
+    /// Rebuild a store that was lost from what the hosts keep.
+    Rebuild(RebuildArgs),
+    /// Write one file for whoever helps, without secrets and data.
+    SupportBundle(SupportArgs),
     /// Create, break and repair a group on a throw-away installation, and report.
     Demo(DemoArgs),
     /// Run a host's supervisor (started by `dev`).

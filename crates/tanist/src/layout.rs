@@ -93,6 +93,11 @@ impl Layout {
         self.root.join("network")
     }
 
+    /// The file that keeps the installation's id.
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("installation")
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.root.join("store")
     }

@@ -74,6 +74,7 @@ impl Fleet {
             zone: "zone-7".into(),
             address: Ipv4Addr::new(10, 0, 0, 7),
             memory_bytes: 7 << 20,
+            keeps: true,
         };
         talk.sender.send(&FromAgent::Hello(hello)).unwrap();
         talk
@@ -144,6 +145,7 @@ async fn nobody_speaks_for_another_host() {
     };
     let mut own = open().await;
     own.sender.send(&hello("proxy-h8")).unwrap();
+    own.sender.send(&FromProxy::Beat { shards: Vec::new() }).unwrap();
     let heard = timeout(LONG, own.receiver.recv()).await.unwrap().unwrap();
     assert_eq!(heard, Some(ToProxy::Known(Vec::new())));
     let mut others = open().await;
@@ -308,7 +310,7 @@ async fn when_the_leading_server_is_lost_with_etcds_leader_another_leads() {
     let mut talk: Talk = agent.open("/link/v1/agent").await.unwrap();
     let (host, zone) = ("h7".into(), "a".into());
     let (address, memory_bytes) = (Ipv4Addr::LOCALHOST, 1);
-    let hello = AgentHello { host, zone, address, memory_bytes };
+    let hello = AgentHello { host, zone, address, memory_bytes, keeps: false };
     talk.sender.send(&FromAgent::Hello(hello)).unwrap();
     assert!(told(&mut talk).await.is_some());
     assert_eq!(answered(&client).await.len(), 1);

@@ -7,6 +7,7 @@
 
 mod archive;
 mod confirm;
+mod copies;
 mod encryption;
 mod fleet;
 mod late;
@@ -15,3 +16,4 @@ mod patience;
 pub(crate) mod rig;
 mod shards;
 mod stale;
+mod unknown;

@@ -235,10 +235,10 @@ impl Proxy {
 pub(super) struct Rig {
     _home: TempDir,
     handle: Handle,
-    store: AnyStore,
+    pub(super) store: AnyStore,
     events: broadcast::Receiver<EventRecord>,
-    hosts: mpsc::Sender<FromAgent>,
-    told: mpsc::Receiver<ToAgent>,
+    pub(super) hosts: mpsc::Sender<FromAgent>,
+    pub(super) told: mpsc::Receiver<ToAgent>,
 }
 
 impl Rig {
@@ -253,6 +253,17 @@ impl Rig {
     ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let store = store(&home, spec, shard).await;
+        Self::over(config, home, store).await
+    }
+
+    /// One whose store has nothing.
+    pub(super) async fn empty(limits: Limits) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(home.path(), Options::default()).await.unwrap();
+        Self::over(config(limits), home, AnyStore::from(store)).await
+    }
+
+    async fn over(config: ControllerConfig, home: TempDir, store: AnyStore) -> Self {
         let (outbox, told) = mpsc::channel(4096);
         let (hosts, inbox) = mpsc::channel(64);
         let agents = Agents { outboxes: BTreeMap::from([(host(1), outbox)]), inbox };
@@ -327,8 +338,19 @@ impl Rig {
         proxy
     }
 
-    /// A proxy that has called, and understands certificates or does not.
+    /// A proxy that has called, serves nothing yet, and understands certificates or does not.
     pub(super) fn connect(&self, name: &str, generation: u64, certificates: bool) -> Proxy {
+        let proxy = self.call(name, generation, certificates);
+        proxy.say(&FromProxy::Beat { shards: Vec::new() });
+        proxy
+    }
+
+    /// A proxy that has called and has not said what it serves.
+    pub(super) fn connect_silent(&self, name: &str, generation: u64) -> Proxy {
+        self.call(name, generation, true)
+    }
+
+    fn call(&self, name: &str, generation: u64, certificates: bool) -> Proxy {
         let (there, request) = accept::<FromProxy, ToProxy>("proxy", Body::empty());
         let inbox = self.handle.inbox.clone();
         let response = proxies::converse(request.into_body(), inbox, generation, None);

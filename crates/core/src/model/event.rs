@@ -32,6 +32,8 @@ pub enum Cause {
     /// A person has named the node from which the shard goes on, because its store was put back
     /// from an older copy.
     StoreBehind,
+    /// The store was lost, and the shard goes on from what its hosts have kept.
+    Rebuilt,
     /// The group is being deleted.
     Deleted,
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Cause {
             Self::Failover => "failover requested",
             Self::Switchover => "switchover requested",
             Self::StoreBehind => "store put back from an older copy",
+            Self::Rebuilt => "rebuilt from what hosts keep",
             Self::Deleted => "group deleted",
         })
     }

@@ -27,6 +27,13 @@ impl<T> Stored<T> {
         Self::V1 { body }
     }
 
+    /// The document, as it is in the current form.
+    pub fn body(&self) -> &T {
+        match self {
+            Self::V1 { body } => body,
+        }
+    }
+
     /// The document, brought to the current form.
     pub fn into_body(self) -> T {
         match self {

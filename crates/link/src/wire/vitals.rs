@@ -101,6 +101,7 @@ enum Word {
     Note,
     Stopped,
     Vitals,
+    Recalled,
     #[serde(other)]
     Unknown,
 }
@@ -141,6 +142,7 @@ impl<'de> Visitor<'de> for Messages {
                 FromAgent::Stopped { host }
             }
             Word::Vitals => FromAgent::Vitals(content.newtype_variant()?),
+            Word::Recalled => FromAgent::Recalled(content.newtype_variant()?),
             Word::Unknown => {
                 content.newtype_variant::<IgnoredAny>()?;
                 FromAgent::Unknown
@@ -151,14 +153,14 @@ impl<'de> Visitor<'de> for Messages {
 
 impl<'de> Deserialize<'de> for FromAgent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WORDS: &[&str] = &["hello", "report", "note", "stopped", "vitals"];
+        const WORDS: &[&str] = &["hello", "report", "note", "stopped", "vitals", "recalled"];
         deserializer.deserialize_enum("FromAgent", WORDS, Messages)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::AgentHello;
+    use super::super::{AgentHello, Recalled};
     use super::*;
 
     fn vitals() -> Vitals {
@@ -195,7 +197,10 @@ mod tests {
             zone: "a".into(),
             address: std::net::Ipv4Addr::LOCALHOST,
             memory_bytes: 1,
+            keeps: true,
         };
+        let recalled = Recalled { host: host.clone(), number: 4, shard: None };
+        let recalled = FromAgent::Recalled(Box::new(recalled));
         for message in [
             FromAgent::Hello(hello),
             FromAgent::Report(report),
@@ -203,6 +208,7 @@ mod tests {
             note(None),
             FromAgent::Stopped { host: host.clone() },
             FromAgent::Vitals(Box::new(vitals())),
+            recalled,
         ] {
             let text = serde_json::to_string(&message).unwrap();
             assert_eq!(serde_json::from_str::<FromAgent>(&text).unwrap(), message, "{text}");

@@ -33,7 +33,7 @@ enum Mark {
 
 /// One check.
 #[derive(Debug, Clone, Serialize)]
-struct Check {
+pub(super) struct Check {
     mark: Mark,
     what: String,
     remedy: String,
@@ -55,10 +55,7 @@ impl Check {
 
 /// Runs every check; degraded (exit 3) if one found a problem.
 pub(crate) async fn doctor(client: &Client, layout: &Layout, out: &Output) -> Outcome {
-    let mut checks =
-        vec![engines(), overcommit(), huge_pages(), descriptors(), disk(layout), secrets(layout)];
-    checks.push(certificates(layout));
-    checks.extend(installation(client, layout).await);
+    let checks = checks(client, layout).await;
     if out.is_json() {
         out.json(&checks)?;
     } else {
@@ -70,6 +67,15 @@ pub(crate) async fn doctor(client: &Client, layout: &Layout, out: &Output) -> Ou
     }
     let well = checks.iter().all(|check| check.mark != Mark::Problem);
     Ok(if well { Done::Well } else { Done::Degraded })
+}
+
+/// Every check.
+pub(super) async fn checks(client: &Client, layout: &Layout) -> Vec<Check> {
+    let mut checks =
+        vec![engines(), overcommit(), huge_pages(), descriptors(), disk(layout), secrets(layout)];
+    checks.push(certificates(layout));
+    checks.extend(installation(client, layout).await);
+    checks
 }
 
 fn show(check: &Check, out: &Output) {

@@ -4,6 +4,7 @@
 //!
 //! Not here: the roles (`crate::dev`, `crate::roles`), drills (`crate::drill`).
 
+mod backup;
 pub(crate) mod ca;
 mod create;
 mod delete;
@@ -18,9 +19,11 @@ mod host;
 mod key;
 mod mover;
 mod reads;
+mod rebuild;
 mod renew;
 mod scale;
 mod status;
+mod support;
 mod tls;
 mod token;
 mod users;
@@ -60,6 +63,12 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Init(args) => join::init(&Layout::new(cli.data_dir)?, &args, output),
         Command::Join(args) => {
             runtime()?.block_on(join::join(&Layout::new(cli.data_dir)?, &args, output))
+        }
+        Command::Restore(args) => {
+            runtime()?.block_on(backup::restore(&Layout::new(cli.data_dir)?, &args, output))
+        }
+        Command::SupportBundle(args) => {
+            runtime()?.block_on(support::support(&Layout::new(cli.data_dir)?, &args, output))
         }
         Command::Server => {
             roles::log_to_stderr("info");
@@ -136,6 +145,8 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             let dial = (endpoint.host.as_str(), endpoint.port);
             Err(spawn::become_cli(dial, &secure, house.as_ref(), &args))
         }
+        Command::Backup(args) => backup::backup(&client, &layout, &args, output).await,
+        Command::Rebuild(args) => rebuild::rebuild(&client, &args, output).await,
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_)
         | Command::Supervise
@@ -143,6 +154,8 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         | Command::ExecEngine { .. }
         | Command::Init(_)
         | Command::Join(_)
+        | Command::Restore(_)
+        | Command::SupportBundle(_)
         | Command::Server
         | Command::Agent => unreachable!("these do not ask a running installation"),
     }

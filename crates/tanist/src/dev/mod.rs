@@ -10,6 +10,7 @@
 
 mod banner;
 mod hosts_file;
+mod identity;
 mod network;
 
 use std::collections::BTreeMap;
@@ -181,6 +182,7 @@ struct Ground<'a> {
     machine: &'a Machine,
     engines: engines::Found,
     store: SqliteStore,
+    identity: String,
     metrics: Metrics,
     secret: Secret,
     network: [u8; 2],
@@ -201,6 +203,7 @@ async fn start(
     layout.create()?;
     let engines = engines::find()?;
     let store = open_store(layout).await?;
+    let identity = identity::of(layout, &store)?;
     let metrics = Metrics::open(layout.metrics()).await;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
@@ -216,6 +219,7 @@ async fn start(
         machine,
         engines,
         store,
+        identity,
         metrics,
         secret,
         network,
@@ -262,7 +266,7 @@ fn front_ground<'a>(ground: &'a Ground<'_>) -> front::FrontGround<'a> {
         store: ground.store.clone().into(),
         controller: Client::new(ground.layout.controller_socket()),
         secret: ground.secret.clone(),
-        installation: ground.store.status().installation,
+        installation: ground.identity.clone(),
         region: REGION,
         zones: ground.hosts.iter().map(|host| host.zone.to_string()).collect(),
         endpoint_port: ground.args.port,
@@ -280,7 +284,7 @@ fn sentinel_ground<'a>(
         own: own_address(ground.network),
         also: Some(Ipv4Addr::LOCALHOST),
         controller: Client::new(ground.layout.controller_socket()),
-        installation: ground.store.status().installation,
+        installation: ground.identity.clone(),
         config,
     }
 }
@@ -347,7 +351,7 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
         stopping: Duration::from_secs(args.stop_within),
         names: Names {
-            installation: installation_id(&ground.store),
+            installation: short(&ground.identity),
             domain: "cache.localhost".to_owned(),
             hosts_file: "/etc/hosts".into(),
         },
@@ -375,9 +379,8 @@ async fn open_store(layout: &Layout) -> Result<SqliteStore, Failure> {
 }
 
 /// Six characters that tell this installation's names from another's.
-fn installation_id(store: &SqliteStore) -> String {
-    let status = store.status();
-    status.installation.chars().filter(char::is_ascii_alphanumeric).take(6).collect()
+fn short(identity: &str) -> String {
+    identity.chars().filter(char::is_ascii_alphanumeric).take(6).collect()
 }
 
 fn simulated_hosts(count: u8, [a, b]: [u8; 2], machine: &Machine) -> Vec<HostConfig> {

@@ -44,6 +44,7 @@ pub(crate) async fn agent(layout: Layout, out: &Output) -> Outcome {
         zone: own.zone.clone(),
         address: own.address,
         memory_bytes: Machine::read().host_bytes(1),
+        keeps: true,
     };
     let client = member.client()?;
     tokio::spawn(member.clone().keep_certificate(client.clone()));

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use axum::Router;
 use tanist_controller::{
-    Agents, Candidate, Certifier, ControllerConfig, Names, Outside, Parts, Roster, Turns, doors,
-    guarded,
+    Agents, Candidate, Certifier, ControllerConfig, ControllerError, Names, Outside, Parts, Roster,
+    Turns, doors, guarded,
 };
 use tanist_core::model::{EndpointPlan, HostId};
 use tanist_link::api::ServerHere;
@@ -111,7 +111,11 @@ async fn serve(
     let certifier = certifier(&member.layout);
     let parts = || parts(&ground, &metrics, &outside, &certifier, &desk);
     turns.take(parts, ended(&mut signals)).await.map_err(|err| {
-        Failure::caused("T631", &err, "run the release that has written it, or a later one")
+        let remedy = match err {
+            ControllerError::Half => "the same file again ends it; docs/recovery.md",
+            _ => "run the release that has written it, or a later one",
+        };
+        Failure::caused("T631", &err, remedy)
     })?;
     metrics.save().await;
     out.line("the server stops; engines and endpoints go on serving");

@@ -159,7 +159,8 @@ impl World {
         self.decided.durability = Durability::Async;
         // Answers count as heard just now, unless a claim says something else.
         for seen in self.seen.nodes.values_mut().flatten() {
-            (seen.fenced_at, seen.withheld_since) = (ms(NOW), None);
+            seen.fenced_at = ms(NOW);
+            seen.withheld_since = Some(ms(NOW));
         }
     }
 

@@ -14,6 +14,7 @@ mod members;
 mod patience;
 mod readers;
 mod rebalance;
+mod rebuild;
 mod users;
 mod word;
 mod world;
@@ -419,7 +420,7 @@ fn an_async_group_waits_for_the_old_primarys_lease() {
     world.frozen(3, 90);
     let over = Limits::DEFAULT.lease + Limits::DEFAULT.lease_margin;
     for n in [2, 3] {
-        world.seen.nodes.get_mut(&node(n)).unwrap()[0].withheld_since = None;
+        world.seen.nodes.get_mut(&node(n)).unwrap()[0].withheld_since = Some(world.now);
     }
     world.later(over - Duration::from_millis(1));
     world.seen.hosts.get_mut(&host(1)).unwrap().at = Instant::ZERO;

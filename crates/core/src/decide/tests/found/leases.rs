@@ -13,9 +13,9 @@ fn an_async_heir_waits_for_the_old_primarys_lease() {
     world.answer(2, frozen(2, 90));
     world.answer(3, frozen(3, 80));
     world.seen.granted.insert(world.decided.key(), ms(NOW - 800));
-    world.node_seen(3).fenced_at = ms(NOW - 799);
+    world.node_seen(3).withheld_since = Some(ms(NOW - 799));
     assert!(world.waits_for(WaitKind::Lease), "it may go on by the word of both");
-    world.node_seen(3).fenced_at = ms(NOW - 800);
+    world.node_seen(3).withheld_since = Some(ms(NOW - 800));
     assert_eq!(*chosen(&world.commit()), run(2), "one who has not given it is enough");
     world.seen.granted.insert(world.decided.key(), ms(NOW - 799));
     assert!(world.waits_for(WaitKind::Lease), "this controller has granted it");
@@ -64,6 +64,6 @@ fn whoever_accepts_a_loss_does_not_get_two_primaries() {
     world.answer(3, frozen(3, 10));
     world.ask(MoveKind::Failover, Some(3));
     assert!(world.waits_for(WaitKind::Lease));
-    world.node_seen(3).fenced_at = ms(NOW - 800);
+    world.node_seen(3).withheld_since = Some(ms(NOW - 800));
     assert_eq!(*chosen(&world.commit()), run(3));
 }
