@@ -21,3 +21,4 @@ pub mod guard;
 pub mod lag;
 pub mod leading;
 pub mod ledger;
+pub mod quorum;

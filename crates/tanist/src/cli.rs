@@ -161,6 +161,9 @@ pub(crate) enum Command {
     /// Run a host's supervisor (started by `dev`).
     #[command(hide = true)]
     Supervise,
+    /// Keep a server's etcd running (started by `server`).
+    #[command(hide = true)]
+    Etcd,
     /// Show the hosts, or let the nodes of one go elsewhere.
     Host {
         /// What to do.

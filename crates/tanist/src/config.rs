@@ -13,7 +13,8 @@ use tanist_controller::Aliases;
 use tanist_discovery::sentinel::Settings;
 
 use crate::failure::Failure;
-use crate::fleet::plan::{EndpointsFile, HostFile, PortFile, StoreFile};
+use crate::fleet::plan::{EndpointsFile, HostFile, PortFile};
+use crate::store_file::StoreFile;
 
 /// The largest file that is read, in bytes.
 const MOST: u64 = 1 << 20;

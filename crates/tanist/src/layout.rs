@@ -73,6 +73,16 @@ impl Layout {
         self.root.join("fleet")
     }
 
+    /// The authority of those who keep the fleet's store, on servers.
+    pub(crate) fn store_authority(&self) -> PathBuf {
+        self.root.join("store-ca")
+    }
+
+    /// Where this host's etcd is, if Tanist runs it.
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.root.join("etcd")
+    }
+
     /// The fleet's configuration, where it came with joining.
     pub(crate) fn fleet_config(&self) -> PathBuf {
         self.root.join("tanist.toml")

@@ -29,6 +29,7 @@ mod program;
 mod roles;
 mod sentinel;
 mod spawn;
+mod store_file;
 
 use std::process::ExitCode;
 

@@ -52,6 +52,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
             Err(Failure::new("T627", message, "install the engine").exit(127))
         }
         Command::Supervise => roles::supervise(&Layout::new(cli.data_dir)?),
+        Command::Etcd => roles::etcd(&Layout::new(cli.data_dir)?),
         Command::Proxy(args) => match args.takes_over {
             Some(format) => roles::takes_over(format, output),
             None => roles::proxy(&Layout::new(cli.data_dir)?, args.inherits),
@@ -139,6 +140,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_)
         | Command::Supervise
+        | Command::Etcd
         | Command::Proxy(_)
         | Command::ExecEngine { .. }
         | Command::Init(_)

@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::Member;
 use super::admission::Desk;
+use super::etcd;
 use super::plan::{Planned, Role};
 use crate::config::Config;
 use crate::failure::{Failure, chain};
@@ -61,6 +62,8 @@ pub(crate) async fn server(layout: Layout, out: &Output) -> Outcome {
     layout.create()?;
     let _lock = only_one(&layout, "server")?;
     let mut signals = signals()?;
+    let kept = etcd::kept(&member)?;
+    tokio::pin!(kept);
     let at = member.plan.link(&own);
     let listener = SecureListener::bind(at, member.accepts()?).await.map_err(|err| {
         Failure::caused("T613", &err, "end what listens there, or set another port in [link]")
@@ -68,10 +71,14 @@ pub(crate) async fn server(layout: Layout, out: &Output) -> Outcome {
     out.line(format!("{} in {}: a server at {at}", own.host, own.zone));
     let store = tokio::select! {
         store = open_store(&member) => store?,
+        failed = &mut kept => return Err(failed),
         () = ended(&mut signals) => return Ok(Done::Well),
     };
     let ground = Ground { authority: Arc::new(authority), store, own, member };
-    serve(ground, listener, signals, out).await
+    tokio::select! {
+        served = serve(ground, listener, signals, out) => served,
+        failed = kept => Err(failed),
+    }
 }
 
 /// What a server is wired from.
@@ -103,7 +110,8 @@ async fn serve(
     let beside = beside(&ground, &declared, &administrator, &metrics).await?;
     let local = beside.fallback_service(doors(open));
     tokio::spawn(serve_secure(listener, local));
-    tokio::spawn(announce(heard));
+    tokio::spawn(announce(heard.clone()));
+    tokio::spawn(etcd::tend(member.clone(), store.clone(), heard));
     tokio::spawn(be_heard(own.host.clone(), as_host));
     let turns = Turns {
         store: AnyStore::from(store.clone()),
@@ -227,7 +235,10 @@ fn certifier(layout: &Layout) -> Certifier {
 
 /// Opens the store as soon as it can be reached.
 async fn open_store(member: &Member) -> Result<EtcdStore, Failure> {
-    let config = member.plan.etcd(&member.is.config, &member.is.installation)?;
+    let config = match etcd::Site::of(member)? {
+        Some(site) => site.access(site.endpoints())?,
+        None => member.plan.etcd(&member.is.config, &member.is.installation)?,
+    };
     let mut said = false;
     loop {
         let opened = EtcdStore::open(&config).await;
