@@ -17,9 +17,9 @@ use crate::{call, runtime};
 
 /// What a client met with that wrote one key after the other.
 #[derive(Debug, Default)]
-struct Written {
-    acked: Vec<u64>,
-    uncertain: usize,
+pub(crate) struct Written {
+    pub(crate) acked: Vec<u64>,
+    pub(crate) uncertain: usize,
     errors: Vec<String>,
 }
 
@@ -51,7 +51,11 @@ fn write(at: SocketAddr, over: &AtomicBool) -> Written {
 }
 
 /// Writes at a host's endpoint while something happens; what became of it.
-fn while_writing(fleet: &mut Fleet, host: usize, happens: impl FnOnce(&mut Fleet)) -> Written {
+pub(crate) fn while_writing(
+    fleet: &mut Fleet,
+    host: usize,
+    happens: impl FnOnce(&mut Fleet),
+) -> Written {
     let at = fleet.endpoint("web", host);
     let over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
@@ -68,7 +72,7 @@ fn while_writing(fleet: &mut Fleet, host: usize, happens: impl FnOnce(&mut Fleet
 }
 
 /// Which of these keys are not there.
-fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
+pub(crate) fn missing(at: SocketAddr, keys: &[u64]) -> Vec<u64> {
     runtime().block_on(async {
         let mut client = connect(at).await;
         let mut missing = Vec::new();

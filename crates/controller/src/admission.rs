@@ -186,7 +186,8 @@ impl Controller {
 /// # Errors
 /// [`ControllerError`] if the store does not answer, or holds what this release does not understand.
 pub async fn removed_hosts(store: &impl Store) -> Result<BTreeSet<HostId>, ControllerError> {
-    let failed = |source| ControllerError::Store { doing: "reading which hosts were removed", source };
+    let failed =
+        |source| ControllerError::Store { doing: "reading which hosts were removed", source };
     let (all, _) = store.range(keys::HOSTS).await.map_err(failed)?;
     let specs: Vec<HostSpec> = all.iter().map(parse).collect::<Result<_, _>>()?;
     Ok(specs.into_iter().filter(|spec| spec.removed).map(|spec| spec.host).collect())

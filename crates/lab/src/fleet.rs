@@ -34,7 +34,8 @@ const SERVERS: usize = 3;
 /// A fleet.
 pub struct Fleet {
     hosts: Vec<Host>,
-    etcd: EtcdCluster,
+    /// Nothing if the fleet runs its own.
+    etcd: Option<EtcdCluster>,
     dir: TempDir,
     network: Network,
     /// Where etcd's relays run.
@@ -54,7 +55,21 @@ impl Fleet {
     /// # Panics
     /// If it does not come up.
     pub fn start(hosts: usize) -> Self {
-        let mut fleet = Self::first(hosts);
+        Self::first(hosts).joined()
+    }
+
+    /// As [`Fleet::start`], with an etcd that the fleet runs itself.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn managed(hosts: usize) -> Self {
+        Self::managed_first(hosts).joined()
+    }
+
+    /// Lets every host join but the first.
+    fn joined(self) -> Self {
+        let mut fleet = self;
+        let hosts = fleet.hosts.len();
         for host in 1..hosts {
             let token = fleet.tanist(0, &["host", "invite", &fleet.hosts[host].name]).ok();
             fleet.join(host, &token).ok();
@@ -74,10 +89,23 @@ impl Fleet {
     /// # Panics
     /// If it does not come up.
     pub fn first(hosts: usize) -> Self {
-        // Names of hosts are parts of paths: none may begin another's.
-        assert!((1..=9).contains(&hosts), "a fleet of {hosts} hosts");
         let runtime = Runtime::new().unwrap_or_else(|err| panic!("a runtime: {err}"));
         let etcd = runtime.block_on(EtcdCluster::start(EtcdPlan::default()));
+        Self::begin(hosts, Some(etcd), runtime)
+    }
+
+    /// As [`Fleet::first`], with an etcd that the fleet runs itself.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn managed_first(hosts: usize) -> Self {
+        let runtime = Runtime::new().unwrap_or_else(|err| panic!("a runtime: {err}"));
+        Self::begin(hosts, None, runtime)
+    }
+
+    fn begin(hosts: usize, etcd: Option<EtcdCluster>, runtime: Runtime) -> Self {
+        // Names of hosts are parts of paths: none may begin another's.
+        assert!((1..=9).contains(&hosts), "a fleet of {hosts} hosts");
         let dir = tempfile::Builder::new().prefix("tanist-fleet-").tempdir();
         let dir = dir.unwrap_or_else(|err| panic!("making a directory: {err}"));
         let host = |number: usize| {
@@ -121,10 +149,11 @@ impl Fleet {
     }
 
     fn file(&self) -> String {
-        let endpoints = self.etcd.endpoints();
-        let mut text = format!(
-            "region = \"us-east-1\"\n[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n"
-        );
+        let store = match &self.etcd {
+            Some(etcd) => format!("endpoints = {:?}", etcd.endpoints()),
+            None => "managed = true".to_owned(),
+        };
+        let mut text = format!("region = \"us-east-1\"\n[store]\nkind = \"etcd\"\n{store}\n");
         for (number, host) in self.hosts.iter().enumerate() {
             let zone = ["a", "b", "c"][number % 3];
             let server = if number < SERVERS { "\"server\", " } else { "" };
@@ -274,6 +303,21 @@ impl Fleet {
         finish(agent.unwrap_or_else(|| panic!("h{} has no agent", host + 1)));
     }
 
+    /// A host's data directory.
+    pub fn data(&self, host: usize) -> &Path {
+        &self.hosts[host].dir
+    }
+
+    /// The process of a host's etcd, if the fleet runs it and it runs.
+    pub fn etcd(&self, host: usize) -> Option<u32> {
+        let data = self.data(host).join("etcd/data");
+        let keeps = |pid: &u32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|word| word == data.as_os_str().as_encoded_bytes())
+        };
+        engines_of(self.data(host)).into_iter().find(keeps)
+    }
+
     /// The file with a host's certificate as a member.
     pub fn certificate(&self, host: usize) -> PathBuf {
         self.hosts[host].dir.join("member.pem")
@@ -369,7 +413,9 @@ impl Fleet {
                 self.hosts.iter().map(|h| self.dir.path().join(format!("{}.{role}.out", h.name))),
             );
         }
-        files.extend(self.hosts.iter().map(|host| host.dir.join("proxy.log")));
+        for log in ["proxy.log", "etcd.log"] {
+            files.extend(self.hosts.iter().map(|host| host.dir.join(log)));
+        }
         files.iter().for_each(|file| said.push_str(&tail(file)));
         said
     }

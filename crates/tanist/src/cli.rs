@@ -7,6 +7,7 @@
 mod fleet;
 mod host;
 mod login;
+mod migrate;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallb
 pub(crate) use fleet::{InitArgs, JoinArgs};
 pub(crate) use host::HostCommand;
 pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
+pub(crate) use migrate::MigrateArgs;
 
 /// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
 const LOAD: std::ops::RangeInclusive<i64> = 1..=1_000_000;
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Env,
     /// End everything, engines too; the data stays.
     Down,
+    /// Move the state of an installation on one host to etcd, or back; engines and clients go on.
+    MigrateStore(MigrateArgs),
     /// Create a replication group and wait until it is available.
     Create(CreateArgs),
     /// Change how many replicas a group has, or how much memory, and wait until it is so.

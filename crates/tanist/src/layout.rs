@@ -107,6 +107,16 @@ impl Layout {
         self.root.join("store")
     }
 
+    /// What says that the store was moved to etcd.
+    pub(crate) fn moved(&self) -> PathBuf {
+        self.root.join("store.json")
+    }
+
+    /// The store as it was when it was moved.
+    pub(crate) fn old_store(&self) -> PathBuf {
+        self.root.join("store.moved")
+    }
+
     pub(crate) fn host(&self, host: &str) -> PathBuf {
         self.root.join("hosts").join(host)
     }

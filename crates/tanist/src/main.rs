@@ -24,6 +24,7 @@ mod layout;
 mod live;
 mod machine;
 mod metrics;
+mod moved;
 mod output;
 mod program;
 mod roles;

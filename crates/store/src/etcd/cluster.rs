@@ -50,8 +50,9 @@ impl EtcdStore {
         for member in self.members().listed() {
             self.members().doubt(member);
         }
-        let call =
-            |channel| async { ClusterClient::new(channel).member_list(request(MemberListRequest {})).await };
+        let call = |channel| async {
+            ClusterClient::new(channel).member_list(request(MemberListRequest {})).await
+        };
         let answered = self.members().ask(LISTING, Manner::Repeatable, call).await;
         let answered = answered.map_err(|error| error.error(self.members(), LISTING, None))?;
         Ok(answered.answer.members.into_iter().map(as_member).collect())
@@ -83,8 +84,9 @@ impl EtcdStore {
     /// `Backend`, `Unknown`.
     pub async fn promote(&self, id: u64) -> Result<bool, StoreError> {
         let message = MemberPromoteRequest { id };
-        let call =
-            |channel| async move { ClusterClient::new(channel).member_promote(request(message)).await };
+        let call = |channel| async move {
+            ClusterClient::new(channel).member_promote(request(message)).await
+        };
         match self.members().ask(PROMOTING, Manner::Once, call).await {
             Ok(_) => Ok(true),
             Err(AskError::Refused { fault: Fault::Refused(Refusal::Other, said), .. })
@@ -102,8 +104,9 @@ impl EtcdStore {
     /// `Backend`, such as when the others would have no quorum; `Unknown`.
     pub async fn remove_member(&self, id: u64) -> Result<(), StoreError> {
         let message = MemberRemoveRequest { id };
-        let call =
-            |channel| async move { ClusterClient::new(channel).member_remove(request(message)).await };
+        let call = |channel| async move {
+            ClusterClient::new(channel).member_remove(request(message)).await
+        };
         match self.members().ask(REMOVING, Manner::Once, call).await {
             Ok(_) => Ok(()),
             Err(AskError::Refused { fault, .. }) if fault.said().contains(NO_MEMBER) => Ok(()),

@@ -5,6 +5,7 @@
 //! Not here: problems of a running group (`super::status`).
 
 mod groups;
+mod store;
 
 use std::path::Path;
 
@@ -58,6 +59,7 @@ pub(crate) async fn doctor(client: &Client, layout: &Layout, out: &Output) -> Ou
     let mut checks =
         vec![engines(), overcommit(), huge_pages(), descriptors(), disk(layout), secrets(layout)];
     checks.push(certificates(layout));
+    checks.extend(store::checks(layout).await);
     checks.extend(installation(client, layout).await);
     if out.is_json() {
         out.json(&checks)?;

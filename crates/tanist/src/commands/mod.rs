@@ -16,6 +16,7 @@ pub(crate) mod events;
 mod history;
 mod host;
 mod key;
+mod migrate;
 mod mover;
 mod reads;
 mod renew;
@@ -92,7 +93,9 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         None => Client::new(layout.controller_socket()),
     };
     match command {
-        Command::Dev(_) | Command::Down if member.is_some() => Err(of_a_fleet(&layout)),
+        Command::Dev(_) | Command::Down | Command::MigrateStore(_) if member.is_some() => {
+            Err(of_a_fleet(&layout))
+        }
         Command::Dev(args) => {
             layout.create()?;
             log_to_file(&layout)?;
@@ -106,6 +109,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::User { command } => users::user(&client, command, output).await,
         Command::UserGroup { command } => users::user_group(&client, command, output).await,
         Command::Down => down::down(&layout, output).await,
+        Command::MigrateStore(args) => migrate::migrate(&layout, &args, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
         Command::Endpoints(args) => endpoints::endpoints(&client, args, output).await,
         Command::Host { command } => host::host(&client, command, output).await,

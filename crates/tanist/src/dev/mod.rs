@@ -11,6 +11,7 @@
 mod banner;
 mod hosts_file;
 mod network;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -24,12 +25,12 @@ use tanist_controller::{
 use tanist_core::model::{EndpointPlan, HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromSupervisor, ToSupervisor};
 use tanist_link::{Client, Listener, Secret};
-use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
 use tanist_tls::Authority;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::store::Opened;
 use crate::cli::DevArgs;
 use crate::failure::Failure;
 use crate::hands::{PROBE_EVERY, agent};
@@ -54,7 +55,7 @@ const SUPERVISOR_ENDS: Duration = Duration::from_secs(5);
 pub(crate) struct Running {
     controller: JoinHandle<Result<(), ControllerError>>,
     agents: JoinSet<(HostId, Ended)>,
-    store: SqliteStore,
+    store: Opened,
     handle: tanist_controller::Handle,
     keepers: JoinSet<Failure>,
     supervisor: Client,
@@ -180,7 +181,7 @@ struct Ground<'a> {
     args: &'a DevArgs,
     machine: &'a Machine,
     engines: engines::Found,
-    store: SqliteStore,
+    store: Opened,
     metrics: Metrics,
     secret: Secret,
     network: [u8; 2],
@@ -199,7 +200,7 @@ async fn start(
     let outside = live::watch(args.config.clone(), &declared)?;
     layout.create()?;
     let engines = engines::find()?;
-    let store = open_store(layout).await?;
+    let store = store::open(layout, &declared, args.config.as_deref()).await?;
     let metrics = Metrics::open(layout.metrics()).await;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
@@ -225,10 +226,10 @@ async fn start(
     let (agents, wires) = start_agents(&ground);
     let parts = Parts {
         config: controller_config(&ground),
-        store: AnyStore::from(ground.store.clone()),
+        store: ground.store.store.clone(),
         agents: wires,
         metrics: Arc::clone(&ground.metrics.series),
-        claim: None,
+        claim: ground.store.claim.clone(),
     };
     let (handle, controller) = tanist_controller::run(parts)
         .await
@@ -257,10 +258,10 @@ fn front_ground<'a>(ground: &'a Ground<'_>) -> front::FrontGround<'a> {
         own: own_address(ground.network),
         also: Some(Ipv4Addr::LOCALHOST),
         port: front::PORT,
-        store: ground.store.clone().into(),
+        store: ground.store.store.clone(),
         controller: Client::new(ground.layout.controller_socket()),
         secret: ground.secret.clone(),
-        installation: ground.store.status().installation,
+        installation: ground.store.installation.clone(),
         region: REGION,
         zones: ground.hosts.iter().map(|host| host.zone.to_string()).collect(),
         endpoint_port: ground.args.port,
@@ -278,7 +279,7 @@ fn sentinel_ground<'a>(
         own: own_address(ground.network),
         also: Some(Ipv4Addr::LOCALHOST),
         controller: Client::new(ground.layout.controller_socket()),
-        installation: ground.store.status().installation,
+        installation: ground.store.installation.clone(),
         config,
     }
 }
@@ -358,23 +359,9 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
     }
 }
 
-async fn open_store(layout: &Layout) -> Result<SqliteStore, Failure> {
-    SqliteStore::open(layout.store(), Options::default()).await.map_err(|err| {
-        let remedy = match &err {
-            StoreError::InUse { .. } => {
-                "one installation per data directory: use the running one, or name another --data-dir"
-            }
-            StoreError::Damaged { .. } => "put the last good copy in place of the damaged file",
-            _ => "see the message; nothing was changed",
-        };
-        Failure::caused("T615", &err, remedy)
-    })
-}
-
 /// Six characters that tell this installation's names from another's.
-fn installation_id(store: &SqliteStore) -> String {
-    let status = store.status();
-    status.installation.chars().filter(char::is_ascii_alphanumeric).take(6).collect()
+fn installation_id(opened: &Opened) -> String {
+    opened.installation.chars().filter(char::is_ascii_alphanumeric).take(6).collect()
 }
 
 fn simulated_hosts(count: u8, [a, b]: [u8; 2], machine: &Machine) -> Vec<HostConfig> {

@@ -154,7 +154,7 @@ fn put(dir: &Path, pair: &AuthorityPair) -> Result<(), Failure> {
 
 /// Refuses a directory in which an installation is already.
 fn unused(layout: &Layout) -> Result<(), Failure> {
-    if !layout.membership().exists() && !layout.store().exists() {
+    if [layout.membership(), layout.store(), layout.moved()].iter().all(|path| !path.exists()) {
         return Ok(());
     }
     let message = format!("{} belongs to an installation already", layout.root().display());

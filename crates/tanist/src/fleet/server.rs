@@ -19,7 +19,7 @@ use tanist_controller::{
 use tanist_core::model::{EndpointPlan, HostId, Limits};
 use tanist_link::api::ServerHere;
 use tanist_link::{Client, SecureListener, serve_secure};
-use tanist_store::{AnyStore, EtcdStore, Store};
+use tanist_store::{AnyStore, EtcdConfig, EtcdStore, Store};
 use tanist_tls::Authority;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -233,12 +233,17 @@ fn certifier(layout: &Layout) -> Certifier {
     }
 }
 
+/// How the store is reached from a server.
+pub(crate) fn store_config(member: &Member) -> Result<EtcdConfig, Failure> {
+    match etcd::Site::of(member)? {
+        Some(site) => site.access(site.endpoints()),
+        None => member.plan.etcd(&member.is.config, &member.is.installation),
+    }
+}
+
 /// Opens the store as soon as it can be reached.
 async fn open_store(member: &Member) -> Result<EtcdStore, Failure> {
-    let config = match etcd::Site::of(member)? {
-        Some(site) => site.access(site.endpoints())?,
-        None => member.plan.etcd(&member.is.config, &member.is.installation)?,
-    };
+    let config = store_config(member)?;
     let mut said = false;
     loop {
         let opened = EtcdStore::open(&config).await;

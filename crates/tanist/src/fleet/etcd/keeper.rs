@@ -29,7 +29,7 @@ use crate::{Done, Outcome, spawn};
 
 /// Time between two turns; doubled as long as they come to nothing.
 const AGAIN: Duration = Duration::from_millis(500);
-const AGAIN_MOST: Duration = Duration::from_secs(5);
+const AGAIN_MOST: Duration = Duration::from_secs(2);
 /// An etcd that runs for a shorter time than this has failed to start.
 const QUICK: Duration = Duration::from_secs(5);
 /// Time between two looks at an etcd that runs, until it is all that it has to be and after.
@@ -126,7 +126,9 @@ async fn turn(layout: &Layout) -> Result<Turn, Failure> {
     debug!(?step, "what is due for etcd");
     match (step, store) {
         (Step::Start(begin), _) => {
-            if begin.is_some() && let Some(aside) = place.set_aside()? {
+            if begin.is_some()
+                && let Some(aside) = place.set_aside()?
+            {
                 warn!(aside = %aside.display(), "what was left of an earlier start is set aside");
             }
             place.save(&state)?;
@@ -229,7 +231,8 @@ async fn see_to(site: Site<'_>, place: &Place, mut state: State) -> Infallible {
             said = failure.message;
         }
         // waits: neither a vote that is due nor a certificate's age has an event.
-        sleep(if votes && state.id.is_some() { LOOK_SELDOM } else { LOOK_EVERY }).await;
+        let settled = votes && state.id.is_some() && state.begin.is_none();
+        sleep(if settled { LOOK_SELDOM } else { LOOK_EVERY }).await;
     }
 }
 

@@ -146,7 +146,8 @@ impl Place {
         let is_ours = |pid: &u32| {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-            let named = |pair: &[&[u8]]| pair == [b"--data-dir", data.as_os_str().as_encoded_bytes()];
+            let named =
+                |pair: &[&[u8]]| pair == [b"--data-dir", data.as_os_str().as_encoded_bytes()];
             words.windows(2).any(named)
         };
         let all = std::fs::read_dir("/proc").ok()?.flatten();

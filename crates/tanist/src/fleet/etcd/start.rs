@@ -126,7 +126,8 @@ impl Site<'_> {
             let id = format!("{:x}", member.id);
             format!("{}={}", if member.name.is_empty() { &id } else { &member.name }, member.peer)
         });
-        let cluster: Vec<String> = std::iter::once(format!("{name}={peer}")).chain(others).collect();
+        let cluster: Vec<String> =
+            std::iter::once(format!("{name}={peer}")).chain(others).collect();
         let state = if begin == Some(Begin::Found) { "new" } else { "existing" };
         let pairs = [
             ("--data-dir", shown(&place.data())),

@@ -61,11 +61,7 @@ struct Way {
 }
 
 /// Follows who is a member, and lets members go whose hosts are gone, if this server leads. Never ends.
-pub(crate) async fn tend(
-    member: Member,
-    store: EtcdStore,
-    known: watch::Receiver<Option<Leader>>,
-) {
+pub(crate) async fn tend(member: Member, store: EtcdStore, known: watch::Receiver<Option<Leader>>) {
     let mut way = Way { endpoints: Vec::new(), since: Instant::now() };
     let mut said = String::new();
     loop {
