@@ -8,10 +8,14 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tanist_lab::{Fleet, kill};
+use tanist_tls::{Identity, Trust};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fleet::{missing, while_writing};
+use crate::runtime;
 
 /// What `tanist doctor` says of etcd, asked on a host.
 fn members(fleet: &Fleet, host: usize) -> String {
@@ -81,6 +85,49 @@ fn a_fleet_runs_its_own_etcd_and_decides_while_most_members_live() {
     assert!(missing(other, &written.acked).is_empty());
 }
 
+/// What the first host's etcd answers to who shows this certificate; nothing if it hangs up.
+fn health(fleet: &Fleet, certificate: &str, key: &str) -> String {
+    let read = |name: &str| read(&file(fleet, 0, name));
+    let (chain, key) = (read(certificate), read(key));
+    let identity = Identity { chain: &chain, key: &key };
+    let trust = Trust::new(&read("etcd/ca.pem"), None, Some(identity));
+    let trust = trust.unwrap_or_else(|err| panic!("{certificate}: {err}"));
+    runtime()
+        .block_on(async {
+            let at = (fleet.address(0), 2379).into();
+            let mut stream = trust.connect(at, Duration::from_secs(5)).await.ok()?;
+            let mut answer = Vec::new();
+            // Who is refused hears of it only now.
+            stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.ok()?;
+            // Whatever the end is like; who is refused has read nothing before it.
+            let _ = stream.read_to_end(&mut answer).await;
+            Some(String::from_utf8_lossy(&answer).into_owned())
+        })
+        .unwrap_or_default()
+}
+
+#[test]
+fn only_servers_can_reach_etcd_and_what_is_old_is_replaced() {
+    let fleet = Fleet::managed_first(1);
+    let own = health(&fleet, "etcd/member.pem", "etcd/member.key");
+    assert!(own.contains(r#""health":"true""#), "{own}");
+    // What every host of the fleet has is not enough.
+    assert_eq!(health(&fleet, "member.pem", "member.key"), "");
+    let chain = file(&fleet, 0, "etcd/member.pem");
+    let (before, pid) = (read(&chain), etcd(&fleet, 0));
+    let old = std::time::SystemTime::now() - Duration::from_secs(11 * 24 * 3600);
+    let aged = std::fs::File::options().write(true).open(&chain);
+    let aged = aged.and_then(|file| file.set_modified(old));
+    aged.unwrap_or_else(|err| panic!("{}: {err}", chain.display()));
+    // Whoever keeps it looks when it begins, and every ten minutes.
+    let keeper = read(&file(&fleet, 0, "etcd.lock"));
+    kill(keeper.trim().parse().unwrap_or_else(|err| panic!("{keeper}: {err}")));
+    fleet.wait("it is a new one", |_| (read(&chain) != before).then_some(()));
+    assert_eq!(etcd(&fleet, 0), pid, "etcd reads it by itself");
+    let own = health(&fleet, "etcd/member.pem", "etcd/member.key");
+    assert!(own.contains(r#""health":"true""#), "{own}");
+}
+
 #[test]
 fn a_member_whose_data_is_lost_comes_back_as_another_one() {
     let mut fleet = Fleet::managed(3);
@@ -97,7 +144,7 @@ fn a_member_whose_data_is_lost_comes_back_as_another_one() {
     let data = file(&fleet, 0, "etcd/data");
     std::fs::remove_dir_all(&data).unwrap_or_else(|err| panic!("{}: {err}", data.display()));
     fleet.start_server(0);
-    all_vote(&fleet, &["h1", "h2", "h3"].map(|host| host));
+    all_vote(&fleet, &["h1", "h2", "h3"]);
     assert_ne!(read(&state), before, "it has another id");
     fleet.tanist(0, &["create", "web", "--memory", "64mb", "--replicas", "0"]).ok();
 }

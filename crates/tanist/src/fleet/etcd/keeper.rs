@@ -171,7 +171,11 @@ fn words(why: Why) -> &'static str {
 }
 
 fn refused(err: &tanist_store::StoreError) -> Failure {
-    Failure::caused("T724", err, "it is tried again; most members have to run for it")
+    Failure::caused(
+        "T724",
+        err,
+        "it is tried again: etcd wants every member connected for 5 s first",
+    )
 }
 
 async fn reaped(mut child: Child) {

@@ -6,10 +6,12 @@
 //!
 //! Not here: when it is started (`super::keeper`).
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::SystemTime;
 
 use tanist_core::quorum::{Begin, Listed};
 use tokio::process::Child;
@@ -18,9 +20,6 @@ use super::{Place, ROLE, Site, cannot_certify};
 use crate::failure::Failure;
 use crate::{engines, spawn};
 
-use std::collections::BTreeSet;
-use std::time::SystemTime;
-
 /// Where Debian has it, for whoever starts us without a PATH.
 const USUAL: &str = "/usr/bin/etcd";
 /// The largest size of its database, in bytes. The store forgets all but a minute of its history, so
@@ -28,11 +27,6 @@ const USUAL: &str = "/usr/bin/etcd";
 const QUOTA_BYTES: u64 = 2 << 30;
 /// Entries of the log after which it is replaced by a snapshot.
 const SNAPSHOT_COUNT: u32 = 10_000;
-/// Times between members, in milliseconds: a quarter of what people notice. What was measured of a
-/// fleet (docs/RELIABILITY.md) was measured with these.
-const HEARTBEAT_MS: u32 = 50;
-const ELECTION_MS: u32 = 500;
-
 /// The program.
 pub(super) fn program() -> Result<PathBuf, Failure> {
     let usual = || Some(PathBuf::from(USUAL)).filter(|path| path.exists());
@@ -145,8 +139,6 @@ impl Site<'_> {
             ("--peer-cert-file", chain),
             ("--peer-key-file", key),
             ("--peer-trusted-ca-file", authority),
-            ("--heartbeat-interval", HEARTBEAT_MS.to_string()),
-            ("--election-timeout", ELECTION_MS.to_string()),
             ("--quota-backend-bytes", QUOTA_BYTES.to_string()),
             ("--snapshot-count", SNAPSHOT_COUNT.to_string()),
             ("--logger", "zap".to_owned()),
