@@ -11,9 +11,9 @@ use tanist_lab::Installation;
 use tanist_lab::etcd::{EtcdCluster, EtcdPlan};
 use tanist_link::api::GroupStatus;
 
-use crate::{call, on_both_engines, runtime, web};
+use crate::{call, runtime, web};
 
-on_both_engines!(a_store_goes_to_etcd_and_back_and_no_client_notices);
+crate::on_both_engines!(a_store_goes_to_etcd_and_back_and_no_client_notices);
 
 /// Where the story's etcd is: its relays need a runtime that lives as long.
 struct Elsewhere {

@@ -1,3 +1,9 @@
+//! A copy between two real stores: whole, cut short, refused, disturbed.
+//!
+//! Invariant: whatever is refused has changed nothing.
+//!
+//! Not here: `tanist migrate-store`, which the stories tell.
+
 use std::time::Duration;
 
 use super::*;

@@ -15,7 +15,6 @@ use tanist_controller::removed_hosts;
 use tanist_core::quorum::{Begin, Listed, Own, Step, Why, next};
 use tanist_store::{EtcdMember, EtcdStore, EtcdTimeouts};
 use tanist_tls::RENEW_AFTER_DAYS;
-use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -178,7 +177,7 @@ fn refused(err: &tanist_store::StoreError) -> Failure {
     )
 }
 
-async fn reaped(mut child: Child) {
+async fn reaped(mut child: spawn::Child) {
     // An error of waiting means that somebody else reaped it: it has ended.
     drop(child.wait().await);
 }
@@ -234,8 +233,8 @@ async fn see_to(site: Site<'_>, place: &Place, mut state: State) -> Infallible {
             warn!("error[{}]: {} ({})", failure.code, failure.message, failure.remedy);
             said = failure.message;
         }
-        // waits: neither a vote that is due nor a certificate's age has an event.
         let settled = votes && state.id.is_some() && state.begin.is_none();
+        // waits: neither a vote that is due nor a certificate's age has an event.
         sleep(if settled { LOOK_SELDOM } else { LOOK_EVERY }).await;
     }
 }

@@ -10,11 +10,9 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::SystemTime;
 
 use tanist_core::quorum::{Begin, Listed};
-use tokio::process::Child;
 
 use super::{Place, ROLE, Site, cannot_certify};
 use crate::failure::Failure;
@@ -80,7 +78,7 @@ impl Site<'_> {
         place: &Place,
         begin: Option<Begin>,
         list: &[Listed],
-    ) -> Result<Child, Failure> {
+    ) -> Result<spawn::Child, Failure> {
         let program = program()?;
         self.ports_are_free()?;
         self.certify(place)?;
@@ -89,24 +87,7 @@ impl Site<'_> {
             let message = format!("{} could not be started: {err}", program.display());
             Failure::new("T723", message, format!("see {}", log_path.display()))
         };
-        let log = spawn::open_log(&log_path).map_err(failed)?;
-        let errors = log.try_clone().map_err(failed)?;
-        let mut command = tokio::process::Command::new(&program);
-        // What its environment says would count beside the arguments. One that it asks for stays.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("ETCD_") && name != "ETCD_UNSUPPORTED_ARCH" {
-                command.env_remove(&*name);
-            }
-        }
-        command
-            .args(self.args(place, begin, list))
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .process_group(0)
-            .spawn()
-            .map_err(failed)
+        spawn::etcd(&program, &self.args(place, begin, list), &log_path).map_err(failed)
     }
 
     fn args(&self, place: &Place, begin: Option<Begin>, list: &[Listed]) -> Vec<String> {
