@@ -438,7 +438,9 @@ fn finish(mut child: Child) {
 
 fn tail(file: &Path) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(30).collect();
+    // etcd says much, and little of it is news.
+    let news = text.lines().rev().filter(|line| !line.contains("\"level\":\"info\""));
+    let lines: Vec<&str> = news.take(30).collect();
     let mut said = format!("--- {}\n", file.display());
     for line in lines.iter().rev() {
         said.push_str(line);

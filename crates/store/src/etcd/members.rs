@@ -124,8 +124,8 @@ impl Members {
         Ok(members)
     }
 
-    /// From now on these are the members, and this is how they are dialled. What is under way at
-    /// one that is gone comes to its own end.
+    /// From now on these are the members, and this is how they are dialled. What is under way comes to
+    /// its own end; what begins later dials anew, with the certificate of now.
     pub(super) fn redirect(&self, config: &EtcdConfig) -> Result<(), StoreError> {
         let targets = config.targets()?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
@@ -138,9 +138,10 @@ impl Members {
             }
         }
         for (number, member) in slots.all.iter().enumerate() {
+            let mut condition = member.condition();
+            (condition.calls, condition.streams) = (None, None);
             if !listed.contains(&number) {
-                let mut condition = member.condition();
-                (condition.way, condition.calls, condition.streams) = (None, None, None);
+                condition.way = None;
             }
         }
         slots.listed = listed;

@@ -136,11 +136,13 @@ fn failed(err: &MoveError, place: &str) -> Failure {
 
 /// Says now and then how far it is: on one line for people who watch.
 fn teller(out: &Output) -> impl FnMut(Progress) {
-    let (out, mut last) = (*out, None::<Instant>);
+    let (out, mut last) = (*out, None::<(Instant, usize)>);
     move |now| {
-        let is_due = last.is_none_or(|at| at.elapsed() >= SAY_EVERY) || now.done == now.keys;
+        let is_due = last.is_none_or(|(at, done)| {
+            done != now.done && (at.elapsed() >= SAY_EVERY || now.done == now.keys)
+        });
         if is_due && now.bytes > 0 {
-            last = Some(Instant::now());
+            last = Some((Instant::now(), now.done));
             let kib = now.bytes >> 10;
             let line = format!("copied  {} of {} keys   {kib} KiB", now.done, now.keys);
             if std::io::stdout().is_terminal() && !out.is_json() {

@@ -118,11 +118,12 @@ async fn moved_one(
         }
         _ => moved.store.clone(),
     };
+    let place = named.place();
     let store = reach(&Moved { store: named, ..moved.clone() }).await?;
-    let found = mark(&store).await.map_err(|err| unreachable(&moved.store.place(), &err))?;
+    let found = mark(&store).await.map_err(|err| unreachable(&place, &err))?;
     let whole = Mark { installation: moved.installation.clone(), stage: Stage::Whole };
     if found.as_ref() != Some(&whole) {
-        return Err(not_ours(&moved.store.place(), found.as_ref()));
+        return Err(not_ours(&place, found.as_ref()));
     }
     moved.retire_old(layout)?;
     let claim = lead(store.clone().into()).await?;

@@ -60,8 +60,12 @@ struct Way {
     since: Instant,
 }
 
-/// Follows who is a member, and lets members go whose hosts are gone, if this server leads. Never ends.
+/// Follows who is a member, and lets members go whose hosts are gone, if this server leads. Ends only
+/// where etcd is somebody else's.
 pub(crate) async fn tend(member: Member, store: EtcdStore, known: watch::Receiver<Option<Leader>>) {
+    if member.plan.etcd_ports().is_none() {
+        return;
+    }
     let mut way = Way { endpoints: Vec::new(), since: Instant::now() };
     let mut said = String::new();
     loop {
