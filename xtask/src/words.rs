@@ -74,7 +74,7 @@ const RULES: [Rule; 11] = [
             &["kill_process_group"],
             &["pidfd_send_signal"],
         ],
-        // spawn.rs: the binary starts its own roles there, never an engine. program.rs: a proxy
+        // spawn.rs: the binary starts its own roles and etcd there, never an engine. program.rs: a proxy
         // tries its own successor out there, and becomes it.
         place: Place::Only(&[
             "tanist-agent",

@@ -9,16 +9,20 @@
 //! Not here: what a host that joins is given (whoever wires the controller gives an [`Admission`]),
 //! certificates (`tanist-tls`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use tanist_core::model::{HostId, HostSpec, Invited, PasswordHash, Severity};
 use tanist_link::api::{ApiError, MemberCertificate, ServerAddress, Welcome};
 use tanist_link::{host_of, is_one_of, proxy_of};
+use tanist_store::Store;
 
+use crate::archive::parse;
 use crate::calls::internal_ref;
 use crate::clock::{boot_time, wall_ms};
 use crate::error::ControllerError;
 use crate::hosts::placed_on;
+use crate::keys;
 use crate::reconciler::{Controller, Input};
 
 /// How long an invitation is good for, in milliseconds.
@@ -175,4 +179,16 @@ impl Controller {
         self.publish(record);
         Ok(Ok(()))
     }
+}
+
+/// The hosts that were removed from the fleet, as the store has them.
+///
+/// # Errors
+/// [`ControllerError`] if the store does not answer, or holds what this release does not understand.
+pub async fn removed_hosts(store: &impl Store) -> Result<BTreeSet<HostId>, ControllerError> {
+    let failed =
+        |source| ControllerError::Store { doing: "reading which hosts were removed", source };
+    let (all, _) = store.range(keys::HOSTS).await.map_err(failed)?;
+    let specs: Vec<HostSpec> = all.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok(specs.into_iter().filter(|spec| spec.removed).map(|spec| spec.host).collect())
 }

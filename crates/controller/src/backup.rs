@@ -20,7 +20,9 @@ use crate::keys;
 
 /// Whether a copy has this key.
 pub(crate) fn is_copied(key: &str) -> bool {
-    key != keys::TERM && key != keys::RESTORING && !key.starts_with(keys::LEADERSHIP)
+    // The mark of an etcd is of that etcd, not of what it holds.
+    let own = [keys::TERM, keys::RESTORING, tanist_store::moving::MARK];
+    !own.contains(&key) && !key.starts_with(keys::LEADERSHIP)
 }
 
 /// Everything as lines, one after the other, as fast as they are taken.

@@ -68,7 +68,7 @@ use tanist_store::AnyStore;
 use tanist_telemetry::Series;
 use tokio::sync::{mpsc, watch};
 
-pub use admission::{Admission, Guest};
+pub use admission::{Admission, Guest, removed_hosts};
 pub use aliases::{Aliases, BadAlias};
 pub use api::{guarded, routes};
 pub use clock::{boot_time, wall_ms};

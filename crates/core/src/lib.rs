@@ -21,4 +21,5 @@ pub mod guard;
 pub mod lag;
 pub mod leading;
 pub mod ledger;
+pub mod quorum;
 pub mod rebuild;

@@ -34,7 +34,8 @@ const SERVERS: usize = 3;
 /// A fleet.
 pub struct Fleet {
     hosts: Vec<Host>,
-    etcd: EtcdCluster,
+    /// Nothing if the fleet runs its own.
+    etcd: Option<EtcdCluster>,
     dir: TempDir,
     network: Network,
     /// Where etcd's relays run.
@@ -54,7 +55,7 @@ impl Fleet {
     /// # Panics
     /// If it does not come up.
     pub fn start(hosts: usize) -> Self {
-        Self::start_with(hosts, "")
+        Self::first(hosts).joined()
     }
 
     /// As [`Fleet::start`], with more in the configuration file.
@@ -62,7 +63,21 @@ impl Fleet {
     /// # Panics
     /// If it does not come up.
     pub fn start_with(hosts: usize, more: &str) -> Self {
-        let mut fleet = Self::first_with(hosts, more);
+        Self::first_with(hosts, more).joined()
+    }
+
+    /// As [`Fleet::start`], with an etcd that the fleet runs itself.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn managed(hosts: usize) -> Self {
+        Self::managed_first(hosts).joined()
+    }
+
+    /// Lets every host join but the first.
+    fn joined(self) -> Self {
+        let mut fleet = self;
+        let hosts = fleet.hosts.len();
         for host in 1..hosts {
             let token = fleet.tanist(0, &["host", "invite", &fleet.hosts[host].name]).ok();
             fleet.join(host, &token).ok();
@@ -86,10 +101,23 @@ impl Fleet {
     }
 
     fn first_with(hosts: usize, more: &str) -> Self {
-        // Names of hosts are parts of paths: none may begin another's.
-        assert!((1..=9).contains(&hosts), "a fleet of {hosts} hosts");
         let runtime = Runtime::new().unwrap_or_else(|err| panic!("a runtime: {err}"));
         let etcd = runtime.block_on(EtcdCluster::start(EtcdPlan::default()));
+        Self::begin(hosts, Some(etcd), runtime, more)
+    }
+
+    /// As [`Fleet::first`], with an etcd that the fleet runs itself.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn managed_first(hosts: usize) -> Self {
+        let runtime = Runtime::new().unwrap_or_else(|err| panic!("a runtime: {err}"));
+        Self::begin(hosts, None, runtime, "")
+    }
+
+    fn begin(hosts: usize, etcd: Option<EtcdCluster>, runtime: Runtime, more: &str) -> Self {
+        // Names of hosts are parts of paths: none may begin another's.
+        assert!((1..=9).contains(&hosts), "a fleet of {hosts} hosts");
         let dir = tempfile::Builder::new().prefix("tanist-fleet-").tempdir();
         let dir = dir.unwrap_or_else(|err| panic!("making a directory: {err}"));
         let host = |number: usize| {
@@ -133,10 +161,11 @@ impl Fleet {
     }
 
     fn file(&self) -> String {
-        let endpoints = self.etcd.endpoints();
-        let mut text = format!(
-            "region = \"us-east-1\"\n[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n"
-        );
+        let store = match &self.etcd {
+            Some(etcd) => format!("endpoints = {:?}", etcd.endpoints()),
+            None => "managed = true".to_owned(),
+        };
+        let mut text = format!("region = \"us-east-1\"\n[store]\nkind = \"etcd\"\n{store}\n");
         for (number, host) in self.hosts.iter().enumerate() {
             let zone = ["a", "b", "c"][number % 3];
             let server = if number < SERVERS { "\"server\", " } else { "" };
@@ -293,8 +322,24 @@ impl Fleet {
     pub fn wipe_store(&self) {
         // Every key, in etcd's own words: from the smallest one on, without an end.
         let body = r#"{"key":"AA==","range_end":"AA=="}"#;
-        let answer = self.runtime.block_on(self.etcd.json(0, "/v3/kv/deleterange", body));
+        let etcd = self.etcd.as_ref().unwrap_or_else(|| panic!("the fleet runs its etcd itself"));
+        let answer = self.runtime.block_on(etcd.json(0, "/v3/kv/deleterange", body));
         assert!(answer.contains("deleted"), "nothing was deleted: {answer}");
+    }
+
+    /// A host's data directory.
+    pub fn data(&self, host: usize) -> &Path {
+        &self.hosts[host].dir
+    }
+
+    /// The process of a host's etcd, if the fleet runs it and it runs.
+    pub fn etcd(&self, host: usize) -> Option<u32> {
+        let data = self.data(host).join("etcd/data");
+        let keeps = |pid: &u32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|word| word == data.as_os_str().as_encoded_bytes())
+        };
+        engines_of(self.data(host)).into_iter().find(keeps)
     }
 
     /// The file with a host's certificate as a member.
@@ -392,7 +437,9 @@ impl Fleet {
                 self.hosts.iter().map(|h| self.dir.path().join(format!("{}.{role}.out", h.name))),
             );
         }
-        files.extend(self.hosts.iter().map(|host| host.dir.join("proxy.log")));
+        for log in ["proxy.log", "etcd.log"] {
+            files.extend(self.hosts.iter().map(|host| host.dir.join(log)));
+        }
         files.iter().for_each(|file| said.push_str(&tail(file)));
         said
     }
@@ -415,7 +462,9 @@ fn finish(mut child: Child) {
 
 fn tail(file: &Path) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(30).collect();
+    // etcd says much, and little of it is news.
+    let news = text.lines().rev().filter(|line| !line.contains("\"level\":\"info\""));
+    let lines: Vec<&str> = news.take(30).collect();
     let mut said = format!("--- {}\n", file.display());
     for line in lines.iter().rev() {
         said.push_str(line);

@@ -12,6 +12,7 @@
 mod error;
 mod etcd;
 mod model;
+pub mod moving;
 mod sqlite;
 mod store;
 mod watch;

@@ -7,6 +7,7 @@
 mod fleet;
 mod host;
 mod login;
+mod migrate;
 mod recovery;
 
 use std::path::PathBuf;
@@ -16,7 +17,10 @@ use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallb
 
 pub(crate) use fleet::{InitArgs, JoinArgs};
 pub(crate) use host::HostCommand;
-pub(crate) use login::{PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand};
+pub(crate) use login::{
+    CliArgs, PasswordArgs, SecretArgs, TokenCommand, UserCommand, UserGroupCommand,
+};
+pub(crate) use migrate::MigrateArgs;
 pub(crate) use recovery::{BackupArgs, RebuildArgs, RestoreArgs, SupportArgs};
 
 /// Writes per second of a drill: more than any engine takes, and far from a pause of no time.
@@ -65,6 +69,8 @@ pub(crate) enum Command {
     Env,
     /// End everything, engines too; the data stays.
     Down,
+    /// Move the state of an installation on one host to etcd, or back; engines and clients go on.
+    MigrateStore(MigrateArgs),
     /// Create a replication group and wait until it is available.
     Create(CreateArgs),
     /// Change how many replicas a group has, or how much memory, and wait until it is so.
@@ -114,16 +120,7 @@ pub(crate) enum Command {
         group: String,
     },
     /// redis-cli at a group's primary endpoint.
-    Cli {
-        /// The group.
-        group: String,
-        /// Use the reader endpoint.
-        #[arg(long)]
-        reader: bool,
-        /// The command; a prompt if left out.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    Cli(CliArgs),
     /// Whether a group's connections are encrypted; shows it if nothing is to be changed.
     Tls(TlsArgs),
     /// The certificate that clients have to trust, and how to make them.
@@ -171,6 +168,9 @@ pub(crate) enum Command {
     /// Run a host's supervisor (started by `dev`).
     #[command(hide = true)]
     Supervise,
+    /// Keep a server's etcd running (started by `server`).
+    #[command(hide = true)]
+    Etcd,
     /// Show the hosts, or let the nodes of one go elsewhere.
     Host {
         /// What to do.

@@ -13,8 +13,9 @@ use tanist_controller::Aliases;
 use tanist_discovery::sentinel::Settings;
 
 use crate::failure::Failure;
-use crate::fleet::plan::{EndpointsFile, HostFile, PortFile, StoreFile};
+use crate::fleet::plan::{EndpointsFile, HostFile, PortFile};
 use crate::placement::PlacementFile;
+use crate::store_file::StoreFile;
 
 /// The largest file that is read, in bytes.
 const MOST: u64 = 1 << 20;
@@ -67,7 +68,8 @@ pub(crate) struct Config {
 impl Config {
     /// Refuses what is said about several hosts, of which there are none in `tanist dev`.
     pub(crate) fn for_one_host(self) -> Result<Self, Failure> {
-        let fleet = self.store.is_some() || !self.host.is_empty() || self.endpoints.is_some();
+        let managed = self.store.as_ref().is_some_and(|store| store.managed().is_some());
+        let fleet = managed || !self.host.is_empty() || self.endpoints.is_some();
         if !fleet && self.region.is_none() && self.link == self.api {
             return Ok(self);
         }

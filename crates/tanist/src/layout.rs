@@ -73,6 +73,16 @@ impl Layout {
         self.root.join("fleet")
     }
 
+    /// The authority of those who keep the fleet's store, on servers.
+    pub(crate) fn store_authority(&self) -> PathBuf {
+        self.root.join("store-ca")
+    }
+
+    /// Where this host's etcd is, if Tanist runs it.
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.root.join("etcd")
+    }
+
     /// The fleet's configuration, where it came with joining.
     pub(crate) fn fleet_config(&self) -> PathBuf {
         self.root.join("tanist.toml")
@@ -100,6 +110,16 @@ impl Layout {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.root.join("store")
+    }
+
+    /// What says that the store was moved to etcd.
+    pub(crate) fn moved(&self) -> PathBuf {
+        self.root.join("store.json")
+    }
+
+    /// The store as it was when it was moved.
+    pub(crate) fn old_store(&self) -> PathBuf {
+        self.root.join("store.moved")
     }
 
     pub(crate) fn host(&self, host: &str) -> PathBuf {

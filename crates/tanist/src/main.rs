@@ -24,12 +24,14 @@ mod layout;
 mod live;
 mod machine;
 mod metrics;
+mod moved;
 mod output;
 mod placement;
 mod program;
 mod roles;
 mod sentinel;
 mod spawn;
+mod store_file;
 
 use std::process::ExitCode;
 

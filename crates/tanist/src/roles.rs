@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
-use crate::fleet::Member;
+use crate::fleet::{Member, etcd};
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::program;
@@ -109,6 +109,15 @@ pub(crate) fn supervise(layout: &Layout) -> Outcome {
         Failure::caused("T623", &err, "see the message; engines are not affected")
     })?;
     Ok(Done::Well)
+}
+
+/// Keeps this host's etcd running, on a fleet whose file says so.
+pub(crate) fn etcd(layout: &Layout) -> Outcome {
+    let Some(_lock) = alone(layout, etcd::ROLE)? else { return Ok(Done::Well) };
+    leave_session();
+    log_to_stderr("info");
+    keep_short(layout.log(etcd::ROLE))?;
+    runtime()?.block_on(etcd::run(layout.clone()))
 }
 
 /// Says whether this program can take over from a proxy that writes this format.

@@ -1,10 +1,11 @@
-//! Starting Tanist's own long-lived roles: the supervisor and the proxy.
+//! Starting Tanist's own long-lived roles: the supervisor, the proxy, and who keeps etcd, which is started
+//! here, too.
 //!
 //! They outlive whoever started them, so they get a session of their own and a log file instead of a
 //! terminal. Each holds a lock while it runs; a second one of the same installation ends at once.
 //! Each keeps its own log short, because whoever started it may be gone.
 //!
-//! Invariant: at most one supervisor and one proxy per data directory.
+//! Invariant: at most one process of each role per data directory.
 //!
 //! Not here: engines, which only the supervisor starts, and how a log is shortened
 //! (`tanist_agent::logs`).
@@ -141,6 +142,21 @@ fn start(layout: &Layout, role: &str) -> Result<Child, Failure> {
         .stderr(errors)
         .spawn()
         .map_err(failed)
+}
+
+/// Starts etcd, in a process group of its own. What its environment says of it does not count, but for the
+/// one thing that it wants to be told there on some machines.
+pub(crate) fn etcd(program: &Path, args: &[String], log: &Path) -> io::Result<Child> {
+    let log = open_log(log)?;
+    let errors = log.try_clone()?;
+    let mut command = tokio::process::Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("ETCD_") && name != "ETCD_UNSUPPORTED_ARCH" {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(args).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).spawn()
 }
 
 /// Opens a log. Everyone who writes it appends, so that [`logs::shorten`] may happen at any time.

@@ -152,6 +152,9 @@ pub struct Welcome {
     /// For a server: the authorities of the fleet and of its endpoints.
     #[serde(default)]
     pub authorities: Option<(AuthorityPair, AuthorityPair)>,
+    /// For a server: the authority of those who keep the fleet's store.
+    #[serde(default)]
+    pub keepers: Option<AuthorityPair>,
 }
 
 impl fmt::Debug for Welcome {

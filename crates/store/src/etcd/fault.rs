@@ -13,6 +13,7 @@
 //! | `raft proposal dropped` | raft, before the proposal enters the log or is forwarded | never proposed |
 //! | `etcdserver: mvcc: database space exceeded` | before the proposal, or as the answer of applying it | not applied |
 //! | `etcdserver: requested lease not found` | checks of applying it, before its first write | not applied |
+//! | `etcdserver: member not found` | checks of a change of members | not applied |
 //! | other `InvalidArgument`, `FailedPrecondition`, `PermissionDenied`, `Unauthenticated`, `OutOfRange` of `etcdserver:` | checks before the proposal or before its first write | not applied |
 //! | `request timed out` with or without `possibly due to …`, `server stopped`, `request canceled`, `context deadline exceeded` | while waiting for a proposal that is under way | perhaps applied |
 //! | `leader changed`, `unhealthy cluster`, `corrupt cluster` | never for transactions, as far as is known | perhaps applied |
@@ -103,6 +104,7 @@ impl Fault {
             (Code::ResourceExhausted, "mvcc: database space exceeded") => {
                 Self::Refused(Refusal::Full, said)
             }
+            (Code::NotFound, "member not found") => Self::Refused(Refusal::Other, said),
             (Code::NotFound, "requested lease not found") => Self::Refused(Refusal::NoLease, said),
             (Code::OutOfRange, "mvcc: required revision has been compacted") => {
                 Self::Refused(Refusal::Compacted, said)

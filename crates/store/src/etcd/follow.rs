@@ -114,9 +114,9 @@ impl Follow {
             };
             self.members.fails(member, Use::Streams);
             let endpoint = self.members.name(member);
-            tracing::debug!(endpoint, said, prefix = self.prefix, "a watch moves on");
+            tracing::debug!(endpoint = &*endpoint, said, prefix = self.prefix, "a watch moves on");
             if self.ready.is_some() && Instant::now() >= until {
-                let source = at(endpoint, &said);
+                let source = at(&endpoint, &said);
                 return self.over(StoreError::Backend { doing: DOING, source }).await;
             }
             pause = if self.assembly.next() > begun { PAUSE } else { (pause * 2).min(PAUSE_MOST) };
@@ -193,7 +193,7 @@ impl Follow {
         match status.code() {
             // No other member would let us.
             Code::PermissionDenied | Code::Unauthenticated => {
-                let source = at(self.members.name(member), fault.said());
+                let source = at(&self.members.name(member), fault.said());
                 End::Over(StoreError::Backend { doing: DOING, source })
             }
             _ => End::Broken(fault.said().to_owned()),
@@ -289,7 +289,7 @@ impl Follow {
             return End::Over(StoreError::Compacted { oldest: Revision(compacted).next() });
         }
         if answer.cancel_reason.contains("permission denied") {
-            let source = at(self.members.name(member), &answer.cancel_reason);
+            let source = at(&self.members.name(member), &answer.cancel_reason);
             return End::Over(StoreError::Backend { doing: DOING, source });
         }
         End::Broken(format!("the watch was cancelled: {}", answer.cancel_reason))

@@ -98,7 +98,7 @@ impl KeepAlives {
             }
         }
         let (member, fault) = last.unwrap_or((0, Fault::Lost("not asked".to_owned())));
-        let source = at(members.name(member), fault.said());
+        let source = at(&members.name(member), fault.said());
         Err(StoreError::Backend { doing: DOING, source })
     }
 

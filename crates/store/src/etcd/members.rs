@@ -10,9 +10,10 @@
 //!
 //! Not here: what an error says (`fault`); streams that stay open (`follow`, `lease`).
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -37,6 +38,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_MOST: Duration = Duration::from_millis(400);
 /// Longest answer to a read. One key with the largest value fits many times.
 pub(super) const MAX_ANSWER: usize = 16 << 20;
+/// Most members that one process knows in its life: many times the largest cluster.
+const MAX_KNOWN: usize = 256;
 const STRANGER: &str = "members of different clusters are configured";
 
 /// Which connection of a member: long answers on one must not hold up the other's streams.
@@ -50,6 +53,8 @@ pub(super) enum Use {
 
 #[derive(Default)]
 struct Condition {
+    /// The way to it; `None` once it is not of the configuration any more.
+    way: Option<Target>,
     calls: Option<Channel>,
     streams: Option<Channel>,
     proven: Option<Instant>,
@@ -59,8 +64,7 @@ struct Condition {
 }
 
 struct Member {
-    name: String,
-    target: Target,
+    name: Arc<str>,
     condition: Mutex<Condition>,
 }
 
@@ -70,9 +74,33 @@ impl Member {
     }
 }
 
+/// Every member that was ever configured, so that a number means the same one for ever.
+#[derive(Default)]
+struct Slots {
+    all: Vec<Arc<Member>>,
+    /// Those that are configured now, in their order.
+    listed: Vec<usize>,
+}
+
+impl Slots {
+    /// The number of the member with this name.
+    fn number(&mut self, name: &str) -> Result<usize, StoreError> {
+        if let Some(known) = self.all.iter().position(|member| &*member.name == name) {
+            return Ok(known);
+        }
+        if self.all.len() >= MAX_KNOWN {
+            let what = format!("another endpoint, {name},");
+            let wrong = "this process has known too many; start it again";
+            return Err(StoreError::BadEtcdConfig { what, wrong });
+        }
+        self.all.push(Arc::new(Member { name: name.into(), condition: Mutex::default() }));
+        Ok(self.all.len() - 1)
+    }
+}
+
 /// All members.
 pub(super) struct Members {
-    members: Vec<Member>,
+    slots: RwLock<Slots>,
     kept: AtomicUsize,
     cluster: OnceLock<u64>,
     suspicion: Option<&'static str>,
@@ -84,45 +112,76 @@ pub(super) struct Members {
 impl Members {
     /// Takes over a configuration; nothing is dialled yet.
     pub(super) fn new(config: &EtcdConfig) -> Result<Self, StoreError> {
-        let members = config.targets()?.into_iter().map(|(name, target)| Member {
-            name,
-            target,
-            condition: Mutex::default(),
-        });
-        Ok(Self {
-            members: members.collect(),
+        let members = Self {
+            slots: RwLock::default(),
             kept: AtomicUsize::new(0),
             cluster: OnceLock::new(),
             suspicion: config.suspicion(),
             nothing: nothing(&config.prefix),
             timeouts: config.timeouts,
-        })
+        };
+        members.redirect(config)?;
+        Ok(members)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.members.len()
+    /// From now on these are the members, and this is how they are dialled. What is under way comes to
+    /// its own end; what begins later dials anew, with the certificate of now.
+    pub(super) fn redirect(&self, config: &EtcdConfig) -> Result<(), StoreError> {
+        let targets = config.targets()?;
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = Vec::new();
+        for (name, target) in targets {
+            let number = slots.number(&name)?;
+            slots.all[number].condition().way = Some(target);
+            if !listed.contains(&number) {
+                listed.push(number);
+            }
+        }
+        for (number, member) in slots.all.iter().enumerate() {
+            let mut condition = member.condition();
+            (condition.calls, condition.streams) = (None, None);
+            if !listed.contains(&number) {
+                condition.way = None;
+            }
+        }
+        slots.listed = listed;
+        Ok(())
+    }
+
+    fn slots(&self) -> RwLockReadGuard<'_, Slots> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn member(&self, member: usize) -> Arc<Member> {
+        Arc::clone(&self.slots().all[member])
+    }
+
+    /// Those that are configured, in their order.
+    pub(super) fn listed(&self) -> Vec<usize> {
+        self.slots().listed.clone()
     }
 
     /// A member's address.
-    pub(super) fn name(&self, member: usize) -> &str {
-        self.members.get(member).map_or("", |member| &member.name)
+    pub(super) fn name(&self, member: usize) -> Arc<str> {
+        Arc::clone(&self.member(member).name)
     }
 
     /// Whom to ask, in this order: the one that is kept, those after it, and last those that failed.
     pub(super) fn order(&self) -> Vec<usize> {
         let now = Instant::now();
-        let (count, kept) = (self.members.len(), self.kept.load(Ordering::Relaxed));
-        let mut order: Vec<_> = (0..count).map(|n| (kept + n) % count).collect();
+        let (mut order, kept) = (self.listed(), self.kept.load(Ordering::Relaxed));
+        let first = order.iter().position(|member| *member == kept).unwrap_or(0);
+        order.rotate_left(first);
         order.sort_by_key(|member| {
-            self.members[*member].condition().shunned.filter(|until| *until > now)
+            self.member(*member).condition().shunned.filter(|until| *until > now)
         });
         order
     }
 
     /// The member serves.
     pub(super) fn serves(&self, member: usize) {
-        let mut condition = self.members[member].condition();
+        let slot = self.member(member);
+        let mut condition = slot.condition();
         (condition.shunned, condition.failures) = (None, 0);
         condition.proven = Some(Instant::now());
         self.kept.store(member, Ordering::Relaxed);
@@ -131,7 +190,8 @@ impl Members {
     /// The member does not serve now. Its connections are given up: a path that swallows packets
     /// would be kept for a quarter of an hour otherwise.
     pub(super) fn fails(&self, member: usize, used: Use) {
-        let mut condition = self.members[member].condition();
+        let slot = self.member(member);
+        let mut condition = slot.condition();
         let shun = SHUN.saturating_mul(1 << condition.failures.min(6)).min(SHUN_MOST);
         condition.shunned = Some(Instant::now() + shun);
         condition.failures = condition.failures.saturating_add(1);
@@ -144,29 +204,39 @@ impl Members {
 
     /// Gives up the member's connections and says nothing else about it.
     pub(super) fn hang_up(&self, member: usize) {
-        let mut condition = self.members[member].condition();
+        let slot = self.member(member);
+        let mut condition = slot.condition();
         (condition.calls, condition.streams) = (None, None);
     }
 
+    /// Whoever is asked next has to prove first that it serves now.
+    pub(super) fn doubt(&self, member: usize) {
+        self.member(member).condition().proven = None;
+    }
+
     fn is_proven(&self, member: usize) -> bool {
-        let proven = self.members[member].condition().proven;
+        let proven = self.member(member).condition().proven;
         proven.is_some_and(|at| at.elapsed() <= PROVEN)
     }
 
     /// A connection to the member.
     pub(super) async fn channel(&self, member: usize, used: Use) -> Result<Channel, Fault> {
-        let member = &self.members[member];
-        let open = {
+        let member = self.member(member);
+        let (open, way) = {
             let condition = member.condition();
-            match used {
+            let open = match used {
                 Use::Calls => condition.calls.clone(),
                 Use::Streams => condition.streams.clone(),
-            }
+            };
+            (open, condition.way.clone())
         };
         if let Some(channel) = open {
             return Ok(channel);
         }
-        let channel = match timeout(self.timeouts.connect, member.target.connect()).await {
+        let Some(way) = way else {
+            return Err(Fault::Elsewhere("it is not configured any more".to_owned()));
+        };
+        let channel = match timeout(self.timeouts.connect, way.connect()).await {
             Ok(Ok(channel)) => channel,
             // Nothing was sent, whatever it was.
             Ok(Err(error)) => {
@@ -212,7 +282,7 @@ impl Members {
             Ok(Err(status)) => return Err(self.suspected(member, Fault::of(&status))),
             Err(_) => return Err(Fault::Lost(format!("no answer within {patience:?}"))),
         };
-        self.members[member].condition().answered = true;
+        self.member(member).condition().answered = true;
         self.belongs(&answer)?;
         Ok(answer)
     }
@@ -220,7 +290,7 @@ impl Members {
     /// Says what may be behind a connection that just ended.
     fn suspected(&self, member: usize, fault: Fault) -> Fault {
         match (fault, self.suspicion) {
-            (Fault::Lost(said), Some(suspicion)) if !self.members[member].condition().answered => {
+            (Fault::Lost(said), Some(suspicion)) if !self.member(member).condition().answered => {
                 Fault::Lost(format!("{said}; {suspicion}"))
             }
             (fault, _) => fault,
@@ -270,7 +340,7 @@ impl Members {
                     }
                     Err(Fault::Lost(said) | Fault::TooLong(said)) if manner == Manner::Once => {
                         self.fails(member, Use::Calls);
-                        let source = Some(at(self.name(member), &said));
+                        let source = Some(at(&self.name(member), &said));
                         return Err(AskError::Store(StoreError::Unknown { doing, source }));
                     }
                     Err(fault) => {
@@ -334,7 +404,7 @@ impl AskError {
         match self {
             Self::Store(error) => error,
             Self::Refused { fault, member, .. } => {
-                let source = at(members.name(member), fault.said());
+                let source = at(&members.name(member), fault.said());
                 match fault {
                     Fault::Refused(refusal, _) => refused(doing, refusal, lease, source),
                     _ => StoreError::Backend { doing, source },
@@ -349,7 +419,7 @@ struct Round<'a> {
     members: &'a Members,
     until: Instant,
     pause: Duration,
-    said: Vec<Option<String>>,
+    said: BTreeMap<usize, String>,
     lost: bool,
 }
 
@@ -359,7 +429,7 @@ impl<'a> Round<'a> {
             members,
             until: Instant::now() + members.timeouts.call,
             pause: PAUSE,
-            said: vec![None; members.len()],
+            said: BTreeMap::new(),
             lost: false,
         }
     }
@@ -372,9 +442,9 @@ impl<'a> Round<'a> {
         if matches!(fault, Fault::Refused(..) | Fault::TooLong(_)) {
             return Err(AskError::Refused { fault, member, lost: self.lost });
         }
-        tracing::debug!(doing, endpoint = self.members.name(member), said = fault.said(), "etcd");
+        tracing::debug!(doing, endpoint = &*self.members.name(member), said = fault.said(), "etcd");
         self.members.fails(member, Use::Calls);
-        self.said[member] = Some(fault.said().to_owned());
+        self.said.insert(member, fault.said().to_owned());
         Ok(())
     }
 
@@ -390,8 +460,8 @@ impl<'a> Round<'a> {
     }
 
     fn nowhere(&self) -> EtcdError {
-        let named = self.said.iter().enumerate().map(|(member, said)| {
-            let said = said.as_deref().unwrap_or("not asked");
+        let named = self.members.listed().into_iter().map(|member| {
+            let said = self.said.get(&member).map_or("not asked", String::as_str);
             format!("{}: {said}", self.members.name(member))
         });
         EtcdError::Nowhere { said: named.collect() }

@@ -17,6 +17,7 @@
 //! Not here: running etcd; users and passwords of etcd (certificates say who one is).
 
 mod assemble;
+mod cluster;
 mod config;
 mod fault;
 mod follow;
@@ -258,7 +259,7 @@ impl Store for EtcdStore {
         let (id, granted) = (number(answer.id), number(answer.ttl));
         if id == 0 || !answer.error.is_empty() {
             let endpoint = self.members().name(answered.member);
-            let source = at(endpoint, &format!("no lease: {}", answer.error));
+            let source = at(&endpoint, &format!("no lease: {}", answer.error));
             return Err(StoreError::Backend { doing, source });
         }
         Ok(Lease { id: LeaseId(id), ttl: Duration::from_secs(granted) })

@@ -40,4 +40,5 @@ macro_rules! answers {
 answers! {
     RangeResponse TxnResponse CompactionResponse LeaseGrantResponse LeaseRevokeResponse
     LeaseKeepAliveResponse LeaseTimeToLiveResponse MemberListResponse StatusResponse WatchResponse
+    MemberAddResponse MemberRemoveResponse MemberPromoteResponse
 }

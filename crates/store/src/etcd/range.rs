@@ -109,7 +109,7 @@ pub(super) async fn read(
     let page = members.ask(doing, Manner::Read, call).await?;
     // A revision is what makes pages one snapshot, and what commits compare with.
     if number(page.answer.header.map_or(0, |header| header.revision)) == 0 {
-        let source = at(members.name(page.member), "the answer to a read has no revision");
+        let source = at(&members.name(page.member), "the answer to a read has no revision");
         return Err(AskError::Store(StoreError::Backend { doing, source }));
     }
     Ok(page.answer)

@@ -17,7 +17,7 @@ use super::keys::{number, revision};
 use super::members::{Members, Use};
 use super::pb::cluster_client::ClusterClient;
 use super::pb::maintenance_client::MaintenanceClient;
-use super::pb::{MemberListRequest, StatusRequest, StatusResponse};
+use super::pb::{self, MemberListRequest, StatusRequest, StatusResponse};
 use crate::model::Revision;
 
 /// How long a member may take to describe itself.
@@ -106,7 +106,7 @@ pub struct EtcdMember {
 
 /// Asks everybody.
 pub(super) async fn status(members: &Members, prefix: &str) -> EtcdStatus {
-    let asked = join_all((0..members.len()).map(|member| one(members, member))).await;
+    let asked = join_all(members.listed().into_iter().map(|member| one(members, member))).await;
     let list = asked.iter().find_map(|(_, list)| list.clone()).unwrap_or_default();
     EtcdStatus {
         prefix: prefix.to_owned(),
@@ -133,7 +133,7 @@ async fn one(members: &Members, member: usize) -> (EndpointStatus, Option<Vec<Et
         // Nobody else may use this connection, so nobody else would notice that it is dead.
         members.hang_up(member);
     }
-    let endpoint = members.name(member).to_owned();
+    let endpoint = members.name(member).to_string();
     (EndpointStatus { endpoint, member: described, serves }, list)
 }
 
@@ -169,12 +169,16 @@ fn described(answer: StatusResponse) -> MemberStatus {
 async fn list(members: &Members, member: usize) -> Option<Vec<EtcdMember>> {
     let channel = members.channel(member, Use::Streams).await.ok()?;
     let answer = ClusterClient::new(channel).member_list(MemberListRequest {}).await.ok()?;
-    let listed = answer.into_inner().members.into_iter().map(|member| EtcdMember {
+    Some(answer.into_inner().members.into_iter().map(as_member).collect())
+}
+
+/// A member as it is listed.
+pub(super) fn as_member(member: pb::Member) -> EtcdMember {
+    EtcdMember {
         id: member.id,
         name: member.name,
         client_urls: member.client_ur_ls,
         peer_urls: member.peer_ur_ls,
         learner: member.is_learner,
-    });
-    Some(listed.collect())
+    }
 }

@@ -10,6 +10,19 @@ use clap::{Args, Subcommand};
 
 use super::EngineArg;
 
+/// How a group is asked with redis-cli.
+#[derive(Debug, Args)]
+pub(crate) struct CliArgs {
+    /// The group.
+    pub(crate) group: String,
+    /// Use the reader endpoint.
+    #[arg(long)]
+    pub(crate) reader: bool,
+    /// The command; a prompt if left out.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
 /// Where a secret comes from; never the command line, which everybody on the machine can read.
 #[derive(Debug, Args)]
 pub(crate) struct SecretArgs {

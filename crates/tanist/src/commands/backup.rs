@@ -20,6 +20,7 @@ use crate::cli::{BackupArgs, RestoreArgs};
 use crate::failure::{Failure, chain};
 use crate::fleet::Member;
 use crate::layout::Layout;
+use crate::moved::{Moved, refuse_note};
 use crate::output::{Output, Paint};
 use crate::{Done, Outcome};
 
@@ -141,6 +142,7 @@ pub(crate) async fn restore(layout: &Layout, args: &RestoreArgs, out: &Output) -
         }
         None => {
             layout.create()?;
+            refuse_moved(layout)?;
             let opened = SqliteStore::open(layout.store(), Options::default()).await;
             let store = opened.map_err(|err| in_use(&err))?;
             let restored = put_back(&AnyStore::from(store.clone()), &backup, out).await;
@@ -149,6 +151,14 @@ pub(crate) async fn restore(layout: &Layout, args: &RestoreArgs, out: &Output) -
         }
     };
     report(&backup.head, restored, member.is_some(), out)
+}
+
+/// A store that was moved to etcd holds a mark, and is put back where it was before.
+fn refuse_moved(layout: &Layout) -> Result<(), Failure> {
+    let Some(moved) = Moved::load(layout)? else { return refuse_note(layout) };
+    let message = format!("the store of this installation is in etcd ({})", moved.store.place());
+    let remedy = "docs/recovery.md: \"A store that was moved to etcd\"; nothing was changed";
+    Err(Failure::new("T734", message, remedy))
 }
 
 async fn put_back(store: &AnyStore, backup: &Backup, out: &Output) -> Result<Restored, Failure> {

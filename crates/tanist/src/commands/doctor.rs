@@ -5,6 +5,7 @@
 //! Not here: problems of a running group (`super::status`).
 
 mod groups;
+mod store;
 
 use std::path::Path;
 
@@ -74,6 +75,7 @@ pub(super) async fn checks(client: &Client, layout: &Layout) -> Vec<Check> {
     let mut checks =
         vec![engines(), overcommit(), huge_pages(), descriptors(), disk(layout), secrets(layout)];
     checks.push(certificates(layout));
+    checks.extend(store::checks(layout).await);
     checks.extend(installation(client, layout).await);
     checks
 }

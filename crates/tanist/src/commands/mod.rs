@@ -17,6 +17,7 @@ pub(crate) mod events;
 mod history;
 mod host;
 mod key;
+mod migrate;
 mod mover;
 mod reads;
 mod rebuild;
@@ -35,7 +36,7 @@ use tanist_core::model::MoveKind;
 use tanist_link::Client;
 use tanist_link::api::GroupStatus;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, CliArgs, Command};
 use crate::failure::Failure;
 use crate::fleet::{self, Member, join};
 use crate::house;
@@ -55,6 +56,7 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
             Err(Failure::new("T627", message, "install the engine").exit(127))
         }
         Command::Supervise => roles::supervise(&Layout::new(cli.data_dir)?),
+        Command::Etcd => roles::etcd(&Layout::new(cli.data_dir)?),
         Command::Proxy(args) => match args.takes_over {
             Some(format) => roles::takes_over(format, output),
             None => roles::proxy(&Layout::new(cli.data_dir)?, args.inherits),
@@ -100,7 +102,9 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         None => Client::new(layout.controller_socket()),
     };
     match command {
-        Command::Dev(_) | Command::Down if member.is_some() => Err(of_a_fleet(&layout)),
+        Command::Dev(_) | Command::Down | Command::MigrateStore(_) if member.is_some() => {
+            Err(of_a_fleet(&layout))
+        }
         Command::Dev(args) => {
             layout.create()?;
             log_to_file(&layout)?;
@@ -114,6 +118,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::User { command } => users::user(&client, command, output).await,
         Command::UserGroup { command } => users::user_group(&client, command, output).await,
         Command::Down => down::down(&layout, output).await,
+        Command::MigrateStore(args) => migrate::migrate(&layout, &args, output).await,
         Command::Create(args) => create::create(&client, args, output).await,
         Command::Endpoints(args) => endpoints::endpoints(&client, args, output).await,
         Command::Host { command } => host::host(&client, command, output).await,
@@ -137,19 +142,13 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
             events::events(&client, group.as_deref(), follow, output).await
         }
         Command::History { group } => history::history(&client, &group, output).await,
-        Command::Cli { group, reader, args } => {
-            let group = group_status(&client, &group).await?;
-            let secure = dial::cli_arguments(&layout, &group)?;
-            let house = house::of(&layout, &group.name, &group.login)?;
-            let endpoint = if reader { &group.reader_endpoint } else { &group.primary_endpoint };
-            let dial = (endpoint.host.as_str(), endpoint.port);
-            Err(spawn::become_cli(dial, &secure, house.as_ref(), &args))
-        }
+        Command::Cli(args) => redis_cli(&client, &layout, &args).await,
         Command::Backup(args) => backup::backup(&client, &layout, &args, output).await,
         Command::Rebuild(args) => rebuild::rebuild(&client, &args, output).await,
         Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_)
         | Command::Supervise
+        | Command::Etcd
         | Command::Proxy(_)
         | Command::ExecEngine { .. }
         | Command::Init(_)
@@ -159,6 +158,16 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         | Command::Server
         | Command::Agent => unreachable!("these do not ask a running installation"),
     }
+}
+
+/// Becomes redis-cli at a group's endpoint.
+async fn redis_cli(client: &Client, layout: &Layout, args: &CliArgs) -> Outcome {
+    let group = group_status(client, &args.group).await?;
+    let secure = dial::cli_arguments(layout, &group)?;
+    let house = house::of(layout, &group.name, &group.login)?;
+    let endpoint = if args.reader { &group.reader_endpoint } else { &group.primary_endpoint };
+    let dial = (endpoint.host.as_str(), endpoint.port);
+    Err(spawn::become_cli(dial, &secure, house.as_ref(), &args.args))
 }
 
 fn of_a_fleet(layout: &Layout) -> Failure {

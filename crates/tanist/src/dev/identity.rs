@@ -7,23 +7,21 @@
 //!
 //! Not here: what is made from it (`tanist-aws`, `tanist-controller`).
 
-use tanist_store::SqliteStore;
-
 use crate::failure::Failure;
 use crate::layout::Layout;
 
 /// Digits of an id.
 const DIGITS: usize = 32;
 
-/// The installation's id; kept at its first start.
-pub(super) fn of(layout: &Layout, store: &SqliteStore) -> Result<String, Failure> {
+/// The installation's id, which is its first store's; kept at its first start.
+pub(super) fn of(layout: &Layout, store: &str) -> Result<String, Failure> {
     let path = layout.identity();
     let kept = std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
     let is_id = |id: &String| id.len() == DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit());
     if let Some(id) = kept.ok().filter(is_id) {
         return Ok(id);
     }
-    let id = store.status().installation;
+    let id = store.to_owned();
     tanist_tls::write_private(&path, &id).map_err(|err| {
         Failure::caused("T611", &err, "free disk space or name another --data-dir")
     })?;

@@ -12,6 +12,7 @@ mod banner;
 mod hosts_file;
 mod identity;
 mod network;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -25,12 +26,12 @@ use tanist_controller::{
 use tanist_core::model::{EndpointPlan, HostId, Limits, Region, Zone};
 use tanist_link::wire::{FromSupervisor, ToSupervisor};
 use tanist_link::{Client, Listener, Secret};
-use tanist_store::{AnyStore, Options, SqliteStore, StoreError};
 use tanist_tls::Authority;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::store::Opened;
 use crate::cli::DevArgs;
 use crate::failure::Failure;
 use crate::hands::{PROBE_EVERY, agent};
@@ -55,7 +56,7 @@ const SUPERVISOR_ENDS: Duration = Duration::from_secs(5);
 pub(crate) struct Running {
     controller: JoinHandle<Result<(), ControllerError>>,
     agents: JoinSet<(HostId, Ended)>,
-    store: SqliteStore,
+    store: Opened,
     handle: tanist_controller::Handle,
     keepers: JoinSet<Failure>,
     supervisor: Client,
@@ -181,7 +182,7 @@ struct Ground<'a> {
     args: &'a DevArgs,
     machine: &'a Machine,
     engines: engines::Found,
-    store: SqliteStore,
+    store: Opened,
     identity: String,
     metrics: Metrics,
     secret: Secret,
@@ -202,8 +203,8 @@ async fn start(
     let outside = live::watch(args.config.clone(), &declared)?;
     layout.create()?;
     let engines = engines::find()?;
-    let store = open_store(layout).await?;
-    let identity = identity::of(layout, &store)?;
+    let store = store::open(layout, &declared, args.config.as_deref()).await?;
+    let identity = identity::of(layout, &store.installation)?;
     let metrics = Metrics::open(layout.metrics()).await;
     let secret = Secret::load_or_create(&layout.secret())
         .map_err(|err| Failure::caused("T612", &err, "restore the secret file from a copy"))?;
@@ -231,10 +232,10 @@ async fn start(
     let (agents, wires) = start_agents(&ground);
     let parts = Parts {
         config: controller_config(&ground),
-        store: AnyStore::from(ground.store.clone()),
+        store: ground.store.store.clone(),
         agents: wires,
         metrics: Arc::clone(&ground.metrics.series),
-        claim: None,
+        claim: ground.store.claim.clone(),
     };
     let (handle, controller) = tanist_controller::run(parts)
         .await
@@ -263,7 +264,7 @@ fn front_ground<'a>(ground: &'a Ground<'_>) -> front::FrontGround<'a> {
         own: own_address(ground.network),
         also: Some(Ipv4Addr::LOCALHOST),
         port: front::PORT,
-        store: ground.store.clone().into(),
+        store: ground.store.store.clone(),
         controller: Client::new(ground.layout.controller_socket()),
         secret: ground.secret.clone(),
         installation: ground.identity.clone(),
@@ -363,19 +364,6 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         servers: None,
         notes,
     }
-}
-
-async fn open_store(layout: &Layout) -> Result<SqliteStore, Failure> {
-    SqliteStore::open(layout.store(), Options::default()).await.map_err(|err| {
-        let remedy = match &err {
-            StoreError::InUse { .. } => {
-                "one installation per data directory: use the running one, or name another --data-dir"
-            }
-            StoreError::Damaged { .. } => "put the last good copy in place of the damaged file",
-            _ => "see the message; nothing was changed",
-        };
-        Failure::caused("T615", &err, remedy)
-    })
 }
 
 /// Six characters that tell this installation's names from another's.

@@ -80,6 +80,13 @@ impl Admission for Desk {
         } else {
             None
         };
+        // A fleet that was made by an earlier release has none, and an etcd of its owner's.
+        let keepers = layout.store_authority();
+        let keepers = if is_server && keepers.exists() {
+            Some(pair(&keepers).map_err(failed)?)
+        } else {
+            None
+        };
         let config = std::fs::read_to_string(&self.member.is.config);
         let secret = self.member.secret().map_err(|failure| failed(words(&failure)))?;
         Ok(Welcome {
@@ -89,6 +96,7 @@ impl Admission for Desk {
             secret: secret.digits(),
             config: config.map_err(|err| failed(err.to_string()))?,
             authorities,
+            keepers,
         })
     }
 

@@ -16,6 +16,7 @@ use tanist_link::{Client, Secret, Server, Servers};
 use tanist_tls::{Authority, joining, write_private};
 use tokio::sync::watch;
 
+use super::etcd::Place;
 use super::member::{Member, Membership};
 use super::plan::{FleetPlan, Role};
 use crate::cli::{InitArgs, JoinArgs};
@@ -46,7 +47,9 @@ pub(crate) fn init(layout: &Layout, args: &InitArgs, out: &Output) -> Outcome {
         Failure::caused("T704", err, "see the message; name an empty --data-dir to try again")
     };
     let authority = Authority::load_or_create(&layout.fleet_authority()).map_err(|e| made(&e))?;
-    Authority::load_or_create(&layout.tls()).map_err(|err| made(&err))?;
+    for dir in [layout.tls(), layout.store_authority()] {
+        Authority::load_or_create(&dir).map_err(|err| made(&err))?;
+    }
     let secret = Secret::load_or_create(&layout.secret()).map_err(|err| made(&err))?;
     let key = Member::key(layout)?;
     let names = Member::names(&plan, &host)?;
@@ -56,6 +59,9 @@ pub(crate) fn init(layout: &Layout, args: &InitArgs, out: &Output) -> Outcome {
     write_private(&layout.member_authority(), authority.pem()).map_err(|err| made(&err))?;
     let installation = secret.password("installation").chars().take(32).collect();
     let is = Membership { host: host.clone(), installation, config };
+    if plan.etcd_ports().is_some() {
+        Place::found(layout, &is.installation)?;
+    }
     Member::save(&is, layout)?;
     let servers = plan.servers(&host).len();
     out.line(format!("{host} is the first server of a fleet in {}", plan.region));
@@ -129,6 +135,9 @@ fn settle(
         put(&layout.fleet_authority(), fleet)?;
         put(&layout.tls(), endpoints)?;
     }
+    if let Some(keepers) = &welcome.keepers {
+        put(&layout.store_authority(), keepers)?;
+    }
     let installation = welcome.installation.clone();
     Member::save(&Membership { host: host.clone(), installation, config }, layout)
 }
@@ -145,7 +154,7 @@ fn put(dir: &Path, pair: &AuthorityPair) -> Result<(), Failure> {
 
 /// Refuses a directory in which an installation is already.
 fn unused(layout: &Layout) -> Result<(), Failure> {
-    if !layout.membership().exists() && !layout.store().exists() {
+    if [layout.membership(), layout.store(), layout.moved()].iter().all(|path| !path.exists()) {
         return Ok(());
     }
     let message = format!("{} belongs to an installation already", layout.root().display());

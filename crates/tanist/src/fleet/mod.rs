@@ -10,6 +10,7 @@
 
 mod admission;
 pub(crate) mod agent;
+pub(crate) mod etcd;
 pub(crate) mod join;
 pub(crate) mod member;
 pub(crate) mod plan;

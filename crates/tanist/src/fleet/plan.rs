@@ -8,15 +8,16 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use tanist_core::model::{HostId, Limits, Region, Zone};
 use tanist_link::Server;
-use tanist_store::{EtcdConfig, EtcdIdentity, EtcdTls};
+use tanist_store::EtcdConfig;
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::store_file::{EtcdPorts, StoreFile};
 
 /// The port at which servers are reached by the other hosts.
 const LINK_PORT: u16 = 4460;
@@ -47,31 +48,6 @@ pub(crate) struct HostFile {
     address: Ipv4Addr,
     #[serde(default)]
     roles: Option<BTreeSet<Role>>,
-}
-
-/// `[store]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StoreFile {
-    kind: StoreKind,
-    endpoints: Vec<String>,
-    /// What all keys begin with; the installation's own if left out.
-    #[serde(default)]
-    prefix: Option<String>,
-    #[serde(default)]
-    ca: Option<PathBuf>,
-    #[serde(default)]
-    certificate: Option<PathBuf>,
-    #[serde(default)]
-    key: Option<PathBuf>,
-    #[serde(default)]
-    allow_plaintext: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum StoreKind {
-    Etcd,
 }
 
 /// `[link]` and `[api]`.
@@ -133,6 +109,7 @@ impl FleetPlan {
         let Some(store) = config.store.clone() else {
             return Err(bad("the file has no [store]: several hosts share one", shown));
         };
+        store.check()?;
         let hosts: Vec<Planned> = config.host.iter().map(planned).collect::<Result<_, _>>()?;
         check(&hosts)?;
         let ports = config.endpoints.map_or(ENDPOINT_PORTS, |endpoints| endpoints.ports);
@@ -179,35 +156,15 @@ impl FleetPlan {
         near.into_iter().chain(far).collect()
     }
 
-    /// How the store is reached; files are named from where the configuration `file` is.
+    /// How an etcd is reached that is somebody else's; files are named from where the configuration
+    /// `file` is.
     pub(crate) fn etcd(&self, file: &Path, installation: &str) -> Result<EtcdConfig, Failure> {
-        let StoreKind::Etcd = self.store.kind;
-        let prefix = match &self.store.prefix {
-            Some(prefix) => prefix.clone(),
-            None => format!("/tanist/{installation}/"),
-        };
-        let mut config = EtcdConfig::new(self.store.endpoints.clone(), prefix);
-        config.allow_plaintext = self.store.allow_plaintext;
-        let read = |path: &Path| {
-            let path = file.parent().map_or_else(|| path.to_owned(), |dir| dir.join(path));
-            std::fs::read(&path).map_err(|err| {
-                bad(format!("[store]: {}: {err}", path.display()), "correct the file's [store]")
-            })
-        };
-        if let Some(ca) = &self.store.ca {
-            let identity = match (&self.store.certificate, &self.store.key) {
-                (Some(certificate), Some(key)) => {
-                    Some(EtcdIdentity { certificate: read(certificate)?, key: read(key)? })
-                }
-                (None, None) => None,
-                _ => {
-                    let why = "[store] has a certificate without a key, or a key alone";
-                    return Err(bad(why, "give both or none"));
-                }
-            };
-            config.tls = Some(EtcdTls { ca: read(ca)?, identity });
-        }
-        Ok(config)
+        self.store.etcd(file, installation)
+    }
+
+    /// The ports of the etcd that Tanist runs on every server, if it does.
+    pub(crate) fn etcd_ports(&self) -> Option<EtcdPorts> {
+        self.store.managed()
     }
 }
 

@@ -19,7 +19,7 @@ use tanist_controller::{
 use tanist_core::model::{EndpointPlan, HostId};
 use tanist_link::api::ServerHere;
 use tanist_link::{Client, SecureListener, serve_secure};
-use tanist_store::{AnyStore, EtcdStore, Store};
+use tanist_store::{AnyStore, EtcdConfig, EtcdStore, Store};
 use tanist_tls::Authority;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::Member;
 use super::admission::Desk;
+use super::etcd;
 use super::plan::{Planned, Role};
 use crate::config::Config;
 use crate::failure::{Failure, chain};
@@ -58,6 +59,8 @@ pub(crate) async fn server(layout: Layout, out: &Output) -> Outcome {
     layout.create()?;
     let _lock = only_one(&layout, "server")?;
     let mut signals = signals()?;
+    let kept = etcd::kept(&member)?;
+    tokio::pin!(kept);
     let at = member.plan.link(&own);
     let listener = SecureListener::bind(at, member.accepts()?).await.map_err(|err| {
         Failure::caused("T613", &err, "end what listens there, or set another port in [link]")
@@ -65,10 +68,14 @@ pub(crate) async fn server(layout: Layout, out: &Output) -> Outcome {
     out.line(format!("{} in {}: a server at {at}", own.host, own.zone));
     let store = tokio::select! {
         store = open_store(&member) => store?,
+        failed = &mut kept => return Err(failed),
         () = ended(&mut signals) => return Ok(Done::Well),
     };
     let ground = Ground { authority: Arc::new(authority), store, own, member };
-    serve(ground, listener, signals, out).await
+    tokio::select! {
+        served = serve(ground, listener, signals, out) => served,
+        failed = kept => Err(failed),
+    }
 }
 
 /// What a server is wired from.
@@ -100,7 +107,8 @@ async fn serve(
     let beside = beside(&ground, &declared, &administrator, &metrics).await?;
     let local = beside.fallback_service(doors(open));
     tokio::spawn(serve_secure(listener, local));
-    tokio::spawn(announce(heard));
+    tokio::spawn(announce(heard.clone()));
+    tokio::spawn(etcd::tend(member.clone(), store.clone(), heard));
     tokio::spawn(be_heard(own.host.clone(), as_host));
     let turns = Turns {
         store: AnyStore::from(store.clone()),
@@ -226,9 +234,17 @@ fn certifier(layout: &Layout) -> Certifier {
     }
 }
 
+/// How the store is reached from a server.
+pub(crate) fn store_config(member: &Member) -> Result<EtcdConfig, Failure> {
+    match etcd::Site::of(member)? {
+        Some(site) => site.access(site.endpoints()),
+        None => member.plan.etcd(&member.is.config, &member.is.installation),
+    }
+}
+
 /// Opens the store as soon as it can be reached.
 async fn open_store(member: &Member) -> Result<EtcdStore, Failure> {
-    let config = member.plan.etcd(&member.is.config, &member.is.installation)?;
+    let config = store_config(member)?;
     let mut said = false;
     loop {
         let opened = EtcdStore::open(&config).await;
