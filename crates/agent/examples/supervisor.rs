@@ -1,4 +1,4 @@
-//! A supervisor by itself: `supervisor SOCKET STATE_DIR`. The tests start it, and it shows what a
+//! A supervisor by itself: `supervisor SOCKET STATE_DIR [LEADER_SOCKET]`. The tests start it, and it shows what a
 //! binary has to offer besides: the hidden subcommand `exec-engine`.
 
 use std::error::Error;
@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tanist_agent::{SupervisorConfig, exec_engine, supervise};
+use tanist_agent::{LeaseConfig, SupervisorConfig, exec_engine, supervise};
+use tanist_core::model::{HostId, Limits};
+use tanist_link::{Client, Secret};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -14,8 +16,9 @@ fn main() -> ExitCode {
         [word, program, config] if word == "exec-engine" => {
             Err(exec_engine(Path::new(program), Path::new(config)).into())
         }
-        [socket, state_dir] => serve(socket, state_dir),
-        _ => Err("usage: supervisor SOCKET STATE_DIR".into()),
+        [socket, state_dir] => serve(socket, state_dir, None),
+        [socket, state_dir, leader] => serve(socket, state_dir, Some(leader)),
+        _ => Err("usage: supervisor SOCKET STATE_DIR [LEADER_SOCKET]".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,11 +30,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(socket: &str, state_dir: &str) -> Result<(), Box<dyn Error>> {
+fn serve(socket: &str, state_dir: &str, leader: Option<&String>) -> Result<(), Box<dyn Error>> {
     let config = SupervisorConfig {
         socket: PathBuf::from(socket),
         state_dir: PathBuf::from(state_dir),
-        leases: None,
+        leases: leader.map(|leader| LeaseConfig {
+            host: HostId::new("host-1"),
+            secret: Secret::from_bytes([9; 32]),
+            controllers: Client::new(leader),
+            limits: Limits::DEFAULT,
+        }),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(supervise(config))?)

@@ -116,3 +116,75 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tanist_core::model::Epoch;
+
+    use super::*;
+    use crate::tests::rig::topology;
+
+    const NOW: Instant = Instant::from_millis(10_000);
+
+    fn asked(host: &str, node: &str, epoch: u64) -> AskLeases {
+        let primaries = vec![AskedFor { node: NodeId::new(node), epoch: Epoch(epoch) }];
+        AskLeases { host: HostId::new(host), primaries }
+    }
+
+    /// The leases of a group whose primary is `web-001` on `h1` in epoch 3, and how long they can be given.
+    fn leases(durability: Durability) -> (Leases, watch::Sender<Instant>, ShardTopology) {
+        let shard = ShardTopology { durability, ..topology() };
+        assert_eq!((shard.epoch, shard.primary().unwrap().node.as_str()), (Epoch(3), "web-001"));
+        let (sure, until) = watch::channel(NOW + std::time::Duration::from_millis(1));
+        let leases = Leases::default();
+        leases.open(until);
+        leases.learn(&shard);
+        (leases, sure, shard)
+    }
+
+    fn gives(leases: &Leases, asked: &AskLeases) -> bool {
+        leases.give(asked, NOW).primaries == asked.primaries
+    }
+
+    #[test]
+    fn a_lease_is_given_to_the_primary_of_the_epoch_on_its_host_and_to_nobody_else() {
+        let (leases, _sure, shard) = leases(Durability::Async);
+        assert_eq!(leases.granted(&shard.key()), None);
+        for other in
+            [asked("h2", "web-001", 3), asked("h1", "web-002", 3), asked("h1", "web-001", 2)]
+        {
+            assert!(!gives(&leases, &other), "{other:?}");
+        }
+        assert_eq!(leases.granted(&shard.key()), None);
+        assert!(gives(&leases, &asked("h1", "web-001", 3)));
+        assert_eq!(leases.granted(&shard.key()), Some(NOW));
+    }
+
+    #[test]
+    fn nobody_gets_one_while_another_may_lead_or_a_vacancy_is_being_written() {
+        let (leases, sure, shard) = leases(Durability::Async);
+        let asked = asked("h1", "web-001", 3);
+        sure.send_replace(NOW);
+        assert!(!gives(&leases, &asked));
+        sure.send_replace(NOW + std::time::Duration::from_millis(1));
+        assert!(gives(&leases, &asked));
+        leases.withdraw(&shard.key());
+        assert!(!gives(&leases, &asked));
+        // It was not written after all.
+        leases.learn(&shard);
+        assert!(gives(&leases, &asked));
+    }
+
+    #[test]
+    fn a_removed_host_and_a_sync_group_get_none() {
+        let asked = asked("h1", "web-001", 3);
+        let (of_sync, _sure, _) = leases(Durability::Sync);
+        assert!(!gives(&of_sync, &asked));
+        let (leases, _sure, _) = leases(Durability::Async);
+        let host = HostSpec { removed: true, ..HostSpec::new(HostId::new("h1")) };
+        leases.know(&host);
+        assert!(!gives(&leases, &asked));
+        leases.know(&HostSpec { removed: false, ..host });
+        assert!(gives(&leases, &asked));
+    }
+}

@@ -62,7 +62,7 @@ impl Guard {
 pub const ASK_EVERY: Duration = Duration::from_millis(100);
 /// Silence of every controller after which a host's replicas confirm their primaries' leases. Safety
 /// does not depend on it: whether they do is reported.
-pub const STAND_IN_AFTER: Duration = Duration::from_millis(300);
+pub const STAND_IN_AFTER: Duration = Duration::from_millis(200);
 
 /// A primary's permission to accept writes in an `async` group, as its own host keeps it.
 ///

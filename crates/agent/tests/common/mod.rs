@@ -59,24 +59,31 @@ fn address() -> Ipv4Addr {
 /// A supervisor process.
 pub(crate) struct Supervisor {
     pub(crate) dir: TempDir,
+    /// What it is told beside where it works.
+    more: Vec<PathBuf>,
     child: Child,
 }
 
 impl Supervisor {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// One that asks for leases, at the socket that is named.
+    pub(crate) async fn start_with(more: &[PathBuf]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let child = Self::spawn(dir.path());
-        let supervisor = Self { dir, child };
+        let child = Self::spawn(dir.path(), more);
+        let supervisor = Self { dir, more: more.to_vec(), child };
         supervisor.reachable().await;
         supervisor
     }
 
-    fn spawn(dir: &Path) -> Child {
+    fn spawn(dir: &Path, more: &[PathBuf]) -> Child {
         let test = std::env::current_exe().unwrap();
         let binary = test.parent().unwrap().parent().unwrap().join("examples/supervisor");
         assert!(binary.exists(), "cargo build -p tanist-agent --examples");
         let mut command = Process_::new(binary);
-        command.arg(dir.join("socket")).arg(dir.join("state"));
+        command.arg(dir.join("socket")).arg(dir.join("state")).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
     }
 
@@ -110,7 +117,7 @@ impl Supervisor {
 
     /// Starts another one after [`Supervisor::kill`].
     pub(crate) async fn restart_dead(&mut self) {
-        self.child = Self::spawn(self.dir.path());
+        self.child = Self::spawn(self.dir.path(), &self.more);
         self.reachable().await;
     }
 }
@@ -150,7 +157,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn start(supervisor: &Supervisor, name: &str, engine: EngineKind) -> Self {
-        let config = AgentConfig {
+        Self::with(Self::config(supervisor, name), engine)
+    }
+
+    pub(crate) fn config(supervisor: &Supervisor, name: &str) -> AgentConfig {
+        AgentConfig {
             host: HostId::new(name),
             address: address(),
             dir: supervisor.dir.path().join(name),
@@ -163,8 +174,7 @@ impl Host {
             limits: Limits::DEFAULT,
             probe_every: Duration::from_millis(50),
             leases: false,
-        };
-        Self::with(config, engine)
+        }
     }
 
     pub(crate) fn with(config: AgentConfig, engine: EngineKind) -> Self {
