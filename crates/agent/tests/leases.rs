@@ -91,7 +91,7 @@ async fn a_primary_begins_with_its_first_lease_and_stops_with_the_last(engine: E
     let lead = leading(&run, &[], &[nobody()]);
     host.order("web-001", 2, 1, lead.clone()).await;
     let mut at = host.engine("web-001").await;
-    // Longer than it waits for a first lease, and than one lasts: nothing happens, and that has no event.
+    // waits: longer than for a first lease, and than one lasts; that nothing happens has no event.
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(role(&mut at).await, "slave", "nobody has granted a lease");
     assert!(alive(host.pid("web-001")), "and it is not killed for that");
@@ -140,7 +140,7 @@ async fn a_supervisor_that_was_killed_guards_on(engine: EngineKind) {
     let mut at = host.engine("web-001").await;
     supervisor.kill();
     supervisor.restart_dead().await;
-    // Longer than a lease: that nothing happens has no event.
+    // waits: longer than a lease; that nothing happens has no event.
     tokio::time::sleep(Duration::from_millis(900)).await;
     assert!(at.call(&["SET", "k", "v"]).await.is_ok(), "its lease is renewed");
     supervisor.kill();
@@ -168,7 +168,7 @@ async fn a_replica_gives_its_word_while_no_controller_is_heard(engine: EngineKin
     let turn = two.node("web-002", "its word", gives(true)).await;
     leader.grants(false);
     let mut at = one.engine("web-001").await;
-    // Longer than a lease: that nothing happens has no event.
+    // waits: longer than a lease; that nothing happens has no event.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(at.call(&["SET", "k", "v"]).await.is_ok(), "by its replica's word");
     // Who may ask can do nothing else.
@@ -180,6 +180,7 @@ async fn a_replica_gives_its_word_while_no_controller_is_heard(engine: EngineKin
     let hears = async {
         for number in 1_u64.. {
             two.send(ToAgent::Echo(number)).await;
+            // waits: as long as a controller does between two.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
