@@ -138,6 +138,7 @@ fn a_host_comes_with_an_invitation_and_with_nothing_else() {
 fn the_loss_of_the_primarys_host_costs_nobody_elsewhere_a_write_or_a_connection() {
     let mut fleet = Fleet::start(4);
     fleet.tanist(0, &["create", "web", "--memory", "64mb"]).ok();
+    the_doctor_is_content(&fleet);
     let before = fleet.primary("web");
     let lost = fleet.number(before.host.as_str());
     let near = (lost + 1) % 4;
@@ -156,6 +157,47 @@ fn the_loss_of_the_primarys_host_costs_nobody_elsewhere_a_write_or_a_connection(
     let back = nodes.iter().find(|node| node.node == before.node);
     assert!(back.is_some_and(|node| node.role == "replica" && node.in_sync), "{nodes:?}");
     assert!(missing(fleet.endpoint("web", lost), &written.acked).is_empty(), "at its own endpoint");
+}
+
+/// What the doctor says of each thing that it is asked for, by how it begins: its mark.
+fn doctors_marks(fleet: &Fleet, host: usize, begins: &[&str]) -> Vec<String> {
+    let said = fleet.tanist(host, &["doctor", "-o", "json"]).out;
+    let checks: Vec<serde_json::Value> =
+        serde_json::from_str(&said).unwrap_or_else(|err| panic!("{err}: {said}"));
+    let text = |check: &serde_json::Value, field: &str| {
+        check[field].as_str().unwrap_or_else(|| panic!("no {field}: {said}")).to_owned()
+    };
+    let mark = |begins: &&str| {
+        let mut found = checks.iter().filter(|check| text(check, "what").starts_with(*begins));
+        let check = found.next().unwrap_or_else(|| panic!("nothing of {begins}: {said}"));
+        assert!(found.next().is_none(), "{begins}: {said}");
+        text(check, "mark")
+    };
+    begins.iter().map(mark).collect()
+}
+
+/// Of a healthy fleet the doctor has nothing to say, on a server and on a host that is none.
+fn the_doctor_is_content(fleet: &Fleet) {
+    // Another leader may have begun just now, and be told of the clocks within a second.
+    fleet.wait("every clock is known", |fleet| {
+        let said = fleet.tanist(0, &["doctor"]).out;
+        said.contains("clocks: at most").then_some(())
+    });
+    let whole = [
+        "h1's certificate is good for 29 more days",
+        "disk, kernel, ports and certificate are those of h1",
+        "servers: ",
+        "hosts: all 4 are heard, zones: 3",
+        "clocks: at most",
+        "spread: ",
+    ];
+    assert!(doctors_marks(fleet, 0, &whole).iter().all(|mark| mark == "good"));
+    let own = ["h4's certificate is good", "h4 is no server"];
+    assert!(doctors_marks(fleet, 3, &own).iter().all(|mark| mark == "good"));
+    // Whether they are good is up to this machine's kernel; no port is a problem.
+    for host in [0, 3] {
+        assert_ne!(doctors_marks(fleet, host, &["ports: "]), ["problem"]);
+    }
 }
 
 #[test]

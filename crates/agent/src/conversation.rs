@@ -8,18 +8,20 @@
 //!
 //! Not here: what is said (`crate::agent`), who leads (`tanist-controller`).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tanist_link::wire::{AgentHello, FromAgent, ToAgent};
 use tanist_link::{Client, Duplex, LinkError};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// Where a controller talks to agents.
 const ROUTE: &str = "/link/v1/agent";
 /// After how long without a word from the leader another server is asked.
 const SILENCE: Duration = Duration::from_millis(800);
+/// How often the host's wall clock is told.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// Pauses between attempts to find who leads: the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
 /// How long all servers may take to say whether they lead.
@@ -92,6 +94,8 @@ async fn talk(
 ) -> Result<End, LinkError> {
     let Duplex { sender, mut receiver } = duplex;
     sender.send(&FromAgent::Hello(hello.clone()))?;
+    let mut clock = interval(CLOCK_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // waits: for the leader's next word, not longer than this.
     let silence = sleep(SILENCE);
     tokio::pin!(silence);
@@ -110,7 +114,17 @@ async fn talk(
                 Some(report) => sender.send(&report)?,
                 None => return Ok(End::Done),
             },
+            _ = clock.tick() => {
+                // At the last moment: what waits here would make the clock look slow.
+                sender.send(&FromAgent::Clock { host: hello.host.clone(), wall_ms: wall_ms() })?;
+            }
             () = &mut silence => return Ok(End::Silent),
         }
     }
+}
+
+/// Now, in milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

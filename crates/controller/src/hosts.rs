@@ -88,6 +88,9 @@ impl Controller {
                 let _ = reply.send(self.redeem(asked.host, &asked.secret).await?);
             }
             HostsCall::Here { here, reply } => {
+                if let Some(wall_ms) = here.wall_ms {
+                    self.clocks.note(here.host.clone(), wall_ms);
+                }
                 self.servers.note(here, boot_time());
                 let _ = reply.send(Ok(()));
             }
@@ -132,6 +135,7 @@ impl Controller {
                 .map(|held| held.body.labels.clone())
                 .unwrap_or_default(),
             placed: shards().flat_map(|shard| reasons(shard, id)).collect(),
+            clock_ms: self.clocks.ahead(id, now),
         }
     }
 

@@ -18,6 +18,7 @@ mod balance;
 mod calls;
 mod certificates;
 mod clock;
+mod clocks;
 mod confirm;
 mod create;
 mod error;

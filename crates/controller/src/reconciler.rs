@@ -34,6 +34,7 @@ use crate::agents::Hand;
 use crate::archive::Archive;
 use crate::certificates::Certificates;
 use crate::clock::boot_time;
+use crate::clocks::Clocks;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
 use crate::handle::Handle;
@@ -121,6 +122,7 @@ pub(crate) struct Controller {
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
     pub(crate) was_whole: BTreeSet<ShardKey>,
     pub(crate) servers: Heard,
+    pub(crate) clocks: Clocks,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) ending: watch::Sender<bool>,
     pub(crate) timelines: Timelines,
@@ -202,6 +204,7 @@ pub(crate) async fn lead(
         plans: BTreeMap::new(),
         was_whole: BTreeSet::new(),
         servers: Heard::default(),
+        clocks: Clocks::default(),
         stopping: None,
         ending,
         timelines: Timelines::default(),
@@ -361,6 +364,7 @@ impl Controller {
                     stopping.waiting.remove(&host);
                 }
             }
+            Input::Agent(FromAgent::Clock { host, wall_ms }) => self.clocks.note(host, wall_ms),
             Input::Agent(FromAgent::Vitals(vitals)) => self.measured(*vitals),
             Input::Agent(FromAgent::Recalled(recalled)) => self.recalls.hear(*recalled),
             // Of a later release, and nothing that had to be understood; or said at the beginning.

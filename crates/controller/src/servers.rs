@@ -14,6 +14,8 @@ use std::time::Duration;
 use tanist_core::model::{HostId, Instant};
 use tanist_link::api::{ServerHere, ServerStatus};
 
+use crate::clocks::Clocks;
+
 /// Silence after which a server counts as gone. They speak every second.
 const SILENCE: Duration = Duration::from_secs(3);
 
@@ -35,7 +37,12 @@ impl Heard {
         self.0.insert(here.host, (now, here.version));
     }
 
-    pub(crate) fn status(&self, roster: &Roster, now: Instant) -> Vec<ServerStatus> {
+    pub(crate) fn status(
+        &self,
+        roster: &Roster,
+        clocks: &Clocks,
+        now: Instant,
+    ) -> Vec<ServerStatus> {
         let of = |(host, address): &(HostId, SocketAddr)| {
             let leads = *host == roster.own;
             let heard = self.0.get(host);
@@ -46,6 +53,8 @@ impl Heard {
                 leads,
                 up: leads || heard.is_some_and(|(at, _)| now.since(*at) < SILENCE),
                 version: version.or_else(|| leads.then(|| env!("CARGO_PKG_VERSION").to_owned())),
+                // The one that leads is what the others are compared with.
+                clock_ms: if leads { Some(0) } else { clocks.ahead(host, now) },
             }
         };
         roster.all.iter().map(of).collect()
@@ -63,14 +72,17 @@ mod tests {
         let roster = Roster { own: HostId::new("h1"), all };
         let mut heard = Heard::default();
         let up = |heard: &Heard, now| {
-            heard.status(&roster, now).iter().map(|server| server.up).collect::<Vec<_>>()
+            let shown = heard.status(&roster, &Clocks::default(), now);
+            shown.iter().map(|server| server.up).collect::<Vec<_>>()
         };
         let now = Instant::from_millis(10_000);
         assert_eq!(up(&heard, now), [true, false], "it has not been heard");
-        heard.note(ServerHere { host: HostId::new("h2"), version: "1".to_owned() }, now);
+        let here = ServerHere { host: HostId::new("h2"), version: "1".to_owned(), wall_ms: None };
+        heard.note(here, now);
         assert_eq!(up(&heard, now + Duration::from_secs(2)), [true, true]);
         assert_eq!(up(&heard, now + Duration::from_secs(4)), [true, false]);
-        let shown = heard.status(&roster, now);
+        let shown = heard.status(&roster, &Clocks::default(), now);
+        assert_eq!((shown[0].clock_ms, shown[1].clock_ms), (Some(0), None));
         assert_eq!(shown[1].version.as_deref(), Some("1"));
         assert!(shown[0].leads && !shown[1].leads);
     }

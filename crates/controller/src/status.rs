@@ -38,7 +38,7 @@ impl Controller {
 
     fn server_status(&self, now: Instant) -> Vec<ServerStatus> {
         let roster = self.config.servers.as_ref();
-        roster.map(|roster| self.servers.status(roster, now)).unwrap_or_default()
+        roster.map(|roster| self.servers.status(roster, &self.clocks, now)).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -298,6 +298,13 @@ pub enum FromAgent {
         /// The host.
         host: HostId,
     },
+    /// What the host's wall clock shows; about once a second. Nothing is decided by it.
+    Clock {
+        /// The host.
+        host: HostId,
+        /// Milliseconds since 1970.
+        wall_ms: u64,
+    },
     /// What was measured of one engine; about once a second.
     Vitals(Box<Vitals>),
     /// What it keeps of one shard, or that it has said all.
@@ -312,7 +319,9 @@ impl FromAgent {
     pub fn host(&self) -> Option<&HostId> {
         match self {
             Self::Report(report) => Some(&report.host),
-            Self::Note { host, .. } | Self::Stopped { host } => Some(host),
+            Self::Note { host, .. } | Self::Stopped { host } | Self::Clock { host, .. } => {
+                Some(host)
+            }
             Self::Vitals(vitals) => Some(&vitals.host),
             Self::Recalled(recalled) => Some(&recalled.host),
             Self::Hello(_) | Self::Unknown => None,

@@ -13,10 +13,12 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
@@ -30,6 +32,8 @@ use crate::{TlsError, fingerprint, provider};
 
 /// What is spoken on the link.
 const PROTOCOL: &[u8] = b"h2";
+/// Later than any certificate ends, in seconds since 1970: the last second of the year 9999.
+const NEVER: u64 = 253_402_300_799;
 /// Bytes of a public key: an uncompressed point of P-256.
 const POINT_BYTES: usize = 65;
 
@@ -137,6 +141,43 @@ pub fn dialling(authority: &str, identity: Identity<'_>) -> Result<Arc<ClientCon
     Ok(Arc::new(config))
 }
 
+/// When a member's certificate (PEM) ends, or has ended.
+///
+/// It is asked for at the end of time, and the refusal says when it ends.
+///
+/// # Errors
+/// [`TlsError::Trust`] if the authority (PEM) has not issued it, if it is not for `name`, or if it is
+/// not good yet at `now`.
+pub fn ends(
+    chain: &str,
+    authority: &str,
+    name: &str,
+    now: SystemTime,
+) -> Result<SystemTime, TlsError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(authority)?, provider());
+    let verifier = verifier.build().map_err(|err| failed(&err))?;
+    let shown: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    let shown = shown.map_err(|err| failed(&err))?;
+    let (first, behind) = shown.split_first().ok_or_else(|| failed(&"there is no certificate"))?;
+    let name = ServerName::try_from(name).map_err(|err| failed(&err))?;
+    let verify = |at: Duration| {
+        let at = UnixTime::since_unix_epoch(at);
+        verifier.verify_server_cert(first, behind, &name, &[], at)
+    };
+    let not_after = match verify(Duration::from_secs(NEVER)) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+            not_after,
+            ..
+        })) => Duration::from_secs(not_after.as_secs()),
+        Err(err) => return Err(failed(&err)),
+        Ok(_) => return Err(failed(&"it does not end")),
+    };
+    // Its time was looked at first. Everything else is as at a time at which it is good.
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    verify(now.min(not_after)).map_err(|err| failed(&err))?;
+    Ok(UNIX_EPOCH + not_after)
+}
+
 /// How who joins dials: it knows the authority by its fingerprint alone (64 hexadecimal digits), and
 /// has no certificate.
 ///
@@ -208,8 +249,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::io;
     use std::os::unix::fs::PermissionsExt;
-    use std::time::{Duration, SystemTime};
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -310,6 +349,29 @@ mod tests {
         assert!(meet(fleet.accepting(), wrong, "h1.server.tanist").await.is_err());
         let pinned = joining(&fleet.authority.fingerprint()).unwrap();
         assert!(meet(fleet.accepting(), pinned, "h9.server.tanist").await.is_err());
+    }
+
+    #[test]
+    fn when_a_certificate_ends_is_known_whether_or_not_it_has() {
+        let fleet = fleet();
+        let names = BTreeSet::from(["h1.host.tanist".to_owned()]);
+        let day = Duration::from_secs(24 * 3600);
+        let now = SystemTime::now();
+        let root = fleet.authority.pem();
+        for made in [now, now - 40 * day] {
+            let issued = fleet.authority.member("h1", &names, &fleet.key.public(), made);
+            let (chain, until) = issued.unwrap();
+            assert_eq!(ends(&chain, root, "h1.host.tanist", now).unwrap(), until);
+            for (root, name) in [(root, "h2.host.tanist"), (fleet.other.pem(), "h1.host.tanist")] {
+                let why = ends(&chain, root, name, now).unwrap_err();
+                assert!(matches!(why, TlsError::Trust(_)), "{why}");
+            }
+            let before = made - day;
+            assert!(ends(&chain, root, "h1.host.tanist", before).is_err(), "it is not good yet");
+        }
+        for nothing in ["", "nonsense", root] {
+            assert!(ends(nothing, root, "h1.host.tanist", now).is_err(), "{nothing}");
+        }
     }
 
     #[test]

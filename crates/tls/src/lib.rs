@@ -18,7 +18,7 @@ mod trust;
 pub use authority::{Authority, ENDPOINT_DAYS, Issued, MEMBER_DAYS, RENEW_AFTER_DAYS};
 pub use error::TlsError;
 pub use files::{CERTIFICATE, DIRECTORY, KEY, write_private};
-pub use fleet::{MemberKey, PublicKey, accepting, dialling, joining};
+pub use fleet::{MemberKey, PublicKey, accepting, dialling, ends, joining};
 pub use owners::Owners;
 pub use trust::{Identity, Stream, Trust};
 

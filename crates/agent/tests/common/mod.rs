@@ -195,7 +195,10 @@ impl Host {
                     FromAgent::Note { name, text, .. } => said.notes.push((name, text)),
                     FromAgent::Stopped { .. } => said.stopped = true,
                     FromAgent::Vitals(vitals) => said.vitals.push(*vitals),
-                    FromAgent::Hello(_) | FromAgent::Recalled(_) | FromAgent::Unknown => {}
+                    FromAgent::Hello(_)
+                    | FromAgent::Clock { .. }
+                    | FromAgent::Recalled(_)
+                    | FromAgent::Unknown => {}
                 });
             }
         });

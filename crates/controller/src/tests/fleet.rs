@@ -113,6 +113,18 @@ async fn a_host_makes_itself_known_and_is_known_to_the_next_controller() {
     assert_eq!((host.address, host.memory_bytes), (Ipv4Addr::new(10, 0, 0, 7), 7 << 20));
     let reported = FromAgent::Report(HostReport { host: "h7".into(), echo: 1, nodes: Vec::new() });
     talk.sender.send(&reported).unwrap();
+    assert_eq!(host.clock_ms, None, "it has not said what its clock shows");
+    let wall_ms = crate::wall_ms() + 90_000;
+    talk.sender.send(&FromAgent::Clock { host: "h7".into(), wall_ms }).unwrap();
+    let ahead = async {
+        loop {
+            if let Some(ms) = fleet.hosts().await[0].clock_ms {
+                return ms;
+            }
+        }
+    };
+    let ahead = timeout(LONG, ahead).await.expect("it is heard");
+    assert!((60_000..=90_000).contains(&ahead), "{ahead}");
     fleet.task.abort();
     fleet.serving.abort();
     over(talk).await;

@@ -36,7 +36,7 @@ pub use detect::Verdict;
 pub use diagnose::{ProblemRule, RULES};
 pub use drain::off_host;
 pub use patience::{move_due, request_expired};
-pub use placement::{found, free_endpoints, holds_more, room_for};
+pub use placement::{ENGINE_PORTS, found, free_endpoints, holds_more, room_for};
 pub use rebalance::{Outlook, rebalance};
 pub use routing::route;
 pub use spread::placed_because;

@@ -14,10 +14,9 @@ use crate::model::{
     Zone,
 };
 
-/// The first port that engines get on their host.
-const FIRST_PORT: u16 = 31_000;
-/// The last one: below the usual range of ephemeral ports.
-const LAST_PORT: u16 = 32_700;
+/// The first and the last port that engines get on their host: below the usual range of ephemeral
+/// ports.
+pub const ENGINE_PORTS: (u16, u16) = (31_000, 32_700);
 
 /// A place for a node.
 pub(super) struct Site {
@@ -141,7 +140,7 @@ fn best_host<'a>(
 }
 
 fn free_port(seen: &Observations, others: &[&Member], host: Ipv4Addr) -> Option<SocketAddr> {
-    (FIRST_PORT..=LAST_PORT).map(|port| SocketAddr::from((host, port))).find(|address| {
+    (ENGINE_PORTS.0..=ENGINE_PORTS.1).map(|port| SocketAddr::from((host, port))).find(|address| {
         !seen.taken.engines.contains(address)
             && !others.iter().any(|member| member.address == *address)
     })

@@ -38,6 +38,10 @@ pub struct HostStatus {
     /// Why each of them is placed there, in a few words.
     #[serde(default)]
     pub placed: BTreeMap<NodeId, String>,
+    /// By how much its wall clock is ahead of that of the server that leads, in milliseconds; nothing
+    /// if it has not said it within the last seconds.
+    #[serde(default)]
+    pub clock_ms: Option<i64>,
 }
 
 /// Where a node is.
@@ -193,6 +197,10 @@ pub struct ServerStatus {
     /// Its release, if it was ever heard.
     #[serde(default)]
     pub version: Option<String>,
+    /// By how much its wall clock is ahead of that of the one that leads, in milliseconds; nothing if
+    /// it has not said it within the last seconds.
+    #[serde(default)]
+    pub clock_ms: Option<i64>,
 }
 
 /// `POST /link/v1/server`: a server that does not lead says that it is there.
@@ -202,6 +210,9 @@ pub struct ServerHere {
     pub host: HostId,
     /// Its release.
     pub version: String,
+    /// What its wall clock shows, in milliseconds since 1970.
+    #[serde(default)]
+    pub wall_ms: Option<u64>,
 }
 
 /// `POST /v1/hosts/{host}/remove`: a host goes for good.

@@ -100,6 +100,7 @@ enum Word {
     Report,
     Note,
     Stopped,
+    Clock,
     Vitals,
     Recalled,
     #[serde(other)]
@@ -117,6 +118,12 @@ struct Note {
 #[derive(Deserialize)]
 struct Stopped {
     host: HostId,
+}
+
+#[derive(Deserialize)]
+struct Clock {
+    host: HostId,
+    wall_ms: u64,
 }
 
 struct Messages;
@@ -141,6 +148,10 @@ impl<'de> Visitor<'de> for Messages {
                 let Stopped { host } = content.newtype_variant()?;
                 FromAgent::Stopped { host }
             }
+            Word::Clock => {
+                let Clock { host, wall_ms } = content.newtype_variant()?;
+                FromAgent::Clock { host, wall_ms }
+            }
             Word::Vitals => FromAgent::Vitals(content.newtype_variant()?),
             Word::Recalled => FromAgent::Recalled(content.newtype_variant()?),
             Word::Unknown => {
@@ -153,7 +164,8 @@ impl<'de> Visitor<'de> for Messages {
 
 impl<'de> Deserialize<'de> for FromAgent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WORDS: &[&str] = &["hello", "report", "note", "stopped", "vitals", "recalled"];
+        const WORDS: &[&str] =
+            &["hello", "report", "note", "stopped", "clock", "vitals", "recalled"];
         deserializer.deserialize_enum("FromAgent", WORDS, Messages)
     }
 }
@@ -207,6 +219,7 @@ mod tests {
             note(Some(node)),
             note(None),
             FromAgent::Stopped { host: host.clone() },
+            FromAgent::Clock { host: host.clone(), wall_ms: 1_790_000_000_000 },
             FromAgent::Vitals(Box::new(vitals())),
             recalled,
         ] {

@@ -4,6 +4,7 @@
 //!
 //! Not here: problems of a running group (`super::status`).
 
+mod fleet;
 mod groups;
 mod store;
 
@@ -14,6 +15,7 @@ use tanist_link::Client;
 use tanist_link::api::Status;
 
 use crate::failure::Failure;
+use crate::fleet::Member;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::{Done, Outcome, engines};
@@ -55,8 +57,9 @@ impl Check {
 }
 
 /// Runs every check; degraded (exit 3) if one found a problem.
-pub(crate) async fn doctor(client: &Client, layout: &Layout, out: &Output) -> Outcome {
-    let checks = checks(client, layout).await;
+pub(crate) async fn doctor(layout: &Layout, out: &Output) -> Outcome {
+    let client = way(layout);
+    let checks = checks(client.as_ref(), layout).await;
     if out.is_json() {
         out.json(&checks)?;
     } else {
@@ -70,13 +73,39 @@ pub(crate) async fn doctor(client: &Client, layout: &Layout, out: &Output) -> Ou
     Ok(if well { Done::Well } else { Done::Degraded })
 }
 
-/// Every check.
-pub(super) async fn checks(client: &Client, layout: &Layout) -> Vec<Check> {
+/// The way to the installation, if this host may ask.
+fn way(layout: &Layout) -> Result<Client, Failure> {
+    match Member::load(layout)? {
+        Some(member) => member.administrator(),
+        None => Ok(Client::new(layout.controller_socket())),
+    }
+}
+
+/// Every check; those of the installation only if there is a way to it.
+pub(super) async fn checks(client: Result<&Client, &Failure>, layout: &Layout) -> Vec<Check> {
     let mut checks =
         vec![engines(), overcommit(), huge_pages(), descriptors(), disk(layout), secrets(layout)];
-    checks.push(certificates(layout));
+    let member = match Member::load(layout) {
+        Ok(member) => member,
+        Err(failure) => {
+            checks.push(Check::problem(failure.message, failure.remedy));
+            return checks;
+        }
+    };
+    match &member {
+        Some(member) => {
+            // Clients' authority is with the servers.
+            checks.extend(fleet::is_server(member).then(|| certificates(layout)));
+            checks.extend(fleet::own(member));
+            if !fleet::is_server(member) {
+                checks.push(fleet::not_asked(member));
+                return checks;
+            }
+        }
+        None => checks.push(certificates(layout)),
+    }
     checks.extend(store::checks(layout).await);
-    checks.extend(installation(client, layout).await);
+    checks.extend(installation(client, layout, member.as_ref()).await);
     checks
 }
 
@@ -188,22 +217,29 @@ fn certificates(layout: &Layout) -> Check {
     }
 }
 
-async fn installation(client: &Client, layout: &Layout) -> Vec<Check> {
-    let status: Status = match client.get("/v1/status").await {
-        Ok(status) => status,
-        Err(err) => {
-            let failure = Failure::from(err);
+async fn ask<'a>(client: Result<&'a Client, &Failure>) -> Result<(&'a Client, Status), Failure> {
+    let client = client.map_err(Failure::clone)?;
+    Ok((client, client.get("/v1/status").await?))
+}
+
+async fn installation(
+    client: Result<&Client, &Failure>,
+    layout: &Layout,
+    member: Option<&Member>,
+) -> Vec<Check> {
+    let (client, status) = match ask(client).await {
+        Ok(asked) => asked,
+        Err(failure) => {
             return vec![Check::warning(
                 format!("no running installation was checked: {}", failure.message),
                 failure.remedy,
             )];
         }
     };
-    let mut checks = Vec::new();
-    for host in status.hosts.iter().filter(|host| !host.up) {
-        let what = format!("nothing is heard from {}", host.host);
-        checks.push(Check::problem(what, "see dev.log in the data directory"));
-    }
+    let mut checks = match member {
+        Some(member) => fleet::whole(member, &status),
+        None => silent(&status),
+    };
     if !status.proxies.iter().any(|proxy| proxy.up) {
         let remedy = "see proxy.log in the data directory";
         checks.push(Check::problem("no proxy is connected: endpoints may be closed", remedy));
@@ -212,4 +248,11 @@ async fn installation(client: &Client, layout: &Layout) -> Vec<Check> {
         checks.extend(groups::checks(client, layout, group).await);
     }
     checks
+}
+
+/// Simulated hosts that are not heard: they are all in one process.
+fn silent(status: &Status) -> Vec<Check> {
+    let silent = status.hosts.iter().filter(|host| !host.up);
+    let what = silent.map(|host| format!("nothing is heard from {}", host.host));
+    what.map(|what| Check::problem(what, "see dev.log in the data directory")).collect()
 }

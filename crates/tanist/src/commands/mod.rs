@@ -72,6 +72,8 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Outcome {
         Command::SupportBundle(args) => {
             runtime()?.block_on(support::support(&Layout::new(cli.data_dir)?, &args, output))
         }
+        // It also looks at a host that may not ask, and at one whose files are damaged.
+        Command::Doctor => runtime()?.block_on(doctor::doctor(&Layout::new(cli.data_dir)?, output)),
         Command::Server => {
             roles::log_to_stderr("info");
             runtime()?.block_on(fleet::server::server(Layout::new(cli.data_dir)?, output))
@@ -145,7 +147,6 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         Command::Cli(args) => redis_cli(&client, &layout, &args).await,
         Command::Backup(args) => backup::backup(&client, &layout, &args, output).await,
         Command::Rebuild(args) => rebuild::rebuild(&client, &args, output).await,
-        Command::Doctor => doctor::doctor(&client, &layout, output).await,
         Command::Demo(_)
         | Command::Supervise
         | Command::Etcd
@@ -155,6 +156,7 @@ async fn ask(command: Command, layout: Layout, output: &Output) -> Outcome {
         | Command::Join(_)
         | Command::Restore(_)
         | Command::SupportBundle(_)
+        | Command::Doctor
         | Command::Server
         | Command::Agent => unreachable!("these do not ask a running installation"),
     }

@@ -56,12 +56,12 @@ pub(crate) async fn support(layout: &Layout, args: &SupportArgs, out: &Output) -
     match &client {
         Ok(client) => {
             parts.extend(asked(client, &scrub).await);
-            let checks = doctor::checks(client, layout).await;
-            let checks = serde_json::to_value(checks).unwrap_or_default();
-            parts.push(json("doctor.json", checks, &scrub));
         }
         Err(why) => parts.push(Part { name: "status.json".to_owned(), text: why.message.clone() }),
     }
+    let checks = doctor::checks(client.as_ref(), layout).await;
+    let checks = serde_json::to_value(checks).unwrap_or_default();
+    parts.push(json("doctor.json", checks, &scrub));
     let config = member.map(|member| member.is.config).or_else(|| args.config.clone());
     let plain = config.map(|path| configuration(&path)).into_iter().chain(logs(layout));
     parts.extend(plain.chain(facts::all(layout)).map(|part| scrubbed(part, &scrub)));

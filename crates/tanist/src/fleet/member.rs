@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tanist_core::model::HostId;
 use tanist_link::api::{MemberCertificate, RenewMember};
 use tanist_link::{ADMIN_NAME, Client, Secret, Servers, host_name, server_name};
-use tanist_tls::{Authority, Identity, MemberKey, RENEW_AFTER_DAYS, accepting, dialling};
+use tanist_tls::{Authority, Identity, MemberKey, RENEW_AFTER_DAYS, accepting, dialling, ends};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -164,6 +164,28 @@ impl Member {
         };
         let chain = read(self.layout.member_chain())?;
         Ok((chain, read(self.layout.member_authority())?, Self::key(&self.layout)?))
+    }
+
+    /// When this host's certificate ends; a failure if it is not one that others believe.
+    pub(crate) fn certificate_ends(&self) -> Result<SystemTime, Failure> {
+        let key = self.layout.member_key();
+        if !key.exists() {
+            // It would be made, and looking changes nothing.
+            let message = format!("{} is not there", key.display());
+            return Err(Failure::new(
+                "T703",
+                message,
+                "restore the file, or let the host join again",
+            ));
+        }
+        // The key is the certificate's own.
+        self.dialled()?;
+        let (chain, authority, _) = self.files()?;
+        let until = |name: &String| ends(&chain, &authority, name, SystemTime::now());
+        let names = Self::names(&self.plan, &self.is.host)?;
+        let all: Result<Vec<_>, _> = names.iter().map(until).collect();
+        let earliest = all.map_err(|err| broken(&err))?.into_iter().min();
+        earliest.ok_or_else(|| Failure::new("T703", "the host has no name", "let it join again"))
     }
 
     fn dialled(&self) -> Result<Arc<rustls::ClientConfig>, Failure> {

@@ -270,9 +270,10 @@ async fn open_store(member: &Member) -> Result<EtcdStore, Failure> {
 /// Says to whoever leads that this server is there.
 async fn be_heard(host: HostId, leader: Client) {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let here = ServerHere { host, version };
     let leader = leader.within(HEARD_EVERY);
     loop {
+        let wall_ms = Some(tanist_controller::wall_ms());
+        let here = ServerHere { host: host.clone(), version: version.clone(), wall_ms };
         if let Err(err) = leader.post::<_, ()>("/link/v1/server", &here).await {
             debug!(err = &err as &dyn std::error::Error, "nobody hears that this server is there");
         }
