@@ -160,7 +160,7 @@ async fn a_replica_gives_its_word_while_no_controller_is_heard(engine: EngineKin
     let tag = tag("web-002", &second, 7);
     let stand_in = StandIn { tag: tag.clone(), address: two.address() };
     leader.grants(true);
-    one.order("web-001", 2, 1, leading(&first, &[&tag], &[stand_in.clone()])).await;
+    one.order("web-001", 2, 1, leading(&first, &[&tag], std::slice::from_ref(&stand_in))).await;
     one.applied("web-001", 2).await;
     two.order("web-002", 2, 1, follow(&tag, one.address(), None)).await;
     two.node("web-002", "a link", linked).await;
