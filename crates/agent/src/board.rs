@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tanist_core::guard::STAND_IN_AFTER;
+use tanist_core::guard::stands_in;
 use tanist_core::model::{
     EngineSeen, Health, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, Run, RunId,
     ShardKey, Stall, Standing, Tag,
@@ -294,7 +294,7 @@ impl Board {
     /// The attachment whose word the node's process is to give now, if it is to give any.
     pub(crate) fn word_due(&self, node: &NodeId, run: &RunId) -> Option<Tag> {
         let state = self.state();
-        let unheard = state.heard_at.is_none_or(|at| at.elapsed() >= STAND_IN_AFTER);
+        let unheard = state.heard_at.is_none_or(|at| stands_in(at.elapsed()));
         let applied = state.nodes.get(node)?.entry.report.applied.as_ref()?;
         let follows = unheard && !applied.primary && applied.run == *run;
         let seq = applied.seqs.first().filter(|_| follows)?;

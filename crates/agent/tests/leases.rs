@@ -22,6 +22,7 @@ use tempfile::TempDir;
 with_both_engines!(
     a_primary_begins_with_its_first_lease_and_stops_with_the_last,
     a_primary_that_does_not_answer_at_its_leases_end_is_killed,
+    a_primary_that_has_stopped_is_not_killed_for_being_slow,
     a_supervisor_that_was_killed_guards_on,
     a_replica_gives_its_word_while_no_controller_is_heard,
 );
@@ -126,6 +127,30 @@ async fn a_primary_that_does_not_answer_at_its_leases_end_is_killed(engine: Engi
     host.node("web-001", "its end", |report| (report.process == Process::Absent).then_some(()))
         .await;
     assert!(!alive(pid));
+    end(&[&host]).await;
+}
+
+/// It may have the newest data there is.
+async fn a_primary_that_has_stopped_is_not_killed_for_being_slow(engine: EngineKind) {
+    let leader = Leader::start().await;
+    let supervisor = leader.supervisor().await;
+    let host = host(&supervisor, "host-1", engine);
+    let run = host.up("web-001", 1, 1, DataOnStart::Load).await;
+    let lead = leading(&run, &[], &[nobody()]);
+    leader.grants(true);
+    host.order("web-001", 2, 1, lead.clone()).await;
+    host.applied("web-001", 2).await;
+    leader.grants(false);
+    host.note("LeaseEnded").await;
+    let pid = host.pid("web-001");
+    signal(pid, "STOP");
+    // waits: longer than anybody has to confirm that it stops; that nothing happens has no event.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    signal(pid, "CONT");
+    leader.grants(true);
+    host.order("web-001", 2, 1, lead).await;
+    host.applied("web-001", 2).await;
+    assert_eq!(host.pid("web-001"), pid, "the same process goes on");
     end(&[&host]).await;
 }
 

@@ -153,27 +153,14 @@ impl Archive {
     /// Writes a spec, and the topologies of a group that is new.
     pub(crate) async fn write_spec(
         &mut self,
-        mut spec: GroupSpec,
+        spec: GroupSpec,
         mut new_shards: Vec<ShardTopology>,
         events: &[EventRecord],
     ) -> Result<(), ControllerError> {
         for shard in &mut new_shards {
             self.go_on(shard).await?;
         }
-        spec.accounts = self.accounts_of(&spec.login);
-        let key = keys::spec(&spec.name);
-        let before = self.specs.get(&spec.name).map_or(Revision::ABSENT, |held| held.revision);
-        let mut txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
-        for shard in &new_shards {
-            let key = keys::topology(&shard.key());
-            txn = txn.when_absent(&key).put(&key, json(shard)?);
-        }
-        let revision = self.commit(with_events(txn, events)?, "writing a group").await?;
-        for body in new_shards {
-            self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
-        }
-        self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
-        Ok(())
+        self.write_group(spec, new_shards, events, "writing a group").await
     }
 
     /// Writes what was asked about a host.
@@ -227,9 +214,20 @@ impl Archive {
     /// Writes a group that was lost, or of which the store knows less than its hosts.
     pub(crate) async fn write_rebuilt(
         &mut self,
+        spec: GroupSpec,
+        shards: Vec<ShardTopology>,
+        events: &[EventRecord],
+    ) -> Result<(), ControllerError> {
+        self.write_group(spec, shards, events, "rebuilding a group").await
+    }
+
+    /// Writes a spec with topologies, in place of those that are held.
+    async fn write_group(
+        &mut self,
         mut spec: GroupSpec,
         shards: Vec<ShardTopology>,
         events: &[EventRecord],
+        doing: &'static str,
     ) -> Result<(), ControllerError> {
         spec.accounts = self.accounts_of(&spec.login);
         let key = keys::spec(&spec.name);
@@ -241,8 +239,10 @@ impl Archive {
             let key = keys::topology(&shard.key());
             txn = txn.when_unchanged(&key, before).put(&key, json(shard)?);
         }
-        let revision = self.commit(with_events(txn, events)?, "rebuilding a group").await?;
+        shards.iter().for_each(|shard| self.leases.withdraw(&shard.key()));
+        let revision = self.commit(with_events(txn, events)?, doing).await?;
         for body in shards {
+            self.leases.learn(&body);
             self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
         }
         self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
@@ -269,12 +269,15 @@ impl Archive {
                     request_done: body.request_done,
                 };
                 txn = txn.put(keys::retired(key), json(&retired)?);
-                self.retired.insert(key.clone(), body.rev);
             }
         }
         self.commit(txn, "forgetting a group").await?;
         self.specs.remove(group);
-        shards.iter().for_each(|key| self.leases.withdraw(key));
+        for key in &shards {
+            self.leases.withdraw(key);
+            let rev = self.topologies.get(key).map(|held| held.body.rev);
+            self.retired.extend(rev.map(|rev| (key.clone(), rev)));
+        }
         self.topologies.retain(|key, _| key.group != *group);
         Ok(())
     }

@@ -62,7 +62,24 @@ impl Guard {
 pub const ASK_EVERY: Duration = Duration::from_millis(100);
 /// Silence of every controller after which a host's replicas confirm their primaries' leases. Safety
 /// does not depend on it: whether they do is reported.
-pub const STAND_IN_AFTER: Duration = Duration::from_millis(200);
+const STAND_IN_AFTER: Duration = Duration::from_millis(200);
+
+/// Whether a host's replicas confirm their primaries' leases, when it has heard no controller that is
+/// sure to lead for so long.
+pub fn stands_in(silence: Duration) -> bool {
+    silence >= STAND_IN_AFTER
+}
+
+/// What a primary's host has to do about its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// There is none: see to it that the engine takes no writes.
+    Stop,
+    /// No controller has answered twice: ask those who stand in.
+    Ask,
+    /// Nothing.
+    Wait,
+}
 
 /// A primary's permission to accept writes in an `async` group, as its own host keeps it.
 ///
@@ -89,9 +106,16 @@ impl Lease {
         }
     }
 
-    /// Whether it is time to ask those who stand in: no controller has answered twice.
-    pub fn is_overdue(&self, epoch: Epoch, now: Instant, limits: &Limits) -> bool {
-        self.left(epoch, now) < limits.lease.saturating_sub(ASK_EVERY * 2)
+    /// What is due for a primary of `epoch`, and after how long that has to be asked again at the
+    /// latest: never later than the lease ends.
+    pub fn due(&self, epoch: Epoch, now: Instant, limits: &Limits) -> (Due, Duration) {
+        let left = self.left(epoch, now);
+        let due = match left {
+            Duration::ZERO => Due::Stop,
+            left if left < limits.lease.saturating_sub(ASK_EVERY * 2) => Due::Ask,
+            _ => Due::Wait,
+        };
+        (due, left.min(ASK_EVERY))
     }
 
     /// Time that is left for a primary of `epoch`; zero means: stop its writes now.
@@ -129,6 +153,29 @@ mod tests {
         assert_eq!(lease.left(Epoch(1), Instant::from_millis(1500)), Duration::from_millis(100));
         assert_eq!(lease.left(Epoch(1), Instant::from_millis(1600)), Duration::ZERO);
         assert_eq!(lease.left(Epoch(2), Instant::from_millis(1000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn whoever_looks_when_told_to_looks_at_the_end_of_the_lease() {
+        let limits = Limits::DEFAULT;
+        let mut lease = Lease::default();
+        let asked = Instant::from_millis(1000);
+        lease.grant(Epoch(1), asked, &limits);
+        let (mut now, mut seen) = (asked, Vec::new());
+        loop {
+            let (due, pause) = lease.due(Epoch(1), now, &limits);
+            if seen.last() != Some(&due) {
+                seen.push(due);
+            }
+            if due == Due::Stop {
+                break;
+            }
+            assert!(!pause.is_zero() && pause <= ASK_EVERY);
+            now = now + pause;
+        }
+        assert_eq!(seen, [Due::Wait, Due::Ask, Due::Stop]);
+        assert_eq!(now, asked + limits.lease, "not a moment later");
+        assert_eq!(lease.due(Epoch(2), asked, &limits).0, Due::Stop, "it is of another epoch");
     }
 
     #[test]

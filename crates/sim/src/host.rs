@@ -9,7 +9,7 @@
 //!
 //! Not here: carrying orders out (`crate::hands`), the probe's report (`crate::probe`).
 
-use tanist_core::guard::{ASK_EVERY, Guard, Lease, Verdict};
+use tanist_core::guard::{ASK_EVERY, Due, Guard, Lease, Verdict};
 use tanist_core::lag::LagMeter;
 use tanist_core::model::{
     Applied, EngineSeen, Epoch, FenceAnswer, Instant, Order, Origin, Rev, Standing,
@@ -308,7 +308,7 @@ impl World {
         if let Some(proc) = leads {
             let (machine, epoch) = (&self.hosts[host], Epoch(self.procs[proc].epoch));
             let now = machine.clock.shows(self.now);
-            if machine.lease.is_overdue(epoch, now, &self.config.limits) {
+            if machine.lease.due(epoch, now, &self.config.limits).0 == Due::Ask {
                 self.ask_stand_ins(host, proc);
             }
         }

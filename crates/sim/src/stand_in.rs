@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use tanist_core::guard::STAND_IN_AFTER;
+use tanist_core::guard::stands_in;
 use tanist_core::model::{Epoch, Instant, StandIn, Standing};
 
 use crate::bugs::Bug;
@@ -45,7 +45,7 @@ impl World {
         let applied = slot.applied.as_ref();
         let follows = applied.filter(|done| !done.primary && done.run == self.procs[proc].run);
         let seq = follows.and_then(|done| done.seqs.first().copied());
-        let wanted = seq.filter(|_| silence >= STAND_IN_AFTER);
+        let wanted = seq.filter(|_| stands_in(silence));
         let before = slot.standing;
         let turn = before.turn.max(u64::from(wanted.is_some() && !before.on) + before.turn);
         self.hosts[host].slots[index].standing = Standing { on: wanted.is_some(), turn };

@@ -17,7 +17,7 @@ use super::{CALM_DEADLINE, Node};
 impl Node {
     /// Has the primary guarded; a primary that is to begin needs a lease as well.
     pub(super) async fn lease(
-        &self,
+        &mut self,
         order: &Order,
         run: &RunId,
         stand_ins: &BTreeSet<StandIn>,
@@ -44,7 +44,20 @@ impl Node {
             answered = supervisor.post::<_, Leading>(LEAD_ROUTE, &lead) => answered,
             () = superseded(self.errands.clone()) => return Err(Failure::Superseded),
         };
-        let leading = answered.map_err(|err| Failure::Supervisor(err.to_string()))?;
+        let leading = match answered {
+            Ok(leading) => leading,
+            Err(err) => {
+                let text = format!(
+                    "its host's supervisor does not guard it ({err}), so it does not become primary. \
+                     If the supervisor is of an earlier release, end it (tanist supervise): the agent \
+                     starts the next one, and engines go on"
+                );
+                if self.attempts.is_news(&text) {
+                    self.context.board.note(Some(&self.id), "NotGuarded", text);
+                }
+                return Err(Failure::Supervisor(err.to_string()));
+            }
+        };
         if begins && !leading.leased { Err(Failure::NoLease) } else { Ok(()) }
     }
 

@@ -5,9 +5,13 @@
 //! Not here: when the loop writes and reads.
 
 use tanist_core::model::stored::Stored;
-use tanist_core::model::{Cause, Epoch, Instant, Severity, ShardKey};
+use tanist_core::model::{
+    Cause, Durability, Epoch, Instant, Primaryship, Severity, ShardKey, ShardTopology, Vacancy,
+};
 use tanist_link::api::FailoverRecord;
+use tanist_link::wire::{AskLeases, AskedFor};
 use tanist_store::{AnyStore, Store, Txn};
+use tokio::sync::watch;
 
 use super::rig::{spec, store, topology};
 use crate::archive::Archive;
@@ -80,4 +84,28 @@ async fn events_after_one_are_read_without_those_before() {
     assert_eq!(ids(&archive, one).await, [two, three]);
     assert_eq!(ids(&archive, three).await, [0; 0]);
     assert_eq!(ids(&archive, u64::MAX).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn a_primary_that_a_rebuilt_group_does_not_name_gets_no_lease_any_more() {
+    let home = tempfile::tempdir().unwrap();
+    let (_store, mut archive) = archive(&home).await;
+    let (_sure, until) = watch::channel(Instant::from_millis(u64::MAX / 2000));
+    archive.leases.open(until);
+    let shard = ShardTopology { durability: Durability::Async, ..topology() };
+    archive.leases.learn(&shard);
+    let node = shard.primary().unwrap().node.clone();
+    let primaries = vec![AskedFor { node: node.clone(), epoch: shard.epoch }];
+    let asked = AskLeases { host: shard.members[&node].host.clone(), primaries };
+    let given = |archive: &Archive| archive.leases.give(&asked, Instant::ZERO).primaries.len();
+    assert_eq!(given(&archive), 1);
+    let vacancy = Vacancy {
+        prev: shard.primary().cloned(),
+        cause: Cause::Rebuilt,
+        request: None,
+        heir: None,
+    };
+    let rebuilt = ShardTopology { primaryship: Primaryship::Vacant(vacancy), ..shard };
+    archive.write_rebuilt(spec(), vec![rebuilt], &[]).await.unwrap();
+    assert_eq!(given(&archive), 0);
 }

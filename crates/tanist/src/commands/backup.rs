@@ -186,7 +186,7 @@ fn report(head: &BackupHead, restored: Restored, fleet: bool, out: &Output) -> O
 }
 
 async fn of_fleet(member: &Member) -> Result<EtcdStore, Failure> {
-    let config = member.plan.etcd(&member.is.config, &member.is.installation)?;
+    let config = crate::fleet::server::store_config(member)?;
     let remedy = "check [store] in the file, and etcd";
     let opened = tokio::time::timeout(PATIENCE, EtcdStore::open(&config)).await;
     let opened = opened.map_err(|_| {

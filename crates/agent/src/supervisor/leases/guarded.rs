@@ -13,13 +13,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tanist_core::guard::{ASK_EVERY, Lease};
+use tanist_core::guard::Due;
 use tanist_core::model::{NodeId, StandIn};
 use tanist_link::Secret;
 use tanist_link::wire::{ADMIN_USER, Lead, admin_label, stand_in_label, stand_in_user};
 use tanist_resp::{Command, Connection, ConnectionError};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::{Primary, Shared};
@@ -33,18 +33,6 @@ const LOOK: Duration = Duration::from_millis(25);
 /// How long a connection to an engine may take when there is time.
 const CALM: Duration = Duration::from_millis(100);
 
-/// What is to be done now.
-enum Due {
-    /// Nothing is guarded any more.
-    Nothing,
-    /// Its lease is over.
-    Stop(Lead),
-    /// Nobody has renewed its lease for a while.
-    Ask(Lead),
-    /// Nothing, for so long.
-    Wait(Lead, Duration),
-}
-
 /// Guards the primary until it is to be guarded no more.
 pub(super) async fn guard(shared: Arc<Shared>, primary: Arc<Primary>, grace: Option<Duration>) {
     let (mut leads, mut leases) = (primary.lead.subscribe(), primary.lease.subscribe());
@@ -56,68 +44,74 @@ pub(super) async fn guard(shared: Arc<Shared>, primary: Arc<Primary>, grace: Opt
         None if leases.changed().await.is_err() => return,
         None => {}
     }
+    let mut known_stopped = false;
     loop {
-        let lead = leads.borrow_and_update().clone();
+        let Some(lead) = leads.borrow_and_update().clone() else { return };
         let lease = *leases.borrow_and_update();
-        let pause = match due(lead, lease, &shared) {
-            Due::Nothing => return,
-            Due::Stop(lead) => {
-                stop(&mut engine, &lead, &primary.name, &shared).await;
-                LOOK
+        let (due, pause) = lease.due(lead.epoch, boot_time(), &shared.config.limits);
+        // From here on: what is done meanwhile takes time, and a lease does not wait for it.
+        let mut again = Instant::now() + pause;
+        match due {
+            Due::Stop => {
+                let stopped = stop(&mut engine, &lead, known_stopped, &primary.name, &shared);
+                known_stopped = stopped.await;
+                again = Instant::now() + LOOK;
             }
-            Due::Ask(lead) => {
+            Due::Ask => {
+                known_stopped = false;
                 tokio::spawn(ask(lead, Arc::clone(&primary), Arc::clone(&shared)));
-                ASK_EVERY
             }
-            Due::Wait(lead, pause) => {
+            Due::Wait => {
+                known_stopped = false;
                 // So that its end takes no time to dial in.
-                if let Err(err) = engine.reach(&lead, &shared.config.secret, CALM).await {
+                let reached = engine.reach(&lead, &shared.config.secret, CALM);
+                if let Ok(Err(err)) = timeout_at(again, reached).await {
                     debug!(node = %primary.name, %err, "dialling a primary");
                 }
-                pause
             }
-        };
+        }
         tokio::select! {
             changed = leads.changed() => if changed.is_err() { return },
             changed = leases.changed() => if changed.is_err() { return },
             // waits: the end of a lease is a time.
-            () = sleep(pause) => {}
+            () = sleep_until(again) => {}
         }
     }
 }
 
-fn due(lead: Option<Lead>, lease: Lease, shared: &Shared) -> Due {
-    let Some(lead) = lead else { return Due::Nothing };
-    let (now, limits) = (boot_time(), &shared.config.limits);
-    let left = lease.left(lead.epoch, now);
-    if left.is_zero() {
-        return Due::Stop(lead);
-    }
-    if lease.is_overdue(lead.epoch, now, limits) {
-        return Due::Ask(lead);
-    }
-    Due::Wait(lead, left.min(ASK_EVERY))
-}
-
-async fn stop(engine: &mut Engine, lead: &Lead, name: &NodeId, shared: &Shared) {
+/// Sees to it that the engine takes no writes; whether it is known to take none. One that is known to
+/// is looked at again, because an order to lead may be on its way to it, but not killed for being slow:
+/// it may have the newest data there is.
+async fn stop(
+    engine: &mut Engine,
+    lead: &Lead,
+    known_stopped: bool,
+    name: &NodeId,
+    shared: &Shared,
+) -> bool {
     let Shared { config, events, .. } = shared;
+    engine.leads = false;
     let stopped = timeout(CONFIRM, engine.stop(lead, &config.secret)).await;
-    let told = match stopped {
-        Ok(Ok(Stopped::Before)) => return,
+    let event = match stopped {
+        Ok(Ok(Stopped::Before)) => return true,
         Ok(Ok(Stopped::Now)) => {
             warn!(node = %name, "its lease has ended: it takes no more writes");
-            events.send(Event::LeaseEnded(name.clone())).await
+            Event::LeaseEnded(name.clone())
         }
-        Ok(Err(err)) if is_absent(&err) => return,
+        Ok(Err(err)) if is_absent(&err) => return known_stopped,
         Ok(Ok(Stopped::Refused) | Err(_)) | Err(_) => {
-            *engine = Engine::default();
+            let leads = std::mem::take(engine).leads;
+            if known_stopped && !leads {
+                return true;
+            }
             warn!(node = %name, "its lease has ended and it does not confirm that it stops: killed");
-            events.send(Event::Kill(name.clone())).await
+            Event::Kill(name.clone())
         }
     };
-    if told.is_err() {
+    if events.send(event).await.is_err() {
         info!("the supervisor ends");
     }
+    true
 }
 
 /// Nobody listens there: a process that is about to be known as ended.
@@ -138,7 +132,11 @@ enum Stopped {
 
 /// The supervisor's own connection to an engine.
 #[derive(Default)]
-struct Engine(Option<(SocketAddr, Connection)>);
+struct Engine {
+    line: Option<(SocketAddr, Connection)>,
+    /// It has just said that it takes writes.
+    leads: bool,
+}
 
 impl Engine {
     async fn reach(
@@ -150,7 +148,7 @@ impl Engine {
         let good = |(address, connection): &(SocketAddr, Connection)| {
             *address == lead.address && !connection.is_broken()
         };
-        let open = match self.0.take().filter(good) {
+        let open = match self.line.take().filter(good) {
             Some(open) => open,
             None => {
                 let until = Instant::now() + limit;
@@ -162,7 +160,7 @@ impl Engine {
                 (lead.address, connection)
             }
         };
-        Ok(&mut self.0.insert(open).1)
+        Ok(&mut self.line.insert(open).1)
     }
 
     /// Makes sure that the engine takes no writes.
@@ -173,6 +171,8 @@ impl Engine {
         if word.is_some_and(|word| word != "master") {
             return Ok(Stopped::Before);
         }
+        self.leads = true;
+        let connection = self.reach(lead, secret, CONFIRM).await?;
         let (host, port) = (lead.fence.ip().to_string(), i64::from(lead.fence.port()));
         let fence = Command::new("REPLICAOF").arg(host).int(port);
         let answer = connection.call(&fence, CONFIRM).await?;
