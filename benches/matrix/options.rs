@@ -2,6 +2,8 @@
 //!
 //! Not here: what is there already (`super::record`).
 
+use std::time::Duration;
+
 use tanist_lab::netns::{CELLS, Cell, Durability, SHORT, System, cell};
 
 /// A system with a durability.
@@ -34,6 +36,7 @@ impl Column {
 pub(crate) struct Options {
     pub(crate) runs: usize,
     pub(crate) cells: Vec<&'static Cell>,
+    hold: Option<Duration>,
     pub(crate) columns: Vec<Column>,
     pub(crate) list: bool,
     pub(crate) table: bool,
@@ -43,7 +46,7 @@ impl Options {
     pub(crate) fn read() -> Self {
         let (mut runs, mut cells) = (3, Vec::new());
         let (mut systems, mut durabilities) = (Vec::new(), Vec::new());
-        let (mut list, mut table) = (false, false);
+        let (mut list, mut table, mut hold) = (false, false, None);
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
@@ -55,6 +58,11 @@ impl Options {
                 "--cell" => {
                     let name = value();
                     cells.push(cell(&name).unwrap_or_else(|| panic!("no cell {name}; --list")));
+                }
+                "--hold" => {
+                    let text = value();
+                    let seconds = text.parse().unwrap_or_else(|err| panic!("--hold {text}: {err}"));
+                    hold = Some(Duration::from_secs(seconds));
                 }
                 "--short" => cells.extend(SHORT.iter().filter_map(|name| cell(name))),
                 "--system" => systems.push(system(&value())),
@@ -80,7 +88,12 @@ impl Options {
                 .iter()
                 .map(|durability| Column { system: *system, durability: *durability })
         });
-        Self { runs, cells, columns: columns.collect(), list, table }
+        Self { runs, cells, hold, columns: columns.collect(), list, table }
+    }
+
+    /// How long a fault lasts.
+    pub(crate) fn hold(&self, cell: &Cell) -> Duration {
+        self.hold.unwrap_or(cell.hold)
     }
 }
 

@@ -8,10 +8,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::options::Column;
+
+/// As a line has it.
+pub(crate) fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Everything that is there.
 #[derive(Debug)]
@@ -40,10 +46,11 @@ impl Records {
         Self { dir, lines }
     }
 
-    /// Runs of a cell.
-    pub(crate) fn of(&self, column: Column, cell: &str) -> Vec<&Value> {
+    /// Runs of a fault that lasted so long.
+    pub(crate) fn of(&self, column: Column, cell: &str, hold: Duration) -> Vec<&Value> {
         let runs = self.lines.get(&column.name()).into_iter().flatten();
-        runs.filter(|line| line["cell"] == cell).collect()
+        let held = whole_ms(hold);
+        runs.filter(|line| line["cell"] == cell && line["hold_ms"] == held).collect()
     }
 
     /// Adds a run, and what the system said of itself.

@@ -48,14 +48,15 @@ pub(crate) fn print(options: &Options, records: &Records) {
     println!(
         "\n| fault | held | system | durability | runs | write gap elsewhere, median (max) | \
          gap on the primary's host | acknowledged | lost | by a second primary | uncertain | \
-         errors | failovers | well again after, median |"
+         errors | failovers | engines gone | well again after, median |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for cell in &options.cells {
         for column in &options.columns {
-            let runs = records.of(*column, cell.name);
+            let hold = options.hold(cell);
+            let runs = records.of(*column, cell.name, hold);
             if !runs.is_empty() {
-                println!("{}", row(cell.what, cell.hold.as_secs(), *column, &runs));
+                println!("{}", row(cell.what, hold.as_secs(), *column, &runs));
             }
         }
     }
@@ -85,7 +86,7 @@ fn row(what: &str, held: u64, column: Column, runs: &[&Value]) -> String {
     let most = beside.last().copied().map_or_else(none, seconds);
     format!(
         "| {what} | {held} s | {} | {} | {count} | {} ({most}) | {} | {} | {} | {} | {} | {} | {} | \
-         {again} |",
+         {} | {again} |",
         column.system(),
         column.durability.word(),
         middle(&beside).unwrap_or_else(none),
@@ -96,6 +97,7 @@ fn row(what: &str, held: u64, column: Column, runs: &[&Value]) -> String {
         sum("uncertain"),
         sum("failed"),
         sum("failovers"),
+        sum("engines_gone"),
     )
 }
 

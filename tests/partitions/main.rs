@@ -17,7 +17,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn outcome(name: &str, system: System, durability: Durability) -> Option<Outcome> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let cell = cell(name).unwrap_or_else(|| panic!("there is no fault {name}"));
-    possible().then(|| Trial { cell, system, durability }.run())
+    possible().then(|| Trial { cell, system, durability, hold: cell.hold }.run())
 }
 
 /// Tries a fault on a group whose writes are acknowledged in sync.

@@ -40,6 +40,8 @@ pub(crate) const ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration
 
 /// After how long without an answer to a call the next server is dialled as well.
 const NEXT_DIAL: Duration = Duration::from_millis(100);
+/// After how long a server that does not lead is asked again, while another is still being dialled.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Time between two rounds of servers of which none leads.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -215,7 +217,8 @@ impl Client {
     }
 
     /// Asks one server after the other. The next one is dialled when one has refused, cannot be reached,
-    /// or has not answered the call for [`NEXT_DIAL`]: one that is cut off holds nobody up.
+    /// or has not answered the call for [`NEXT_DIAL`]: one that is cut off holds nobody up. As long as
+    /// one is still being dialled, those that have refused are asked again: one of them may lead by now.
     async fn round<T>(
         &self,
         servers: &Arc<Servers>,
@@ -226,28 +229,31 @@ impl Client {
         let mut why = LinkError::Closed;
         let mut order = servers.in_order();
         let mut dialled = JoinSet::new();
-        let mut left = true;
-        loop {
-            if left {
-                match order.next() {
-                    Some(index) => {
-                        let servers = Arc::clone(servers);
-                        dialled.spawn(async move { (index, servers.dial(index).await) });
-                    }
-                    None => left = false,
+        let dial = |index: usize, first: bool| {
+            let servers = Arc::clone(servers);
+            async move {
+                if !first {
+                    // waits: nothing tells when a server will lead.
+                    sleep(ASK_AGAIN).await;
                 }
+                (index, first, servers.dial(index).await)
             }
-            let (index, reached) = tokio::select! {
-                next = dialled.join_next() => match next {
+        };
+        let mut unknown = order.len();
+        while unknown > 0 {
+            if let Some(index) = order.next() {
+                dialled.spawn(dial(index, true));
+            }
+            let (index, first, reached) = tokio::select! {
+                next = dialled.join_next(), if !dialled.is_empty() => match next {
                     Some(Ok(next)) => next,
                     // A dial that broke is one that reached nobody.
-                    Some(Err(_)) => continue,
-                    None if left => continue,
-                    None => return Tried::Nobody(why),
+                    Some(Err(_)) | None => return Tried::Nobody(why),
                 },
                 // waits: for the one that is being dialled, not longer than this.
-                () = sleep(NEXT_DIAL), if left => continue,
+                () = sleep(NEXT_DIAL), if order.len() > 0 => continue,
             };
+            unknown -= usize::from(first);
             let (peer, stream) = match reached {
                 Ok(reached) => reached,
                 Err(err) => {
@@ -261,6 +267,7 @@ impl Client {
                     if let Err(refused) = accepted(answer).await {
                         why = refused;
                     }
+                    dialled.spawn(dial(index, false));
                 }
                 Ok(answer) => {
                     servers.prefer(index);
@@ -273,6 +280,7 @@ impl Client {
                 }
             }
         }
+        Tried::Nobody(why)
     }
 }
 

@@ -72,7 +72,7 @@ impl Servers {
     }
 
     /// The order in which they are tried.
-    pub(crate) fn in_order(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn in_order(&self) -> impl ExactSizeIterator<Item = usize> + use<> {
         let (first, count) = (self.first.load(Ordering::Relaxed), self.all.len());
         (0..count).map(move |step| (first + step) % count)
     }

@@ -141,6 +141,25 @@ async fn servers_that_are_gone_or_hang_are_passed_over() {
 }
 
 #[tokio::test]
+async fn while_a_server_hangs_one_that_begins_to_lead_is_found() {
+    let members = Members::new();
+    let hung = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let mute = Server { host: "h1".into(), address: hung.local_addr().unwrap() };
+    let begins = |State(asked): State<Count>| async move {
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 { follows() } else { leads() }
+    };
+    let listener = listener(&members, "h2").await;
+    let second = Server { host: "h2".into(), address: listener.address() };
+    let asked = Count::default();
+    let routes = Router::new().route("/ask", get(begins)).with_state(Arc::clone(&asked));
+    tokio::spawn(serve_secure(listener, routes));
+    let client = client(vec![mute, second], dialler(&members));
+    assert_eq!(timeout(PATIENCE, client.get::<u8>("/ask")).await.unwrap().unwrap(), 7);
+    assert_eq!(times(&asked), 2, "the first round has not ended before");
+    drop(hung);
+}
+
+#[tokio::test]
 async fn what_may_have_been_done_is_not_asked_of_another() {
     let members = Members::new();
     let (behind, asked) = server(&members, "h1", || panic!("it breaks in the middle")).await;

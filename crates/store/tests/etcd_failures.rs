@@ -214,6 +214,31 @@ async fn a_member_that_hangs_is_left_within_a_second_and_the_watch_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_member_on_this_host_is_asked_whenever_it_serves() {
+    let mut cluster = three().await;
+    let leader = cluster.leader().await.expect("a leader");
+    let (near, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let mut config = config([leader, near, other].map(|at| cluster.endpoint(at)).to_vec());
+    config.near = Some(cluster.address(near).into());
+    let store = EtcdStore::open(&config).await.unwrap();
+    assert_eq!(*store.asks_first(), *cluster.endpoint(near), "the first is another's");
+    cluster.kill(near);
+    put(&store, "a", "1").await;
+    assert_eq!(*store.asks_first(), *cluster.endpoint(other));
+    cluster.restart(near);
+    cluster.ready(near).await;
+    let begun = Instant::now();
+    while *store.asks_first() != *cluster.endpoint(near) {
+        assert!(begun.elapsed() < PATIENCE, "it does not come back");
+        put(&store, "a", "2").await;
+    }
+    // What it left concerns it no more: a transaction sent there would end with an unknown outcome.
+    cluster.stop(other);
+    store.txn(Txn::new().put("a", "3")).await.unwrap();
+    cluster.resume(other);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_hangs_is_replaced_and_calls_and_leases_go_on() {
     let mut cluster = three().await;
     let leader = cluster.leader().await.expect("a leader");

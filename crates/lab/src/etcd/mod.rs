@@ -247,7 +247,11 @@ impl EtcdCluster {
         self.members[member].child.as_ref().expect("the member runs").id()
     }
 
-    fn address(&self, member: usize) -> Ipv4Addr {
+    /// A member's address.
+    ///
+    /// # Panics
+    /// If there are more members than a network has room for.
+    pub fn address(&self, member: usize) -> Ipv4Addr {
         let last = u8::try_from(member + 1).expect("a few members");
         Ipv4Addr::new(127, self.network.number(), 9, last)
     }

@@ -1,10 +1,10 @@
 //! The faults that are tried, one after the other.
 //!
-//! Invariant: a cell breaks one thing; `Site::restore` mends it.
+//! Invariant: a cell breaks one thing, or the same thing again and again; `Site::restore` mends it.
 //!
 //! Not here: what has to come of it (`tests/`), how it is tried (`super::trial`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::site::Site;
 
@@ -50,10 +50,20 @@ pub struct Cell {
     pub touches: fn(&Site, &Cast) -> Vec<usize>,
     /// Makes it happen.
     pub strike: fn(&mut Site, &Cast),
+    /// What goes on while it lasts.
+    pub during: fn(&mut Site, Duration),
+}
+
+/// Nothing goes on.
+fn lasts(_: &mut Site, hold: Duration) {
+    // waits: the fault's own length.
+    std::thread::sleep(hold);
 }
 
 /// Bytes a second of a link of 1 Mbit/s.
 const SLOW: u32 = 125_000;
+/// Between two roles that are killed.
+const KILL_EVERY: Duration = Duration::from_secs(5);
 /// Hundredths of a processor that a starved host has.
 const STARVED: u32 = 5;
 
@@ -66,7 +76,7 @@ const fn at_primary(
 ) -> Cell {
     let hold = Duration::from_secs(seconds);
     let touches: fn(&Site, &Cast) -> Vec<usize> = |_, cast| vec![cast.primary];
-    Cell { name, what, hold, beside: Beside::Nobody, peer: true, touches, strike }
+    Cell { name, what, hold, beside: Beside::Nobody, peer: true, touches, strike, during: lasts }
 }
 
 /// A fault that touches no host with a writer.
@@ -81,7 +91,7 @@ const fn beside(
 }
 
 /// Every fault.
-pub const CELLS: [Cell; 23] = [
+pub const CELLS: [Cell; 25] = [
     at_primary("kill", "the primary is killed", 12, |site, _| site.kill_primary()),
     at_primary("freeze", "the primary hangs", 10, |site, _| site.freeze_primary()),
     at_primary("host-kill", "the primary's host loses power", 10, |site, cast| {
@@ -173,6 +183,29 @@ pub const CELLS: [Cell; 23] = [
     at_primary("starve", "the primary's host has 5 % of a processor", 12, |site, cast| {
         site.starve(cast.primary, STARVED);
     }),
+    at_primary("starve-10", "the primary's host has 10 % of a processor", 12, |site, cast| {
+        site.starve(cast.primary, 10);
+    }),
+    // Nothing but Tanist's own programs, one of them every few seconds; clients of a killed proxy have
+    // to dial again.
+    Cell {
+        peer: false,
+        touches: |_, _| Vec::new(),
+        during: |site, hold| {
+            let started = Instant::now();
+            while started.elapsed() < hold {
+                site.kill_some_role();
+                // waits: the fault's own rhythm.
+                std::thread::sleep(KILL_EVERY.min(hold.saturating_sub(started.elapsed())));
+            }
+        },
+        ..at_primary(
+            "roles-kill",
+            "an agent, a server or a proxy is killed every 5 s",
+            30,
+            |_, _| {},
+        )
+    },
     // The first server leads when nothing was broken yet, and its zone is the one with two hosts.
     Cell {
         beside: Beside::Server,

@@ -48,23 +48,38 @@ impl Fleet {
 }
 
 impl Site {
-    /// A fleet with one group of three nodes; `durability` is `sync` or `async`.
+    /// A fleet without a group.
     ///
     /// # Panics
-    /// If it does not become available.
-    pub fn fleet(durability: &str) -> Self {
+    /// If its hosts do not come.
+    pub fn fleet() -> Self {
         let mut site = Self::empty();
         site.start_etcd();
         site.start_tanist();
-        let args = ["create", GROUP, "--memory", "64mb", "--durability", durability];
-        site.tanist(0, &args, 60).ok();
         site.under = Under::Fleet(Fleet { port: 0 });
-        if let Err(why) = site.settle(PATIENCE) {
-            panic!("the group does not settle: {why}\n{}", site.what_it_says());
-        }
-        let port = site.group().map_or(0, |group| group.primary_endpoint.port);
-        site.under = Under::Fleet(Fleet { port });
         site
+    }
+
+    pub(super) fn is_fleet(&self) -> bool {
+        matches!(self.under, Under::Fleet(_))
+    }
+
+    /// A new group of three nodes in the place of the one before; `durability` is `sync` or `async`.
+    /// The last one's failovers, which would count for the flap limit, go with it.
+    ///
+    /// # Panics
+    /// If it does not become available.
+    pub fn new_group(&mut self, durability: &str) {
+        if self.group().is_some() {
+            self.tanist(0, &["delete", GROUP, "--yes"], 60).ok();
+        }
+        let args = ["create", GROUP, "--memory", "64mb", "--durability", durability];
+        self.tanist(0, &args, 60).ok();
+        if let Err(why) = self.settle(PATIENCE) {
+            panic!("the group does not settle: {why}\n{}", self.what_it_says());
+        }
+        let port = self.group().map_or(0, |group| group.primary_endpoint.port);
+        self.under = Under::Fleet(Fleet { port });
     }
 
     fn start_etcd(&mut self) {
@@ -85,9 +100,13 @@ impl Site {
                 ("--initial-advertise-peer-urls", peer),
                 ("--initial-cluster", cluster.join(",")),
                 ("--initial-cluster-token", "site".to_owned()),
+                // As the etcd that Tanist runs.
+                ("--heartbeat-interval", "50".to_owned()),
+                ("--election-timeout", "500".to_owned()),
                 ("--logger", "zap".to_owned()),
             ];
             let args = args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+            let args = args.chain(["--pre-vote".to_owned()]);
             let more = std::env::var(ETCD_ARGS).unwrap_or_default();
             let all = args.chain(more.split_whitespace().map(str::to_owned)).collect();
             self.run(number, "etcd", Path::new("etcd"), all);

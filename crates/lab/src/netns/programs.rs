@@ -81,6 +81,24 @@ impl Programs {
         }
     }
 
+    /// Processes that the host's programs started with this word in their command line.
+    pub(super) fn started(&self, role: &str) -> Vec<u32> {
+        let named = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).skip(1).any(|word| word == role.as_bytes())
+        };
+        processes(&self.namespace).into_iter().filter(named).collect()
+    }
+
+    /// Processes of engines.
+    pub(super) fn engines(&self) -> Vec<u32> {
+        let engine = |pid: &u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            ["redis-server", "valkey-server"].contains(&name.trim_end())
+        };
+        processes(&self.namespace).into_iter().filter(engine).collect()
+    }
+
     /// SIGKILLs everything on the host.
     pub(super) fn kill_all(&mut self) {
         empty(&self.namespace);

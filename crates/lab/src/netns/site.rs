@@ -4,6 +4,7 @@
 //!
 //! Not here: what Tanist is asked (`super::fleet`), what Sentinel is asked (`super::peer`).
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -214,6 +215,26 @@ impl Site {
     /// SIGKILLs one of a host's programs; [`Site::restore`] starts it again.
     pub fn kill_program(&mut self, host: usize, name: &str) {
         self.programs[host].kill(name);
+    }
+
+    /// SIGKILLs an agent, a server or a proxy, whichever chance wants, and starts it again at once.
+    pub fn kill_some_role(&mut self) {
+        let roles = ["agent", "server", "proxy"];
+        let role = roles[rand::random_range(0..roles.len())];
+        let count = if role == "server" { SERVERS } else { self.hosts.len() };
+        let programs = &mut self.programs[rand::random_range(0..count)];
+        if role == "proxy" {
+            // Its agent starts it again.
+            programs.started(role).into_iter().for_each(end);
+        } else {
+            programs.kill(role);
+            programs.start();
+        }
+    }
+
+    /// Every engine that runs.
+    pub fn engines(&self) -> BTreeSet<u32> {
+        self.programs.iter().flat_map(Programs::engines).collect()
     }
 
     /// SIGKILLs every server: those of Tanist, or the Sentinels.

@@ -64,6 +64,8 @@ pub struct Trial {
     pub system: System,
     /// What an acknowledgement means.
     pub durability: Durability,
+    /// How long the fault lasts.
+    pub hold: Duration,
 }
 
 /// What came of a run.
@@ -77,6 +79,8 @@ pub struct Outcome {
     pub gaps: [Duration; 2],
     /// How often the primary's role moved.
     pub failovers: u64,
+    /// Engines that ran before the fault and do not any more.
+    pub engines_gone: usize,
     /// What writers were told that is no acknowledgement.
     pub said: [Vec<(String, u64)>; 2],
     /// Hosts in their roles.
@@ -88,26 +92,46 @@ pub struct Outcome {
 }
 
 impl Trial {
-    /// Makes it.
+    /// Makes it, on a site of its own.
     ///
     /// # Panics
     /// If not even an unbroken site can be had.
     pub fn run(&self) -> Outcome {
-        let mut site = match self.system {
-            System::Tanist => Site::fleet(self.durability.word()),
-            System::Sentinel { down_after_ms } => Site::peer(down_after_ms),
+        self.run_on(&mut None)
+    }
+
+    /// Makes it with a group of its own on the fleet of the last run, if that left one that is well, and
+    /// leaves this one's. Sentinels remember their last failover for a while, so they are always new.
+    ///
+    /// # Panics
+    /// If not even an unbroken site can be had.
+    pub fn run_on(&self, kept: &mut Option<Site>) -> Outcome {
+        let mut site = match (self.system, kept.take()) {
+            (System::Sentinel { down_after_ms }, _) => Site::peer(down_after_ms),
+            (System::Tanist, Some(site)) if site.is_fleet() => site,
+            (System::Tanist, _) => Site::fleet(),
         };
-        let cast = cast(&mut site, self.cell.beside);
-        let outside = self.outside(&site, &cast);
+        if self.system == System::Tanist {
+            site.new_group(self.durability.word());
+        }
+        let outcome = self.on(&mut site);
+        let well = outcome.judged.is_ok() && outcome.settled.is_ok() && outcome.revived.is_empty();
+        *kept = well.then_some(site);
+        outcome
+    }
+
+    fn on(&self, site: &mut Site) -> Outcome {
+        let cast = cast(site, self.cell.beside);
+        let outside = self.outside(site, &cast);
         let before = site.epoch();
         let origin = Instant::now();
-        let writers = [outside, cast.primary].map(|host| self.writer(&site, host, origin));
+        let writers = [outside, cast.primary].map(|host| self.writer(site, host, origin));
         // waits: a stretch of undisturbed writing.
         std::thread::sleep(UNDISTURBED);
+        let engines = site.engines();
         let struck = Instant::now();
-        (self.cell.strike)(&mut site, &cast);
-        // waits: the fault's own length.
-        std::thread::sleep(self.cell.hold);
+        (self.cell.strike)(site, &cast);
+        (self.cell.during)(site, self.hold);
         site.restore();
         let mut settled = site.settle(SETTLING);
         // waits: a stretch of undisturbed writing, also with a former primary that is back.
@@ -118,13 +142,14 @@ impl Trial {
         let histories = writers.map(Writer::stop);
         let end = since(origin, Instant::now());
         let gaps = [0, 1].map(|at| histories[at].gap(since(origin, struck), end));
-        let judged = found(&site, outside, &histories).map(|found| judge(&histories, &found));
+        let judged = found(site, outside, &histories).map(|found| judge(&histories, &found));
         let said = [0, 1].map(|at| histories[at].said.clone().into_iter().collect());
+        let engines_gone = engines.difference(&site.engines()).count();
         let failovers = site.epoch().saturating_sub(before);
-        let cast = self.names(&site, &cast, outside);
+        let cast = self.names(site, &cast, outside);
         let log = site.what_it_says();
         let revived = site.revived().to_vec();
-        Outcome { judged, settled, gaps, failovers, said, cast, revived, log }
+        Outcome { judged, settled, gaps, failovers, engines_gone, said, cast, revived, log }
     }
 
     fn writer(&self, site: &Site, host: usize, origin: Instant) -> Writer {
@@ -217,6 +242,7 @@ impl Outcome {
             "gap_ms": ms(self.gaps[0]),
             "gap_inside_ms": ms(self.gaps[1]),
             "failovers": self.failovers,
+            "engines_gone": self.engines_gone,
             "cast": self.cast,
             "revived": self.revived,
             "settled_ms": self.settled.as_ref().ok().map(|time| ms(*time)),

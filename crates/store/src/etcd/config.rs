@@ -32,6 +32,9 @@ pub struct EtcdConfig {
     /// Members' client addresses, `https://host:port` or `http://host:port`. They are used in this
     /// order: the first one that works is kept until it no longer does.
     pub endpoints: Vec<String>,
+    /// This host's own address. The member there is kept whenever it serves: it is lost with this
+    /// host only, whereas what was sent to one on a host that vanishes hangs.
+    pub near: Option<IpAddr>,
     /// Needed for `https://`.
     pub tls: Option<EtcdTls>,
     /// What all keys begin with, such as `/tanist/abc/`: at most 256 bytes, with `/` at its end.
@@ -67,6 +70,7 @@ impl fmt::Debug for EtcdConfig {
         let endpoints: Vec<_> = self.endpoints.iter().map(|endpoint| shown(endpoint)).collect();
         f.debug_struct("EtcdConfig")
             .field("endpoints", &endpoints)
+            .field("near", &self.near)
             .field("tls", &self.tls)
             .field("prefix", &self.prefix)
             .field("allow_plaintext", &self.allow_plaintext)
@@ -125,6 +129,7 @@ impl EtcdConfig {
     pub fn new(endpoints: Vec<String>, prefix: impl Into<String>) -> Self {
         Self {
             endpoints,
+            near: None,
             tls: None,
             prefix: prefix.into(),
             allow_plaintext: false,
@@ -162,6 +167,13 @@ impl EtcdConfig {
         }
         let tls = self.tls.as_ref().map(client_tls).transpose()?;
         self.endpoints.iter().map(|endpoint| self.target(endpoint, tls.as_ref())).collect()
+    }
+
+    /// Whether an endpoint is at this host's own address.
+    pub(super) fn is_near(&self, endpoint: &str) -> bool {
+        let uri = endpoint.parse::<Uri>().ok();
+        let host = uri.as_ref().and_then(Uri::host).and_then(|host| host.parse::<IpAddr>().ok());
+        host.is_some() && host == self.near
     }
 
     fn target(

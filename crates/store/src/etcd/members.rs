@@ -1,6 +1,7 @@
 //! The members of a cluster, as those whom one can ask.
 //!
-//! One member is kept as long as it serves. Whoever does not answer in time, cannot be reached or has
+//! One member is kept as long as it serves; the one on this host, if there is one, is kept again as
+//! soon as it does. Whoever does not answer in time, cannot be reached or has
 //! no leader is left for the next in the list, and comes last for a while. Reads, and calls that do
 //! no harm when they are done twice, go from member to member until the call's time is up. What must
 //! not be done twice goes to one member only, and only after that member has just answered a
@@ -13,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -33,6 +34,8 @@ const PROVEN: Duration = Duration::from_secs(1);
 /// For how long a member that failed comes last; doubled with each failure in a row.
 const SHUN: Duration = Duration::from_millis(250);
 const SHUN_MOST: Duration = Duration::from_secs(5);
+/// How often one looks whether the member on this host serves again.
+const HOME_EVERY: Duration = Duration::from_secs(1);
 /// Pauses between rounds over all members; doubled each time.
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_MOST: Duration = Duration::from_millis(400);
@@ -80,6 +83,8 @@ struct Slots {
     all: Vec<Arc<Member>>,
     /// Those that are configured now, in their order.
     listed: Vec<usize>,
+    /// The one on this host.
+    near: Option<usize>,
 }
 
 impl Slots {
@@ -129,9 +134,12 @@ impl Members {
     pub(super) fn redirect(&self, config: &EtcdConfig) -> Result<(), StoreError> {
         let targets = config.targets()?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let mut listed = Vec::new();
+        let (mut listed, mut near) = (Vec::new(), None);
         for (name, target) in targets {
             let number = slots.number(&name)?;
+            if near.is_none() && config.is_near(&name) {
+                near = Some(number);
+            }
             slots.all[number].condition().way = Some(target);
             if !listed.contains(&number) {
                 listed.push(number);
@@ -144,8 +152,31 @@ impl Members {
                 condition.way = None;
             }
         }
-        slots.listed = listed;
+        (slots.listed, slots.near) = (listed, near);
         Ok(())
+    }
+
+    /// The one on this host, unless it failed last; else the one that served last.
+    pub(super) fn first(&self) -> usize {
+        let near = self.slots().near;
+        let near = near.filter(|near| self.member(*near).condition().failures == 0);
+        near.unwrap_or_else(|| self.kept.load(Ordering::Relaxed))
+    }
+
+    /// Comes back to the member on this host once it serves again. Ends with the last who asks.
+    pub(super) async fn come_home(members: Weak<Self>) {
+        loop {
+            // waits: a member tells nobody that it serves again.
+            tokio::time::sleep(HOME_EVERY).await;
+            let Some(members) = members.upgrade() else { return };
+            let near = members.slots().near;
+            let away = near.filter(|near| members.first() != *near);
+            if let Some(near) = away
+                && members.prove(near).await.is_ok()
+            {
+                members.serves(near);
+            }
+        }
     }
 
     fn slots(&self) -> RwLockReadGuard<'_, Slots> {
@@ -166,11 +197,11 @@ impl Members {
         Arc::clone(&self.member(member).name)
     }
 
-    /// Whom to ask, in this order: the one that is kept, those after it, and last those that failed.
+    /// Whom to ask, in this order: who comes first, those after it, and last those that failed.
     pub(super) fn order(&self) -> Vec<usize> {
         let now = Instant::now();
-        let (mut order, kept) = (self.listed(), self.kept.load(Ordering::Relaxed));
-        let first = order.iter().position(|member| *member == kept).unwrap_or(0);
+        let (mut order, first) = (self.listed(), self.first());
+        let first = order.iter().position(|member| *member == first).unwrap_or(0);
         order.rotate_left(first);
         order.sort_by_key(|member| {
             self.member(*member).condition().shunned.filter(|until| *until > now)

@@ -87,6 +87,7 @@ impl EtcdStore {
     /// `BadEtcdConfig`, or `Backend` when no endpoint serves within `EtcdTimeouts::call`.
     pub async fn open(config: &EtcdConfig) -> Result<Self, StoreError> {
         let members = Arc::new(Members::new(config)?);
+        tokio::spawn(Members::come_home(Arc::downgrade(&members)));
         let own = Prefix(config.prefix.clone());
         let inner = Inner { members, own, keep_alives: KeepAlives::default() };
         let store = Self { inner: Arc::new(inner) };
@@ -97,6 +98,11 @@ impl EtcdStore {
     /// What the members say of themselves and of the cluster, within three seconds.
     pub async fn status(&self) -> EtcdStatus {
         status::status(&self.inner.members, &self.inner.own.0).await
+    }
+
+    /// The endpoint of the member that is asked first now.
+    pub fn asks_first(&self) -> Arc<str> {
+        self.members().name(self.members().first())
     }
 
     fn members(&self) -> &Members {

@@ -238,7 +238,12 @@ fn certifier(layout: &Layout) -> Certifier {
 pub(crate) fn store_config(member: &Member) -> Result<EtcdConfig, Failure> {
     match etcd::Site::of(member)? {
         Some(site) => site.access(site.endpoints()),
-        None => member.plan.etcd(&member.is.config, &member.is.installation),
+        None => {
+            let mut config = member.plan.etcd(&member.is.config, &member.is.installation)?;
+            let own = member.plan.host(member.is.host.as_str());
+            config.near = own.ok().map(|planned| planned.address.into());
+            Ok(config)
+        }
     }
 }
 

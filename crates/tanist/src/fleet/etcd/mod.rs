@@ -94,6 +94,7 @@ impl<'a> Site<'a> {
         let identity =
             EtcdIdentity { certificate: chain.into_bytes(), key: key.pem().into_bytes() };
         let mut config = EtcdConfig::new(endpoints, prefix(&self.member.is.installation));
+        config.near = Some(self.address.into());
         config.tls =
             Some(EtcdTls { ca: authority.pem().as_bytes().to_vec(), identity: Some(identity) });
         Ok(config)
