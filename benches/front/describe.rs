@@ -97,6 +97,7 @@ async fn create_one(client: Client, turns: Arc<Semaphore>, name: String) {
         automatic_failover: false,
         memory_bytes: MEMORY,
         node_zones: Vec::new(),
+        endpoint_hosts: Default::default(),
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),

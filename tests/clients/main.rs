@@ -8,6 +8,7 @@
 mod beside;
 mod boto3;
 mod crowd;
+mod fleet_doors;
 mod login;
 mod notices;
 mod recorded;

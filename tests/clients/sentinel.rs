@@ -184,27 +184,27 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// A program that answers by lines. It ends with the test.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     said: BufReader<std::process::ChildStdout>,
 }
 
 impl Running {
-    fn start(mut application: Command) -> Self {
+    pub(crate) fn start(mut application: Command) -> Self {
         let started = application.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = started.unwrap_or_else(|err| panic!("{application:?}: {err}"));
         let said = child.stdout.take().unwrap_or_else(|| panic!("it has no output"));
         Self { child, said: BufReader::new(said) }
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         let read = self.said.read_line(&mut line);
         read.unwrap_or_else(|err| panic!("what the application says: {err}"));
         line.trim_end().to_owned()
     }
 
-    fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         let input = self.child.stdin.as_mut().unwrap_or_else(|| panic!("it has no input"));
         writeln!(input, "{text}").unwrap_or_else(|err| panic!("telling the application: {err}"));
     }

@@ -22,6 +22,7 @@ mod drills;
 mod encryption;
 mod faults;
 mod fleet;
+mod fleet_ends;
 mod fleet_etcd;
 mod hosts;
 mod linear;

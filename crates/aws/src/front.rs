@@ -4,8 +4,9 @@
 //! signature's scope says the rest. A client hears the truth in its own dialect, also of a request
 //! that is too large, too slow or no HTTP at all.
 //!
-//! Invariant: there is no TLS yet, so only loopback addresses are served; whatever a client sends,
-//! it gets an answer or its connection is ended, and [`Front::serve`] goes on.
+//! Invariant: beyond loopback every request is signed, and connections are encrypted unless a private network
+//! was said to do; whatever a client sends, it gets an answer or its connection is ended, and
+//! [`Front::serve`] goes on.
 //!
 //! Not here: operations (the services), keys and policies (`crate::identity`).
 
@@ -17,14 +18,15 @@ mod services;
 mod socket;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tanist_core::model::is_near;
 use tanist_link::{Client, Secret};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
-use tokio::net::TcpListener;
+use tanist_tls::{Door, Entrance};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -88,12 +90,15 @@ pub enum FrontError {
     /// The listener has no address.
     #[error("asking the listener for its address")]
     Address(#[source] io::Error),
-    /// The address can be reached from elsewhere.
+    /// The address can be reached from elsewhere, and connections there would not be encrypted.
     #[error(
-        "{0} can be reached from other hosts, and there is no TLS yet; listen on a loopback \
-         address"
+        "{0} can be reached from other hosts: without TLS listen on a loopback address, and with \
+         plain connections beside it on a private one"
     )]
-    NotLoopback(SocketAddr),
+    NotEncrypted(SocketAddr),
+    /// The address can be reached from elsewhere, and requests there would not be signed.
+    #[error("{0} can be reached from other hosts: without signatures listen on a loopback address")]
+    NotSigned(SocketAddr),
 }
 
 /// The front door.
@@ -158,21 +163,20 @@ impl Front {
         self.desk.identity.clone()
     }
 
-    /// Serves clients of `listener` until the future is dropped; then their connections end too. May
-    /// be called for several listeners.
+    /// Serves clients at `door` until the future is dropped; then their connections end too. May be
+    /// called for several doors.
     ///
     /// # Errors
-    /// [`FrontError::NotLoopback`] or [`FrontError::Address`], before anything is accepted.
-    pub async fn serve(&self, listener: TcpListener) -> Result<(), FrontError> {
-        let address = listener.local_addr().map_err(FrontError::Address)?;
-        if !address.ip().is_loopback() {
-            return Err(FrontError::NotLoopback(address));
-        }
+    /// [`FrontError`] if the door must not be opened, before anything is accepted.
+    pub async fn serve(&self, door: impl Into<Door>) -> Result<(), FrontError> {
+        let door = door.into();
+        let address = door.listener.local_addr().map_err(FrontError::Address)?;
+        check(address, &door.entrance, self.desk.unsigned)?;
         info!(%address, account = self.desk.identity.account(), "the AWS endpoint is open");
         if self.desk.unsigned {
             warn!(%address, "signatures are not checked: whoever can reach it is the root user");
         }
-        accept::serve(Arc::clone(&self.desk), listener).await;
+        accept::serve(Arc::clone(&self.desk), door).await;
         Ok(())
     }
 
@@ -190,6 +194,22 @@ impl Front {
                 }
             }
         }
+    }
+}
+
+/// Whether what is offered may be offered there.
+fn check(address: SocketAddr, entrance: &Entrance, unsigned: bool) -> Result<(), FrontError> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    if unsigned {
+        return Err(FrontError::NotSigned(address));
+    }
+    let near = matches!(address.ip(), IpAddr::V4(ip) if is_near(ip));
+    match entrance {
+        Entrance::Tls { plain: false, .. } => Ok(()),
+        Entrance::Tls { plain: true, .. } if near => Ok(()),
+        _ => Err(FrontError::NotEncrypted(address)),
     }
 }
 

@@ -205,6 +205,7 @@ pub(crate) fn spec(wish: Option<Wish>) -> GroupSpec {
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
+        endpoint_hosts: BTreeSet::new(),
         attributes: BTreeMap::new(),
         deleting: false,
     }

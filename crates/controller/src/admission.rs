@@ -117,6 +117,16 @@ impl Controller {
             );
             return Ok(Err(ApiError::new("T472", message, remedy)));
         }
+        let served: Vec<String> =
+            self.served_only_at(&host).iter().map(ToString::to_string).collect();
+        if !served.is_empty() && !dead {
+            let message = format!(
+                "{host} cannot be removed: no other host has the endpoints of {}",
+                served.join(", ")
+            );
+            let remedy = "choose others first: tanist endpoints GROUP --hosts h1,h2 (or all)";
+            return Ok(Err(ApiError::new("T476", message, remedy)));
+        }
         let how = if dead { ", on the word that it is dead" } else { "" };
         let text = format!("{host} is removed from the fleet{how}");
         let spec = HostSpec { removed: true, ..HostSpec::new(host.clone()) };

@@ -72,10 +72,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
             "T410" | "T411" | "T414" | "T440" | "T441" | "T470" => http::StatusCode::NOT_FOUND,
-            "T204" | "T208" | "T209" | "T402" | "T472" | "T473" | "T412" | "T413" | "T415"
-            | "T416" | "T417" | "T442" | "T443" | "T445" | "T450" | "T452" | "T461" | "T462" => {
-                http::StatusCode::CONFLICT
-            }
+            "T204" | "T208" | "T209" | "T402" | "T472" | "T473" | "T476" | "T412" | "T413"
+            | "T415" | "T416" | "T417" | "T442" | "T443" | "T445" | "T450" | "T452" | "T461"
+            | "T462" => http::StatusCode::CONFLICT,
             "T511" => http::StatusCode::MISDIRECTED_REQUEST,
             "T480" | "T481" => http::StatusCode::FORBIDDEN,
             code if code.starts_with("T5") => http::StatusCode::SERVICE_UNAVAILABLE,

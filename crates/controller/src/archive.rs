@@ -10,7 +10,7 @@
 
 mod users;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -92,6 +92,18 @@ impl Archive {
 
     pub(crate) fn term(&self) -> Term {
         self.claim.term()
+    }
+
+    /// Shards that serve with as many in sync as were asked for: they are not being created any more,
+    /// whoever decided that.
+    pub(crate) fn whole_shards(&self) -> BTreeSet<ShardKey> {
+        let shards = self.topologies.values().map(|held| &*held.body);
+        let whole = shards.filter(|shard| {
+            let replicas = self.specs.get(&shard.group).map(|held| held.body.replicas);
+            shard.primary().is_some()
+                && replicas.is_some_and(|n| shard.in_sync.len() == usize::from(n))
+        });
+        whole.map(ShardTopology::key).collect()
     }
 
     /// A group's shards. All groups are asked for theirs at once, so this must not look at others'.

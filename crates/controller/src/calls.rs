@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use tanist_core::decide::{heir_missing, promised_beyond};
 use tanist_core::model::{
-    Cause, GroupName, GroupSpec, Instant, MoveKind, NodeId, Process, ProxyId, Severity, ShardKey,
-    ShardTopology,
+    Cause, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Process, ProxyId, Severity,
+    ShardKey, ShardTopology,
 };
 use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EndpointsStatus, Fault, GroupStatus, ModifyGroup,
@@ -52,12 +52,17 @@ impl Controller {
                 let encrypts = asked.transit_mode.is_some() || asked.client_certificates.is_some();
                 let protects =
                     asked.access.is_some() || asked.reads.is_some() || logs_in || encrypts;
-                match self.modify(&name, &asked, touched).await? {
-                    Ok(status) if protects => {
-                        let proxies = self.proxies_of(&name);
+                let awaited = match asked.endpoint_hosts {
+                    _ if protects => Some(self.proxies_of(&name)),
+                    // One that cannot be reached leads nobody astray: its address is not shown.
+                    Some(_) => Some(self.proxies_up()),
+                    None => None,
+                };
+                match (self.modify(&name, &asked, touched).await?, awaited) {
+                    (Ok(status), Some(proxies)) => {
                         self.confirmations.keep(proxies, Ready::Group(Box::new(status), reply));
                     }
-                    answer => drop(reply.send(answer)),
+                    (answer, _) => drop(reply.send(answer)),
                 }
             }
             Call::Delete { name, reply } => {
@@ -111,12 +116,16 @@ impl Controller {
             return drop(reply.send(Err(error)));
         }
         let shards: Vec<ShardKey> = self.archive.shards_of(name).map(ShardTopology::key).collect();
-        let up = self.proxies.iter().filter(|(_, session)| session.up);
-        let asked = up.map(|(proxy, _)| proxy.clone()).collect();
+        let asked = self.proxies_up();
         let number = self.measurements.ask(asked, reply, boot_time());
         for session in self.proxies.values_mut().filter(|session| session.up) {
             session.tell(&ToProxy::Measure { number, shards: shards.clone() });
         }
+    }
+
+    fn proxies_up(&self) -> BTreeSet<ProxyId> {
+        let up = self.proxies.iter().filter(|(_, session)| session.up);
+        up.map(|(proxy, _)| proxy.clone()).collect()
     }
 
     /// The proxies that may be serving a group's clients: those that have ever talked to this
@@ -176,7 +185,10 @@ impl Controller {
         if let Some(refusal) = self.has_unknown() {
             return Ok(Err(refusal));
         }
-        if let Err(err) = self.check_transit(asked.transit) {
+        let possible = self
+            .check_transit(asked.transit)
+            .and_then(|()| self.check_endpoint_hosts(&asked.endpoint_hosts));
+        if let Err(err) = possible {
             return Ok(Err(err));
         }
         let judged = self.heard_until;
@@ -224,6 +236,10 @@ impl Controller {
         };
         let asks = asked.transit_mode.is_some() || asked.client_certificates.is_some();
         if asks && let Err(err) = self.check_transit(spec.transit) {
+            return Ok(Err(err));
+        }
+        let hosts = asked.endpoint_hosts.as_ref();
+        if let Some(Err(err)) = hosts.map(|hosts| self.check_endpoint_hosts(hosts)) {
             return Ok(Err(err));
         }
         let before = self.archive.specs.get(name).map(|held| held.body.clone());
@@ -422,6 +438,11 @@ fn said_of(before: &GroupSpec, after: &GroupSpec) -> Option<String> {
     if before.transit != after.transit {
         let (was, is) = (before.transit, after.transit);
         said.push(format!("TLS {}, not {}; client certificates {}", is.mode, was.mode, is.clients));
+    }
+    if before.endpoint_hosts != after.endpoint_hosts {
+        let hosts: Vec<&str> = after.endpoint_hosts.iter().map(HostId::as_str).collect();
+        let at = if hosts.is_empty() { "every host".to_owned() } else { hosts.join(", ") };
+        said.push(format!("endpoints are at {at}"));
     }
     (!said.is_empty()).then(|| said.join("; "))
 }

@@ -130,6 +130,7 @@ fn check(
             port: config.port,
             ports_from: config.endpoints.ports.map(|(first, _)| first),
         },
+        endpoint_hosts: asked.endpoint_hosts.clone(),
         requests: BTreeMap::new(),
         access: asked.access.clone(),
         login: Login::default(),

@@ -108,6 +108,8 @@ pub struct ControllerConfig {
     pub limits: Limits,
     /// How endpoints are given out.
     pub endpoints: EndpointPlan,
+    /// Addresses at which a fleet's endpoints are too, wherever something else moves them.
+    pub floating: Vec<Ipv4Addr>,
     /// The port of every endpoint that has an address of its own.
     pub port: u16,
     /// The memory limit of a node whose creator named none, in bytes.

@@ -36,6 +36,9 @@ pub(crate) fn plan(
     if let Some(automatic) = asked.automatic_failover {
         spec.automatic_failover = automatic;
     }
+    if let Some(hosts) = &asked.endpoint_hosts {
+        spec.endpoint_hosts.clone_from(hosts);
+    }
     if let Some(access) = &asked.access {
         spec.access = access.clone();
     }
@@ -56,12 +59,7 @@ pub(crate) fn plan(
         reads::check(&reads, spec.durability)?;
         spec.reads = reads;
     }
-    for (surface, value) in &asked.attributes {
-        match value {
-            Some(value) => spec.attributes.insert(surface.clone(), value.clone()),
-            None => spec.attributes.remove(surface),
-        };
-    }
+    remember(&mut spec, asked);
     if let Some(wanted) = asked.memory_bytes {
         spec.memory_bytes = memory(wanted, observer)?;
     }
@@ -87,6 +85,16 @@ pub(crate) fn plan(
         }
     }
     Ok(spec)
+}
+
+/// What surfaces remember of the group, changed.
+fn remember(spec: &mut GroupSpec, asked: &ModifyGroup) {
+    for (surface, value) in &asked.attributes {
+        match value {
+            Some(value) => spec.attributes.insert(surface.clone(), value.clone()),
+            None => spec.attributes.remove(surface),
+        };
+    }
 }
 
 /// Nobody is named to leave in vain.

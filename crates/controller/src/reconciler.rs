@@ -189,6 +189,7 @@ pub(crate) async fn lead(
     for held in archive.topologies.values() {
         observer.seen.rev_since.insert(held.body.key(), (held.body.rev, now));
     }
+    let was_whole = archive.whole_shards();
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (events, _) = broadcast::channel(NEWS);
     let (ending, heard) = watch::channel(false);
@@ -202,7 +203,7 @@ pub(crate) async fn lead(
         agents: agents.into_iter().map(|(host, outbox)| (host, Hand::Near(outbox))).collect(),
         proxies: BTreeMap::new(),
         plans: BTreeMap::new(),
-        was_whole: BTreeSet::new(),
+        was_whole,
         servers: Heard::default(),
         clocks: Clocks::default(),
         stopping: None,

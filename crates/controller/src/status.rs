@@ -89,6 +89,7 @@ impl Controller {
             replicas: spec.replicas,
             automatic_failover: spec.automatic_failover,
             zones: spec.zones.clone(),
+            endpoint_hosts: spec.endpoint_hosts.clone(),
             access: spec.access.clone(),
             login: crate::users::login_status(spec),
             transit: spec.transit,

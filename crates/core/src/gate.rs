@@ -192,6 +192,7 @@ mod tests {
             rev: Rev(rev),
             epoch: Epoch(epoch),
             durability: Durability::Sync,
+            endpoint_hosts: Default::default(),
             access: crate::model::Access::Everyone,
             accounts: Default::default(),
             transit: Default::default(),

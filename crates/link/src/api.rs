@@ -99,6 +99,9 @@ pub struct CreateGroup {
     /// The zone of each node in order; Tanist chooses those that are not named.
     #[serde(default)]
     pub node_zones: Vec<String>,
+    /// On a fleet: the hosts that have its endpoints; empty for all.
+    #[serde(default)]
+    pub endpoint_hosts: BTreeSet<HostId>,
     /// Who may connect.
     #[serde(default)]
     pub access: Access,
@@ -141,6 +144,9 @@ pub struct ModifyGroup {
     /// The engines' memory limit, in bytes.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
+    /// On a fleet: the hosts that have its endpoints; empty for all.
+    #[serde(default)]
+    pub endpoint_hosts: Option<BTreeSet<HostId>>,
     /// Who may connect.
     #[serde(default)]
     pub access: Option<Access>,
@@ -296,6 +302,9 @@ pub struct GroupStatus {
     pub automatic_failover: bool,
     /// Zones to use; empty for all.
     pub zones: Vec<Zone>,
+    /// On a fleet: the hosts that were chosen for its endpoints; empty for all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub endpoint_hosts: BTreeSet<HostId>,
     /// Who may connect.
     pub access: Access,
     /// How clients say who they are.

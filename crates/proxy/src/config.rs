@@ -20,6 +20,9 @@ pub struct ProxyConfig {
     pub controller: Client,
     /// Its host's address, at which it offers endpoints that have none of their own.
     pub address: Ipv4Addr,
+    /// Addresses at which it offers them too, whether or not its host has them at the moment: something
+    /// else moves them between hosts.
+    pub floating: Vec<Ipv4Addr>,
     /// The installation's secret, from which lane passwords are derived.
     pub secret: Secret,
     /// The zone that it is in: replicas of its own zone are read from first. `None` if it does not know.

@@ -74,7 +74,8 @@ impl Control {
         succession: Option<Succession>,
         inheritance: Option<Inheritance>,
     ) -> Self {
-        let ProxyConfig { id, controller, address, secret, zone, limits, pass_through } = config;
+        let ProxyConfig { id, controller, address, floating, secret, zone, limits, pass_through } =
+            config;
         if pass_through {
             warn!("clients may administer the engine: this proxy is for test suites only");
         }
@@ -86,6 +87,7 @@ impl Control {
                 secret,
                 limits,
                 address,
+                floating,
                 zone,
                 pass_through,
                 clients: Cell::new(0),

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tanist_core::model::{Route, ShardKey, TransitMode};
+use tanist_core::model::{Route, ShardKey, TransitMode, is_near};
 use tanist_link::wire::{Meters, ShardMeters};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
@@ -82,9 +82,9 @@ impl Endpoints {
     ) -> Vec<Failed> {
         let mut wanted = BTreeMap::new();
         let mut failed = Vec::new();
-        for shard in shards.values() {
+        for shard in shards.values().filter(|shard| shard.is_offered_here()) {
             let Some(route) = shard.route() else { continue };
-            for (address, kind) in addresses(&route, shard.identity.address) {
+            for (address, kind) in addresses(&route, &shard.identity) {
                 if is_open_to_the_world(&route, address) {
                     failed.push(Failed {
                         key: shard.key.clone(),
@@ -164,24 +164,29 @@ const OPEN: &str = "it is a public address, and the group's clients need neither
 /// plain text or without a password.
 fn is_open_to_the_world(route: &Route, address: SocketAddr) -> bool {
     let IpAddr::V4(ip) = address.ip() else { return true };
-    // 100.64.0.0/10 is shared by carriers and overlay networks, never routed.
-    let is_shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-    let is_near = ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared;
     // An address of its own is one that Tanist has chosen, on loopback.
     route.endpoints.are_everywhere()
-        && !is_near
+        && !is_near(ip)
         && (route.transit.mode != TransitMode::Required || route.accounts.is_open())
 }
 
-fn addresses(route: &Route, host: Ipv4Addr) -> Vec<(SocketAddr, EndpointKind)> {
-    let at = |endpoint| route.endpoints.at(endpoint, host);
+fn addresses(route: &Route, identity: &Identity) -> Vec<(SocketAddr, EndpointKind)> {
     let mut all = vec![
-        (at(route.endpoints.primary), EndpointKind::Primary),
-        (at(route.endpoints.reader), EndpointKind::Reader),
+        (route.endpoints.primary, EndpointKind::Primary),
+        (route.endpoints.reader, EndpointKind::Reader),
     ];
     let nodes = route.nodes.iter();
-    all.extend(nodes.map(|node| (at(node.endpoint), EndpointKind::Node(node.node.clone()))));
-    all
+    all.extend(nodes.map(|node| (node.endpoint, EndpointKind::Node(node.node.clone()))));
+    // One that has an address of its own is at that alone.
+    let floating = identity.floating.iter().filter(|_| route.endpoints.are_everywhere());
+    let hosts: Vec<Ipv4Addr> = [identity.address].iter().chain(floating).copied().collect();
+    let at = |(endpoint, kind): (Ipv4Addr, EndpointKind)| {
+        hosts
+            .iter()
+            .map(move |host| (route.endpoints.at(endpoint, *host), kind.clone()))
+            .collect::<Vec<_>>()
+    };
+    all.into_iter().flat_map(at).collect()
 }
 
 fn offer(address: SocketAddr, kind: EndpointKind, shard: &Rc<Shard>) -> io::Result<Offered> {
@@ -190,6 +195,9 @@ fn offer(address: SocketAddr, kind: EndpointKind, shard: &Rc<Shard>) -> io::Resu
     }
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
+    let floats = shard.identity.floating.iter().any(|floating| address.ip() == *floating);
+    // Its host may get the address later, and lose it again.
+    SockRef::from(&socket).set_freebind_v4(floats)?;
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?;
     Ok(open(listener, Endpoint::new(kind, address), shard))
@@ -468,6 +476,32 @@ mod tests {
         let local = LocalSet::new();
         local.spawn_local(accept(Rc::new(listener), endpoint, shard));
         local.run_until(clients).await;
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_is_offered_at_the_hosts_that_are_chosen_for_it() {
+        let mut own = Rc::into_inner(identity()).unwrap();
+        own.proxy = "proxy-h1".into();
+        own.address = Ipv4Addr::new(127, 9, 9, 7);
+        // This machine does not have it.
+        own.floating = vec![Ipv4Addr::new(10, 255, 255, 7)];
+        let key = ShardKey { group: "web".into(), shard: "0001".into() };
+        let shards = BTreeMap::from([(key.clone(), Rc::new(Shard::new(key, Rc::new(own))))]);
+        let mut endpoints = Endpoints::default();
+        let mut at = async |hosts: &[&str]| {
+            let mut asked = route(1, 1, serving("n1", &[], None));
+            asked.endpoints.ports_from = Some(20_000);
+            asked.endpoint_hosts = hosts.iter().map(|host| (*host).into()).collect();
+            // The same revision: it is no decision about the shard.
+            shards.values().for_each(|shard| assert!(shard.learn(asked.clone())));
+            let failed = endpoints.reconcile(&shards).await;
+            assert!(failed.is_empty(), "{failed:?}");
+            endpoints.offered.len()
+        };
+        let local = LocalSet::new();
+        let all =
+            local.run_until(async { [at(&[]).await, at(&["h2"]).await, at(&["h1", "h2"]).await] });
+        assert_eq!(all.await, [10, 0, 10]);
     }
 
     #[test]

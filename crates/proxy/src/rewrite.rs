@@ -241,6 +241,7 @@ mod tests {
             rev: Rev(1),
             epoch: Epoch(1),
             durability: Durability::Async,
+            endpoint_hosts: Default::default(),
             access: tanist_core::model::Access::Everyone,
             accounts: Default::default(),
             transit: Default::default(),

@@ -10,7 +10,7 @@
 //! (`tanist_core::gate`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use tanist_core::gate::{Gate, Learned, Pass};
 use tanist_core::model::{
-    Access, Durability, Epoch, NodeId, NodeRoute, ProxyId, ReaderFallback, Reads, Route,
+    Access, Durability, Epoch, HostId, NodeId, NodeRoute, ProxyId, ReaderFallback, Reads, Route,
     RouteState, ShardKey, Transit, Zone,
 };
 use tanist_link::Secret;
@@ -49,8 +49,9 @@ pub(crate) struct Identity {
     pub(crate) proxy: ProxyId,
     pub(crate) secret: Secret,
     pub(crate) limits: ProxyLimits,
-    /// Where endpoints are that have no address of their own.
+    /// Where endpoints are that have no address of their own, and where they are too.
     pub(crate) address: Ipv4Addr,
+    pub(crate) floating: Vec<Ipv4Addr>,
     /// The zone that it is in, if it knows.
     pub(crate) zone: Option<Zone>,
     /// Clients may administer the engine.
@@ -166,6 +167,7 @@ pub(crate) struct Shard {
     pub(crate) greetings: RefCell<BTreeMap<NodeId, Value>>,
     known: RefCell<Known>,
     access: RefCell<Access>,
+    hosts: RefCell<BTreeSet<HostId>>,
     pub(crate) users: RefCell<login::Known>,
     transit: Cell<Transit>,
     reads: Cell<Reads>,
@@ -203,6 +205,7 @@ impl Shard {
             greetings: RefCell::default(),
             known: RefCell::default(),
             access: RefCell::default(),
+            hosts: RefCell::default(),
             users: RefCell::default(),
             transit: Cell::default(),
             reads: Cell::default(),
@@ -223,6 +226,8 @@ impl Shard {
         }
         let asked_anew = self.reads.replace(route.reads) != route.reads || access_changed;
         let asked_anew = self.transit.replace(route.transit) != route.transit || asked_anew;
+        let hosts = self.hosts.replace(route.endpoint_hosts.clone());
+        let asked_anew = hosts != route.endpoint_hosts || asked_anew;
         {
             let mut known = self.known.borrow_mut();
             let moving = known.is_moving();
@@ -305,16 +310,6 @@ impl Shard {
     /// The route, once there is one.
     pub(crate) fn route(&self) -> Option<Rc<Route>> {
         self.known.borrow().route.clone()
-    }
-
-    /// Whether a client with this address may be connected; the proxy's own connections may.
-    pub(crate) fn admits(&self, client: SocketAddr) -> bool {
-        self.access.borrow().admits(client.ip()) || self.identity.own.borrow().contains_key(&client)
-    }
-
-    /// How bytes travel between clients and endpoints.
-    pub(crate) fn transit(&self) -> Transit {
-        self.transit.get()
     }
 
     /// The epoch whose replies may be released.
@@ -589,6 +584,7 @@ impl Known {
     }
 }
 
+mod asked;
 mod estate;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -128,6 +128,7 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
+        endpoint_hosts: BTreeSet::new(),
         attributes: BTreeMap::new(),
         deleting: false,
     }

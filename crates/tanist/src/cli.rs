@@ -4,6 +4,7 @@
 //!
 //! Not here: what the commands do (`super::commands`).
 
+mod endpoints;
 mod fleet;
 mod host;
 mod login;
@@ -13,8 +14,9 @@ mod recovery;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tanist_core::model::{ClientCertificates, Durability, EngineKind, ReaderFallback, TransitMode};
+use tanist_core::model::{ClientCertificates, Durability, EngineKind, TransitMode};
 
+pub(crate) use endpoints::{EndpointsArgs, ReadsArgs};
 pub(crate) use fleet::{InitArgs, JoinArgs};
 pub(crate) use host::HostCommand;
 pub(crate) use login::{
@@ -75,7 +77,7 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Change how many replicas a group has, or how much memory, and wait until it is so.
     Scale(ScaleArgs),
-    /// Show what was measured at a group's endpoints.
+    /// Show what was measured at a group's endpoints, or choose the hosts that have them.
     Endpoints(EndpointsArgs),
     /// Show or change what a group promises about reads.
     Reads(ReadsArgs),
@@ -344,48 +346,6 @@ pub(crate) struct ScaleArgs {
     pub(crate) no_wait: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct EndpointsArgs {
-    /// The group.
-    pub(crate) group: String,
-    /// The latest requests that took ten milliseconds or more.
-    #[arg(long)]
-    pub(crate) slow: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReadsArgs {
-    /// The group.
-    pub(crate) group: String,
-    /// Reads through the primary endpoint show only what every in-sync replica has; each waits for
-    /// a proof, as a write does.
-    #[arg(long, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), value_name = "on|off")]
-    pub(crate) strict: Option<bool>,
-    /// How long a replica may be behind and still be read from, such as 500ms or 2s.
-    #[arg(long, value_parser = parse_millis)]
-    pub(crate) max_lag: Option<u32>,
-    /// What the reader endpoint does without a replica that is fit.
-    #[arg(long, value_enum)]
-    pub(crate) fallback: Option<FallbackArg>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FallbackArg {
-    /// The primary answers.
-    Primary,
-    /// Reads wait for a replica, up to ten seconds.
-    Wait,
-}
-
-impl From<FallbackArg> for ReaderFallback {
-    fn from(fallback: FallbackArg) -> Self {
-        match fallback {
-            FallbackArg::Primary => Self::Primary,
-            FallbackArg::Wait => Self::Wait,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
     /// redis-server.
@@ -439,6 +399,9 @@ pub(crate) struct CreateArgs {
     /// Zones to use, separated by commas [default: all].
     #[arg(long, value_delimiter = ',')]
     pub(crate) zones: Vec<String>,
+    /// The hosts of a fleet that have its endpoints, separated by commas [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "HOSTS")]
+    pub(crate) endpoints: Vec<String>,
     /// Memory limit of each node, such as 512mb or 2gb.
     #[arg(long, value_parser = parse_bytes)]
     pub(crate) memory: Option<u64>,

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tanist_aws::Declared;
 use tanist_controller::Aliases;
+use tanist_core::model::Listen;
 use tanist_discovery::sentinel::Settings;
+use toml::de::DeTable;
 
+use crate::doors;
 use crate::failure::Failure;
-use crate::fleet::plan::{EndpointsFile, HostFile, PortFile};
+use crate::fleet::plan::{ApiFile, EndpointsFile, HostFile, PortFile};
 use crate::placement::PlacementFile;
 use crate::store_file::StoreFile;
 
@@ -62,7 +65,7 @@ pub(crate) struct Config {
     pub(crate) link: PortFile,
     /// Where a fleet's API is.
     #[serde(default)]
-    pub(crate) api: PortFile,
+    pub(crate) api: ApiFile,
 }
 
 impl Config {
@@ -70,7 +73,9 @@ impl Config {
     pub(crate) fn for_one_host(self) -> Result<Self, Failure> {
         let managed = self.store.as_ref().is_some_and(|store| store.managed().is_some());
         let fleet = managed || !self.host.is_empty() || self.endpoints.is_some();
-        if !fleet && self.region.is_none() && self.link == self.api {
+        let ports = self.link != PortFile::default() || self.api != ApiFile::default();
+        let beyond = self.sentinel.listen != Listen::Loopback;
+        if !fleet && self.region.is_none() && !ports && !beyond {
             return Ok(self);
         }
         let why = "the file is a fleet's: tanist dev is one host, which simulates others";
@@ -129,13 +134,30 @@ pub(crate) fn read(path: Option<&Path>) -> Result<Config, Failure> {
         Err(err) => Err(err),
     };
     let text = text.map_err(|err| bad(format!("{shown}: {err}"), "name a file that exists"))?;
-    toml::from_str(&text).map_err(|err| {
-        let line = err.span().map_or(1, |span| {
-            1 + text.get(..span.start).map_or(0, |before| before.matches('\n').count())
-        });
+    let config: Config = toml::from_str(&text).map_err(|err| {
+        let line = err.span().map_or(1, |span| line(&text, span.start));
         let remedy = "correct that line; docs/how-to.md shows what may stand there";
         bad(format!("{shown}:{line}: {}", err.message()), remedy)
-    })
+    })?;
+    doors::check(&config).map_err(|wrong| {
+        let line = line_of(&text, wrong.section, wrong.key);
+        let message = format!("{shown}:{line}: {}", wrong.why);
+        Failure::new("T708", message, wrong.remedy).exit(2)
+    })?;
+    Ok(config)
+}
+
+/// The line of a place in a text.
+fn line(text: &str, at: usize) -> usize {
+    1 + text.get(..at).map_or(0, |before| before.matches('\n').count())
+}
+
+/// The line at which a section's key has its value.
+fn line_of(text: &str, section: &str, key: &str) -> usize {
+    let parsed = DeTable::parse(text).ok();
+    let table = parsed.as_ref().and_then(|whole| whole.get_ref().get(section));
+    let value = table.and_then(|table| table.get_ref().as_table()?.get(key));
+    value.or(table).map_or(1, |found| line(text, found.span().start))
 }
 
 #[cfg(test)]
@@ -182,6 +204,20 @@ mod tests {
             let refused = of(text).unwrap_err();
             assert!(refused.message.contains(line), "{text:?}: {}", refused.message);
             assert_eq!((refused.code.as_str(), refused.exit), ("T639", 2));
+        }
+        for (text, line) in [
+            ("[api]\nport = 4566\ntls = \"required\"\n", ":3: "),
+            ("\n[sentinel]\nadvertise = \"nodes\"\nlisten = \"host\"\n", ":4: "),
+            ("[api]\nlisten = \"host\"\n\ntls = \"off\"\n", ":4: "),
+        ] {
+            let refused = of(text).unwrap_err();
+            assert!(refused.message.contains(line), "{text:?}: {}", refused.message);
+            assert_eq!((refused.code.as_str(), refused.exit), ("T708", 2));
+        }
+        let beyond = "[sentinel]\nlisten = \"host\"\npassword = \"p\"\n";
+        for fleets in [beyond, "[api]\nlisten = \"host\"\n"] {
+            let refused = of(fleets).unwrap().for_one_host().unwrap_err();
+            assert!(refused.message.contains("a fleet's"), "{}", refused.message);
         }
         assert_eq!(read(Some(Path::new("/nowhere/tanist.toml"))).unwrap_err().exit, 2);
     }

@@ -2,14 +2,13 @@
 //!
 //! In `tanist dev` it has an address of its own in the installation's network, which never changes, and
 //! is also at 127.0.0.1 as long as nobody else is, because that is where the ecosystem looks first. On
-//! a fleet every server has one.
+//! a fleet every server has one, and offers it at its own address if the file says so.
 //!
 //! Invariant: an address that is named is listened on.
 //!
 //! Not here: HTTP and the operations (`tanist-aws`).
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,10 +23,10 @@ use tanist_link::api::{AccessKey, ApiError, AwsEndpoint, CreateKey, KeyStatus};
 use tanist_link::{Client, Secret};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
-use tokio::net::TcpListener;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::doors::{Opened, Places};
 use crate::engines::Found;
 use crate::failure::{Failure, chain};
 
@@ -36,9 +35,8 @@ pub(crate) const PORT: u16 = 4566;
 
 /// What the endpoint is made from.
 pub(crate) struct FrontGround<'a> {
-    /// Where it is, and where else if nobody else is.
-    pub(crate) own: Ipv4Addr,
-    pub(crate) also: Option<Ipv4Addr>,
+    /// Where it is.
+    pub(crate) places: Places,
     pub(crate) port: u16,
     pub(crate) store: AnyStore,
     pub(crate) controller: Client,
@@ -57,36 +55,21 @@ pub(crate) struct FrontGround<'a> {
 
 /// Opens the endpoint and serves it for as long as the process lives; its part of the local API.
 pub(crate) async fn open(ground: FrontGround<'_>, config: &Config) -> Result<Router, Failure> {
-    let (own, port) = (ground.own, ground.port);
-    let listener = TcpListener::bind((own, port)).await.map_err(|err| {
-        let message = format!("the AWS endpoint {own}:{port} cannot be listened on: {err}");
-        Failure::new("T637", message, "end what listens there, or use another address")
-    })?;
-    let common = match ground.also {
-        // Whoever was first has it; the other address is there in any case.
-        Some(also) => TcpListener::bind((also, port)).await.ok(),
-        None => None,
-    };
-    let endpoint = |ip: Ipv4Addr| format!("http://{ip}:{port}");
-    let shown = |listener: &TcpListener| {
-        listener.local_addr().map_or_else(|_| endpoint(own), |at| format!("http://{at}"))
-    };
+    let places = ground.places.clone();
+    let (doors, opened) = places.open(ground.port, "the AWS endpoint", "T637").await?;
+    let mut urls = opened.iter().map(Opened::url);
+    let endpoint = urls.next().unwrap_or_default();
+    let also = urls.collect();
     let (region, unsigned) = (ground.region.to_owned(), ground.unsigned);
     let front = Front::new(front_config(ground, config).await).await.map_err(|err| {
         Failure::caused("T638", &err, "correct the file that --config names, or see the log")
     })?;
-    let desk = Desk {
-        identity: front.identity(),
-        endpoint: endpoint(own),
-        also: common.iter().map(shown).collect(),
-        region,
-        unsigned,
-    };
+    let desk = Desk { identity: front.identity(), endpoint, also, region, unsigned };
     let front = Arc::new(front);
-    for listener in [Some(listener), common].into_iter().flatten() {
+    for door in doors {
         let front = Arc::clone(&front);
         tokio::spawn(async move {
-            if let Err(err) = front.serve(listener).await {
+            if let Err(err) = front.serve(door).await {
                 warn!("the AWS endpoint is not served: {}", chain(&err));
             }
         });

@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod dev;
 mod dial;
+mod doors;
 mod drill;
 mod engines;
 mod failure;

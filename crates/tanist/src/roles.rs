@@ -155,6 +155,7 @@ fn proxy_config(layout: &Layout, secret: Secret) -> Result<ProxyConfig, Failure>
             id: ProxyId::new(PROXY),
             controller: Client::new(layout.controller_socket()),
             address: Ipv4Addr::LOCALHOST,
+            floating: Vec::new(),
             secret,
             // It serves every zone that this host stands for.
             zone: None,
@@ -167,6 +168,7 @@ fn proxy_config(layout: &Layout, secret: Secret) -> Result<ProxyConfig, Failure>
         id: proxy_of(&own.host),
         controller: member.client()?,
         address: own.address,
+        floating: member.plan.floating.clone(),
         secret,
         zone: Some(own.zone.clone()),
         limits,

@@ -9,6 +9,7 @@
 //! Not here: which names a group has (`tanist-controller`), handshakes with clients (`tanist-proxy`).
 
 mod authority;
+mod door;
 mod error;
 mod files;
 mod fleet;
@@ -16,6 +17,7 @@ mod owners;
 mod trust;
 
 pub use authority::{Authority, ENDPOINT_DAYS, Issued, MEMBER_DAYS, RENEW_AFTER_DAYS};
+pub use door::{Admitted, Door, Entrance, NotAdmitted, showing};
 pub use error::TlsError;
 pub use files::{CERTIFICATE, DIRECTORY, KEY, write_private};
 pub use fleet::{MemberKey, PublicKey, accepting, dialling, ends, joining};

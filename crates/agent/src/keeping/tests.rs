@@ -48,6 +48,7 @@ fn spec() -> GroupSpec {
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
+        endpoint_hosts: BTreeSet::new(),
         attributes: BTreeMap::new(),
         deleting: false,
     }

@@ -126,6 +126,7 @@ pub(super) fn group_of(name: &str, nodes: u8) -> Group {
         replicas: nodes - 1,
         automatic_failover: nodes > 1,
         zones: Vec::new(),
+        endpoint_hosts: Default::default(),
         access: Access::Everyone,
         login: Default::default(),
         transit: Default::default(),

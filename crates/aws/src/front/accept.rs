@@ -1,7 +1,7 @@
 //! Connections: accepted, counted, and ended when their time is over.
 //!
-//! HTTP/1.1 only: no AWS client speaks HTTP/2 without TLS, and its many streams would be a second way
-//! to hold memory.
+//! HTTP/1.1 only: every AWS client speaks it, and the many streams of HTTP/2 would be a second way to
+//! hold memory.
 //!
 //! Invariant: one connection is one task; at most `Limits::connections` of them exist, none outlives
 //! the loop, and each ends by itself in bounded time unless an operation is at work for it.
@@ -18,8 +18,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
+use tanist_tls::{Admitted, Door, Entrance, NotAdmitted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
@@ -37,11 +38,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that we end is listened to, so that its client can read our last words.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What a client hears that does not encrypt.
+const PLAIN: &str = "This address takes encrypted connections only: use https://.";
+
 /// hyper's own limit of its buffer, above that of the head.
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves until it is dropped; its connections end with it.
-pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener) {
+pub(super) async fn serve(desk: Arc<Desk>, door: Door) {
+    let Door { listener, entrance } = door;
     let mut connections = JoinSet::new();
     let crowded = Arc::new(Notify::new());
     loop {
@@ -60,7 +65,12 @@ pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener) {
                     connections.join_next().await.into_iter().for_each(note);
                 }
                 let (desk, crowded) = (Arc::clone(&desk), Arc::clone(&crowded));
-                connections.spawn(Box::pin(connection(desk, stream, source.ip(), crowded)));
+                let entrance = entrance.clone();
+                connections.spawn(Box::pin(async move {
+                    if let Some(stream) = admitted(&desk, &entrance, stream, source.ip()).await {
+                        connection(desk, stream, source.ip(), crowded).await;
+                    }
+                }));
             }
             Err(err) => {
                 debug!(err = &err as &dyn Error, "accepting");
@@ -87,11 +97,32 @@ enum End {
     Slow,
 }
 
-async fn connection(desk: Arc<Desk>, stream: TcpStream, source: IpAddr, crowded: Arc<Notify>) {
+/// The connection, if it may come in; one that is not encrypted where it has to be is told so.
+async fn admitted(
+    desk: &Desk,
+    entrance: &Entrance,
+    stream: TcpStream,
+    source: IpAddr,
+) -> Option<Admitted> {
     // Answers are written whole; waiting for more of them would only add to each.
     if let Err(err) = stream.set_nodelay(true) {
         debug!(err = &err as &dyn Error, "a connection without TCP_NODELAY");
     }
+    match entrance.admit(stream).await {
+        Ok(stream) => Some(stream),
+        Err(NotAdmitted::Plain(stream)) => {
+            let fault = Fault::NotHttp { status: 400, what: PLAIN };
+            refuse(desk, Admitted::Plain(stream), source, &fault).await;
+            None
+        }
+        Err(err) => {
+            debug!(%source, err = &err as &dyn Error, "a client was not let in");
+            None
+        }
+    }
+}
+
+async fn connection(desk: Arc<Desk>, stream: Admitted, source: IpAddr, crowded: Arc<Notify>) {
     let phases = Phases::new();
     let mut watching = phases.subscribe();
     let io = TokioIo::new(Socket::new(stream, phases.clone()));
@@ -144,13 +175,7 @@ async fn is_over(watching: &mut watch::Receiver<Phase>, phase: Phase, limits: &L
     timeout_at(phase.since + life, watching.changed()).await.is_err()
 }
 
-async fn close(
-    desk: &Desk,
-    mut stream: TcpStream,
-    source: IpAddr,
-    end: End,
-    kept_back: Option<u16>,
-) {
+async fn close(desk: &Desk, stream: Admitted, source: IpAddr, end: End, kept_back: Option<u16>) {
     let fault = match (end, kept_back) {
         (End::Quiet, _) => return,
         (End::Slow, _) => Fault::TimedOut { seconds: desk.limits.request.as_secs() },
@@ -163,8 +188,13 @@ async fn close(
             return;
         }
     };
-    info!(%source, fault = &fault as &dyn Error, "a connection was ended");
-    let bytes = written(&refuse_bytes(&fault, desk.unsigned), Timestamp::now());
+    refuse(desk, stream, source, &fault).await;
+}
+
+/// Says what is wrong, and ends the connection.
+async fn refuse(desk: &Desk, mut stream: Admitted, source: IpAddr, fault: &Fault) {
+    info!(%source, fault = fault as &dyn Error, "a connection was ended");
+    let bytes = written(&refuse_bytes(fault, desk.unsigned), Timestamp::now());
     if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&bytes)).await {
         linger(stream).await;
     }
@@ -193,7 +223,7 @@ fn written(reply: &Reply, now: Timestamp) -> Vec<u8> {
 }
 
 /// Ends a connection without a reset: a client that is still sending would lose our answer to it.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Admitted) {
     // It fails if the client is gone, and then there is nobody to wait for.
     if stream.shutdown().await.is_err() {
         return;

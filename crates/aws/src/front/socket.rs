@@ -16,8 +16,8 @@ use std::task::{Context, Poll, ready};
 
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tanist_tls::Admitted;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -126,19 +126,19 @@ impl Drop for Answer {
 /// The socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Admitted,
     phases: Phases,
     /// The beginning of an answer that hyper made by itself and that was not sent.
     kept_back: Vec<u8>,
 }
 
 impl Socket {
-    pub(super) const fn new(stream: TcpStream, phases: Phases) -> Self {
+    pub(super) const fn new(stream: Admitted, phases: Phases) -> Self {
         Self { stream, phases, kept_back: Vec::new() }
     }
 
     /// The stream, and the status of the answer that was kept back, if there was one.
-    pub(super) fn into_parts(self) -> (TcpStream, Option<u16>) {
+    pub(super) fn into_parts(self) -> (Admitted, Option<u16>) {
         let line = str::from_utf8(&self.kept_back).unwrap_or_default();
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
         (self.stream, status)

@@ -13,6 +13,7 @@ mod fleet;
 mod late;
 mod names;
 mod patience;
+mod places;
 pub(crate) mod rig;
 mod shards;
 mod stale;

@@ -23,6 +23,7 @@ fn named(name: &str) -> CreateGroup {
         automatic_failover: false,
         memory_bytes: 16 << 20,
         node_zones: Vec::new(),
+        endpoint_hosts: Default::default(),
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),

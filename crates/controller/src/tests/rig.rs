@@ -84,6 +84,7 @@ pub(crate) fn spec() -> GroupSpec {
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
+        endpoint_hosts: BTreeSet::new(),
         attributes: BTreeMap::new(),
         deleting: false,
     }
@@ -179,6 +180,7 @@ pub(super) fn config(limits: Limits) -> ControllerConfig {
         hosts: (1..=3).map(host).collect(),
         limits,
         endpoints: EndpointPlan::default(),
+        floating: Vec::new(),
         port: 6379,
         default_memory_bytes: 1 << 20,
         stopping: Duration::from_secs(60),

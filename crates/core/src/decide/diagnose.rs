@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Verdict, View, drain, vacate, word};
+use super::{Verdict, View, drain, served, vacate, word};
 use crate::model::{
     Cause, Durability, Health, Member, NodeId, Problem, ProblemKind, Process, RoleSeen, Stall,
     WaitKind,
@@ -152,6 +152,18 @@ pub const RULES: &[ProblemRule] = &[
         meaning: "fewer nodes exist than were asked for, or one cannot leave a drained host, and no host has room",
         remedy: "add a host or lower the memory of a group",
         find: no_room,
+    },
+    ProblemRule {
+        kind: ProblemKind::EndpointHostLost,
+        meaning: "a host that was chosen for the group's endpoints is not there",
+        remedy: "clients use the other addresses; if it does not come back, choose others: tanist endpoints GROUP --hosts h1,h2 (or all)",
+        find: |view| served::lost(view).filter(|_| served::has_one(view)).collect(),
+    },
+    ProblemRule {
+        kind: ProblemKind::NoEndpoint,
+        meaning: "no client can connect: none of the hosts that were chosen for the group's endpoints is there",
+        remedy: "choose others: tanist endpoints GROUP --hosts h1,h2 (or all)",
+        find: |view| served::lost(view).filter(|_| !served::has_one(view)).collect(),
     },
 ];
 

@@ -22,6 +22,7 @@ mod patience;
 mod placement;
 mod rebalance;
 mod routing;
+mod served;
 mod spread;
 mod vacate;
 mod word;

@@ -40,6 +40,7 @@ pub fn route(
         epoch: decided.epoch,
         durability: decided.durability,
         endpoints: asked.endpoints,
+        endpoint_hosts: asked.endpoint_hosts.clone(),
         access: asked.access.clone(),
         accounts: asked.accounts.clone(),
         transit: asked.transit,

@@ -50,6 +50,24 @@ impl GroupEndpoints {
     }
 }
 
+/// Where one of an installation's own surfaces (the AWS endpoint, Sentinel) is offered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listen {
+    /// To this machine alone.
+    #[default]
+    Loopback,
+    /// At each server's own address, too.
+    Host,
+}
+
+/// Whether an address is of this machine or of a private network: not every stranger can dial it.
+pub fn is_near(address: Ipv4Addr) -> bool {
+    // 100.64.0.0/10 is shared by carriers and overlay networks, never routed.
+    let is_shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+    address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
+}
+
 /// How many addresses before it an endpoint may have.
 fn number(endpoint: Ipv4Addr) -> u16 {
     let [_, _, c, d] = endpoint.octets();

@@ -33,7 +33,7 @@ pub use accounts::{
     Account, Accounts, DEFAULT_USER, LaneUsers, Login, NotAHash, PasswordHash, Rules, User,
     UserGroup,
 };
-pub use endpoint::{EndpointPlan, GroupEndpoints};
+pub use endpoint::{EndpointPlan, GroupEndpoints, Listen, is_near};
 pub use event::{Cause, Event, EventKind, Severity};
 pub use host::{HostFacts, HostSpec, Invited};
 pub use ids::{

@@ -80,6 +80,10 @@ kinds! {
         ZoneSpreadBroken,
         /// There is no room for a node that was asked for.
         NoRoom,
+        /// A host that was chosen for the group's endpoints is not there.
+        EndpointHostLost,
+        /// None of the hosts that were chosen for the group's endpoints is there.
+        NoEndpoint,
     }
 }
 
@@ -151,7 +155,8 @@ impl ProblemKind {
             | Self::TwoPrimaries
             | Self::NoCandidate
             | Self::StoreBehind
-            | Self::WritesRefused => Severity::Error,
+            | Self::WritesRefused
+            | Self::NoEndpoint => Severity::Error,
             Self::PrimaryBusy
             | Self::InSyncSetEmpty
             | Self::ReplicaLost
@@ -160,7 +165,8 @@ impl ProblemKind {
             | Self::NodeCannotStart
             | Self::ForkFails
             | Self::ZoneSpreadBroken
-            | Self::NoRoom => Severity::Warning,
+            | Self::NoRoom
+            | Self::EndpointHostLost => Severity::Warning,
             Self::ReplicaBehind => Severity::Info,
         }
     }

@@ -13,8 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, NodeId, Reads, RequestId, Rev,
-    ShardId, Transit, Zone,
+    Access, Accounts, Durability, Epoch, GroupEndpoints, GroupName, HostId, NodeId, Reads,
+    RequestId, Rev, ShardId, Transit, Zone,
 };
 
 /// Where a shard's requests may go.
@@ -73,6 +73,9 @@ pub struct Route {
     pub durability: Durability,
     /// Where clients dial.
     pub endpoints: GroupEndpoints,
+    /// On a fleet: the hosts whose proxies have the endpoints; empty for all.
+    #[serde(default)]
+    pub endpoint_hosts: BTreeSet<HostId>,
     /// Who may connect there.
     #[serde(default)]
     pub access: Access,

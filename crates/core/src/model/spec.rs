@@ -14,8 +14,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Accounts, GroupEndpoints, GroupName, Login, NodeId, Reads, Region, RequestId, Rev,
-    ShardId, SlotRange, Transit, Zone,
+    Access, Accounts, GroupEndpoints, GroupName, HostId, Login, NodeId, Reads, Region, RequestId,
+    Rev, ShardId, SlotRange, Transit, Zone,
 };
 
 /// Which engine's binary runs the nodes.
@@ -108,6 +108,9 @@ pub struct GroupSpec {
     pub memory_bytes: u64,
     /// Where clients dial.
     pub endpoints: GroupEndpoints,
+    /// On a fleet: the hosts whose proxies have them; empty for all.
+    #[serde(default)]
+    pub endpoint_hosts: BTreeSet<HostId>,
     /// Who may connect to them.
     #[serde(default)]
     pub access: Access,
@@ -144,6 +147,11 @@ impl GroupSpec {
     /// Nodes of each shard: the primary and its replicas.
     pub fn nodes_per_shard(&self) -> usize {
         usize::from(self.replicas) + 1
+    }
+
+    /// Whether the group's endpoints are to be at a fleet's host.
+    pub fn is_served_at(&self, host: &HostId) -> bool {
+        self.endpoint_hosts.is_empty() || self.endpoint_hosts.contains(host)
     }
 
     /// The name of the `ordinal`-th node (from 1) of a shard, in AWS's form.

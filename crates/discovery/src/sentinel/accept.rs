@@ -9,13 +9,14 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tanist_tls::{Door, Entrance, NotAdmitted};
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::Shared;
-use super::session::Session;
+use super::session::{Ended, Session, refuse_plain};
 
 /// How long to wait before accepting again when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -24,17 +25,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// Serves until it is dropped.
-pub(super) async fn serve(shared: &Arc<Shared>, listeners: Vec<TcpListener>) {
+pub(super) async fn serve(shared: &Arc<Shared>, open: Vec<Door>) {
     let mut doors = JoinSet::new();
-    for listener in listeners {
-        doors.spawn(door(Arc::clone(shared), listener));
+    for one in open {
+        doors.spawn(door(Arc::clone(shared), one));
     }
     while let Some(ended) = doors.join_next().await {
         note(ended);
     }
 }
 
-async fn door(shared: Arc<Shared>, listener: TcpListener) {
+async fn door(shared: Arc<Shared>, Door { listener, entrance }: Door) {
     // Nobody is told that there is nothing, only because it is not known yet.
     shared.seen().await;
     let mut sessions = JoinSet::new();
@@ -49,7 +50,8 @@ async fn door(shared: Arc<Shared>, listener: TcpListener) {
         match accepted {
             Ok((stream, _)) => match Arc::clone(&shared.room).try_acquire_owned() {
                 Ok(room) => {
-                    sessions.spawn(Box::pin(session(Arc::clone(&shared), stream, room)));
+                    let (shared, entrance) = (Arc::clone(&shared), entrance.clone());
+                    sessions.spawn(Box::pin(session(shared, entrance, stream, room)));
                 }
                 Err(_) => turn_away(&stream),
             },
@@ -69,12 +71,22 @@ fn turn_away(stream: &TcpStream) {
     }
 }
 
-async fn session(shared: Arc<Shared>, stream: TcpStream, room: OwnedSemaphorePermit) {
+async fn session(
+    shared: Arc<Shared>,
+    entrance: Entrance,
+    stream: TcpStream,
+    room: OwnedSemaphorePermit,
+) {
     // Answers are written whole; waiting for more of them would only add to each.
     if let Err(err) = stream.set_nodelay(true) {
         debug!(err = &err as &dyn Error, "a connection without TCP_NODELAY");
     }
-    let ended = Session::new(shared, &stream).run(stream).await;
+    let dialled = stream.local_addr().ok();
+    let ended = match entrance.admit(stream).await {
+        Ok(stream) => Session::new(shared, dialled).run(stream).await,
+        Err(NotAdmitted::Plain(stream)) => refuse_plain(stream).await,
+        Err(err) => Ended::Stranger(err),
+    };
     debug!(err = &ended as &dyn Error, "a session has ended");
     drop(room);
 }

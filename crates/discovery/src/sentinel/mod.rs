@@ -5,9 +5,9 @@
 //! their connection when somebody else becomes primary; whoever wants to see nodes move can have the
 //! node endpoints instead.
 //!
-//! Invariant: there is no TLS yet, so only loopback addresses are served; whatever a client sends, it
-//! gets an answer or its connection is ended, and [`Sentinel::serve`] goes on. Nobody is answered
-//! before the first status is known.
+//! Invariant: beyond loopback every client gives the password, and connections are encrypted unless a private
+//! network was said to do; whatever a client sends, it gets an answer or its connection is ended, and
+//! [`Sentinel::serve`] goes on. Nobody is answered before the first status is known.
 //!
 //! Not here: who is primary (the controller says), failovers themselves (it is asked for them).
 
@@ -33,14 +33,15 @@ mod watcher;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tanist_core::model::is_near;
 use tanist_link::Client;
-use tokio::net::TcpListener;
+use tanist_tls::{Door, Entrance};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tracing::info;
@@ -85,6 +86,8 @@ pub struct SentinelConfig {
     pub controller: Client,
     /// The store's installation id, from which the Sentinel's own id follows.
     pub installation: String,
+    /// Where it is, if there are others that know it by that.
+    pub own: Option<SocketAddr>,
     /// Other Sentinel endpoints of the same installation.
     pub others: Vec<SocketAddr>,
     /// What can be set.
@@ -98,12 +101,15 @@ pub enum SentinelError {
     /// The listener has no address.
     #[error("asking the listener for its address")]
     Address(#[source] io::Error),
-    /// The address can be reached from elsewhere.
+    /// The address can be reached from elsewhere, and connections there would not be encrypted.
     #[error(
-        "{0} can be reached from other hosts, and there is no TLS yet; listen on a loopback \
-         address"
+        "{0} can be reached from other hosts: without TLS listen on a loopback address, and with \
+         plain connections beside it on a private one"
     )]
-    NotLoopback(SocketAddr),
+    NotEncrypted(SocketAddr),
+    /// The address can be reached from elsewhere, and everybody might ask there.
+    #[error("{0} can be reached from other hosts: without a password listen on a loopback address")]
+    NoPassword(SocketAddr),
 }
 
 /// The Sentinel endpoint.
@@ -149,14 +155,15 @@ impl Sentinel {
     }
 
     fn with(config: SentinelConfig, limits: Limits) -> Self {
-        let SentinelConfig { controller, installation, others, settings } = config;
+        let SentinelConfig { controller, installation, own, others, settings } = config;
         let (refresh, refreshes) = mpsc::channel(REFRESHES);
-        let other = |address: SocketAddr| (hex_id(&[&installation, &address.to_string()]), address);
+        let id = |address: SocketAddr| hex_id(&[&installation, &address.to_string()]);
+        let other = |address: SocketAddr| (id(address), address);
         let shared = Shared {
             controller,
             settings,
             limits,
-            id: hex_id(&[&installation, "sentinel"]),
+            id: own.map_or_else(|| hex_id(&[&installation, "sentinel"]), id),
             others: others.into_iter().map(other).collect(),
             started: Instant::now(),
             seen: watch::Sender::new(None),
@@ -168,23 +175,42 @@ impl Sentinel {
         Self { shared: Arc::new(shared), refreshes }
     }
 
-    /// Serves clients of these listeners, and keeps what they are told current, until the future is
+    /// Serves clients at these doors, and keeps what they are told current, until the future is
     /// dropped; then their connections end too.
     ///
     /// # Errors
     /// [`SentinelError`], before anything is accepted.
-    pub async fn serve(self, listeners: Vec<TcpListener>) -> Result<(), SentinelError> {
-        for listener in &listeners {
-            let address = listener.local_addr().map_err(SentinelError::Address)?;
-            if !address.ip().is_loopback() {
-                return Err(SentinelError::NotLoopback(address));
-            }
+    pub async fn serve(self, doors: Vec<impl Into<Door>>) -> Result<(), SentinelError> {
+        let doors: Vec<Door> = doors.into_iter().map(Into::into).collect();
+        for door in &doors {
+            let address = door.listener.local_addr().map_err(SentinelError::Address)?;
+            check(address, &door.entrance, &self.shared.settings)?;
             info!(%address, id = self.shared.id, "the Sentinel endpoint is open");
         }
         let Self { shared, refreshes } = self;
-        let accepting = accept::serve(&shared, listeners);
+        let accepting = accept::serve(&shared, doors);
         tokio::join!(watcher::follow(&shared, refreshes), accepting);
         Ok(())
+    }
+}
+
+/// Whether what is offered may be offered there.
+fn check(
+    address: SocketAddr,
+    entrance: &Entrance,
+    settings: &Settings,
+) -> Result<(), SentinelError> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    if settings.password.is_none() {
+        return Err(SentinelError::NoPassword(address));
+    }
+    let near = matches!(address.ip(), IpAddr::V4(ip) if is_near(ip));
+    match entrance {
+        Entrance::Tls { plain: false, .. } => Ok(()),
+        Entrance::Tls { plain: true, .. } if near => Ok(()),
+        _ => Err(SentinelError::NotEncrypted(address)),
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn group(name: &str, epoch: u64, primary: Option<u8>) -> GroupStatus 
         replicas: 2,
         automatic_failover: true,
         zones: Vec::new(),
+        endpoint_hosts: Default::default(),
         access: Access::default(),
         login: Default::default(),
         transit: Default::default(),

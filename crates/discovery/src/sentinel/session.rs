@@ -18,7 +18,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tanist_resp::request::{Limits as Framing, ProtocolError};
 use tanist_resp::{Encoder, RequestFramer, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tanist_tls::{Admitted, NotAdmitted};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -32,6 +33,9 @@ use super::subscriptions::Subscriptions;
 const READ_BYTES: usize = 4096;
 /// How long a connection that we end is listened to, so that its client can read our last words.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// As a group's endpoints say it.
+const PLAIN: &[u8] = b"-ERR this endpoint takes encrypted connections only: connect with TLS\r\n";
 
 /// One client.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub(super) struct Session {
     incomplete: Option<Instant>,
     /// When its client last took a byte, or had none to take.
     taken: Instant,
+    /// What was written may not have been sent: it waits until the socket takes it.
+    unsent: bool,
 }
 
 /// Why a session has ended.
@@ -76,10 +82,16 @@ pub(super) enum Ended {
     /// It did not take what it was sent.
     #[error("the client did not take what it was sent")]
     Slow,
+    /// It does not encrypt where it has to.
+    #[error("the client does not encrypt")]
+    Plain,
+    /// It could not be let in.
+    #[error("letting the client in")]
+    Stranger(#[source] NotAdmitted),
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, stream: &TcpStream) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, dialled: Option<SocketAddr>) -> Self {
         let id = shared.connected.fetch_add(1, Ordering::Relaxed);
         let authenticated = shared.settings.password.is_none();
         let framing = Framing {
@@ -92,7 +104,7 @@ impl Session {
         Self {
             shared,
             id: i64::try_from(id).unwrap_or(i64::MAX).saturating_add(1),
-            dialled: stream.local_addr().ok(),
+            dialled,
             version: Version::Resp2,
             name: Vec::new(),
             authenticated,
@@ -104,6 +116,7 @@ impl Session {
             input: BytesMut::new(),
             incomplete: None,
             taken: Instant::now(),
+            unsent: false,
         }
     }
 
@@ -113,7 +126,8 @@ impl Session {
     }
 
     /// Serves the client until one of both ends it.
-    pub(super) async fn run(mut self, mut stream: TcpStream) -> Ended {
+    pub(super) async fn run(mut self, stream: Admitted) -> Ended {
+        let (mut reader, mut writer) = tokio::io::split(stream);
         let mut why = Ended::Gone;
         loop {
             match self.answer().await {
@@ -125,11 +139,11 @@ impl Session {
                 }
                 Err(ended) => return ended,
             }
-            if self.closing && self.out.is_empty() {
-                linger(stream).await;
+            if self.closing && !self.has_to_send() {
+                linger(reader.unsplit(writer)).await;
                 return why;
             }
-            if let Err(ended) = self.wait(&mut stream).await {
+            if let Err(ended) = self.wait(&mut reader, &mut writer).await {
                 return ended;
             }
         }
@@ -155,6 +169,10 @@ impl Session {
             self.subscribe();
         }
         Ok(())
+    }
+
+    fn has_to_send(&self) -> bool {
+        !self.out.is_empty() || self.unsent
     }
 
     fn has_room(&self) -> bool {
@@ -186,10 +204,14 @@ impl Session {
     }
 
     /// Waits for the next thing to do with the connection, and does it.
-    async fn wait(&mut self, stream: &mut TcpStream) -> Result<(), Ended> {
-        let (mut reader, mut writer) = stream.split();
+    async fn wait(
+        &mut self,
+        reader: &mut ReadHalf<Admitted>,
+        writer: &mut WriteHalf<Admitted>,
+    ) -> Result<(), Ended> {
         let (has_room, to, patience) = (self.has_room(), self.to(), self.shared.limits.patience);
-        if self.out.is_empty() {
+        let has_to_send = self.has_to_send();
+        if !has_to_send {
             self.taken = Instant::now();
         }
         let mut life: Option<(Instant, Ended)> = None;
@@ -197,7 +219,7 @@ impl Session {
             life = Some((since + patience, Ended::Incomplete));
         }
         let until = self.taken + patience;
-        if !self.out.is_empty() && life.as_ref().is_none_or(|(first, _)| until < *first) {
+        if has_to_send && life.as_ref().is_none_or(|(first, _)| until < *first) {
             life = Some((until, Ended::Slow));
         }
         self.input.reserve(READ_BYTES);
@@ -210,9 +232,10 @@ impl Session {
                         Err(err) => Err(Ended::Broken(err)),
                     }
                 }
-                wrote = writer.write_buf(&mut self.out), if !self.out.is_empty() => {
+                sent = send(writer, &mut self.out), if has_to_send => {
                     self.taken = Instant::now();
-                    wrote.map(drop).map_err(Ended::Broken)
+                    self.unsent = sent.map_err(Ended::Broken)?;
+                    Ok(())
                 }
                 notice = next(&mut self.news), if has_room && !self.closing => match notice {
                     Ok(notice) => {
@@ -242,8 +265,28 @@ async fn next(
     }
 }
 
+/// Writes something, or sees to it that the socket has what was written; whether that is still to be done.
+async fn send(writer: &mut WriteHalf<Admitted>, out: &mut BytesMut) -> io::Result<bool> {
+    if out.is_empty() {
+        return writer.flush().await.map(|()| false);
+    }
+    writer.write_buf(out).await.map(|_| true)
+}
+
+/// Whoever does not encrypt where it has to hears why.
+pub(super) async fn refuse_plain(stream: TcpStream) -> Ended {
+    let mut stream = Admitted::Plain(stream);
+    match stream.write_all(PLAIN).await {
+        Ok(()) => {
+            linger(stream).await;
+            Ended::Plain
+        }
+        Err(err) => Ended::Broken(err),
+    }
+}
+
 /// Ends a connection without a reset: a client that is still sending would lose our answer to it.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Admitted) {
     // It fails if the client is gone, and then there is nobody to wait for.
     if stream.shutdown().await.is_err() {
         return;

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+use tanist_core::model::{Listen, TransitMode};
 
 /// Longest name of an alias, in bytes.
 const NAME_BYTES: usize = 128;
@@ -28,6 +29,12 @@ pub struct Settings {
     /// The password of the user `default`; everybody may ask without one.
     #[serde(default)]
     pub password: Option<Password>,
+    /// Where it is offered.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Whether connections to the hosts' own addresses are encrypted; all of them if nothing is said.
+    #[serde(default)]
+    pub tls: Option<TransitMode>,
 }
 
 /// Which addresses clients are told for a primary.

@@ -73,6 +73,7 @@ impl Shard {
             names_users,
             known,
             access,
+            hosts,
             users,
             transit,
             reads,
@@ -95,6 +96,7 @@ impl Shard {
         let route = route.as_ref().map(|route| {
             Box::new(Route {
                 access: access.borrow().clone(),
+                endpoint_hosts: hosts.borrow().clone(),
                 accounts: (*users.borrow().accounts).clone(),
                 transit: transit.get(),
                 reads: reads.get(),
@@ -229,6 +231,7 @@ mod tests {
         let mut stale = route(3, 2, serving("n1", &["a"], None));
         stale.access = tanist_core::model::Access::default();
         stale.reads.strict = true;
+        stale.endpoint_hosts.insert("h9".into());
         before.learn(stale);
         let (before, after) = (before.estate().route.unwrap(), handed_over(&before).estate());
         assert_eq!(Some(before), after.route);

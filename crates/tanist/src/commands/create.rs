@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tanist_core::model::{Access, Reads, Transit};
+use tanist_core::model::{Access, HostId, Reads, Transit};
 use tanist_link::Client;
 use tanist_link::api::{CreateGroup, GroupStatus};
 
@@ -36,6 +36,7 @@ pub(crate) async fn create(client: &Client, args: CreateArgs, out: &Output) -> O
         automatic_failover: !args.no_automatic_failover,
         memory_bytes: args.memory.unwrap_or(0),
         node_zones: Vec::new(),
+        endpoint_hosts: args.endpoints.into_iter().map(HostId::new).collect(),
         access: Access::Everyone,
         tokens: Vec::new(),
         user_groups: Default::default(),

@@ -106,6 +106,10 @@ fn group_lines(group: &GroupStatus, out: &Output, lines: &mut Vec<String>) {
         group.memory_bytes >> 20,
     ));
     lines.push(format!("   primary {}   reader {}", group.primary_endpoint, group.reader_endpoint));
+    if !group.endpoint_hosts.is_empty() {
+        let hosts: Vec<&str> = group.endpoint_hosts.iter().map(|host| host.as_str()).collect();
+        lines.push(format!("   endpoints at {} only", hosts.join(", ")));
+    }
     lines.extend(login_line(group));
     for shard in &group.shards {
         shard_lines(shard, out, lines);

@@ -33,6 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use self::store::Opened;
 use crate::cli::DevArgs;
+use crate::doors::Places;
 use crate::failure::Failure;
 use crate::hands::{PROBE_EVERY, agent};
 use crate::layout::Layout;
@@ -259,10 +260,14 @@ fn own_address([a, b]: [u8; 2]) -> Ipv4Addr {
     Ipv4Addr::new(a, b, 0, 254)
 }
 
+/// Where the installation's own surfaces are.
+fn places(network: [u8; 2]) -> Places {
+    Places { near: Some(own_address(network)), also: Some(Ipv4Addr::LOCALHOST), host: None }
+}
+
 fn front_ground<'a>(ground: &'a Ground<'_>) -> front::FrontGround<'a> {
     front::FrontGround {
-        own: own_address(ground.network),
-        also: Some(Ipv4Addr::LOCALHOST),
+        places: places(ground.network),
         port: front::PORT,
         store: ground.store.store.clone(),
         controller: Client::new(ground.layout.controller_socket()),
@@ -282,8 +287,9 @@ fn sentinel_ground<'a>(
     config: &'a config::Config,
 ) -> sentinel::SentinelGround<'a> {
     sentinel::SentinelGround {
-        own: own_address(ground.network),
-        also: Some(Ipv4Addr::LOCALHOST),
+        places: places(ground.network),
+        own: None,
+        others: Vec::new(),
         controller: Client::new(ground.layout.controller_socket()),
         installation: ground.identity.clone(),
         config,
@@ -348,6 +354,7 @@ fn controller_config(ground: &Ground<'_>) -> ControllerConfig {
         hosts: ground.hosts.clone(),
         limits: Limits { lease: NO_LEASES, ..ground.limits },
         endpoints: EndpointPlan { network: ground.network, ports: None },
+        floating: Vec::new(),
         port: args.port,
         default_memory_bytes: machine.default_node_bytes(args.simulated_hosts),
         stopping: Duration::from_secs(args.stop_within),

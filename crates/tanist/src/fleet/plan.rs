@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use serde::Deserialize;
-use tanist_core::model::{HostId, Limits, Region, Zone};
+use tanist_core::model::{HostId, Limits, Listen, Region, TransitMode, Zone};
 use tanist_link::Server;
 use tanist_store::EtcdConfig;
 
@@ -23,6 +23,8 @@ use crate::store_file::{EtcdPorts, StoreFile};
 const LINK_PORT: u16 = 4460;
 /// Ports of endpoints: below those of engines (31000 and up).
 const ENDPOINT_PORTS: (u16, u16) = (7000, 30_999);
+/// Most addresses that move between hosts.
+const MOST_FLOATING: usize = 8;
 /// Below which every name of an endpoint is.
 const DOMAIN: &str = "cache.localhost";
 
@@ -50,19 +52,44 @@ pub(crate) struct HostFile {
     roles: Option<BTreeSet<Role>>,
 }
 
-/// `[link]` and `[api]`.
+impl HostFile {
+    /// Its address, if it is a server.
+    pub(crate) fn server(&self) -> Option<Ipv4Addr> {
+        let is = self.roles.as_ref().is_some_and(|roles| roles.contains(&Role::Server));
+        is.then_some(self.address)
+    }
+}
+
+/// `[link]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PortFile {
     port: Option<u16>,
 }
 
+/// `[api]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiFile {
+    port: Option<u16>,
+    /// Where it is offered.
+    #[serde(default)]
+    pub(crate) listen: Listen,
+    /// Whether connections to the hosts' own addresses are encrypted; all of them if nothing is said.
+    #[serde(default)]
+    pub(crate) tls: Option<TransitMode>,
+}
+
 /// `[endpoints]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndpointsFile {
     /// The first and the last port.
-    ports: (u16, u16),
+    #[serde(default)]
+    ports: Option<(u16, u16)>,
+    /// Addresses that something else moves between hosts.
+    #[serde(default)]
+    floating: Vec<Ipv4Addr>,
 }
 
 /// A host.
@@ -87,6 +114,8 @@ pub(crate) struct FleetPlan {
     pub(crate) domain: String,
     pub(crate) hosts: Vec<Planned>,
     pub(crate) endpoint_ports: (u16, u16),
+    /// Where endpoints are offered beside the hosts' own addresses.
+    pub(crate) floating: Vec<Ipv4Addr>,
     /// The port of the AWS endpoint.
     pub(crate) api_port: u16,
     link_port: u16,
@@ -112,7 +141,10 @@ impl FleetPlan {
         store.check()?;
         let hosts: Vec<Planned> = config.host.iter().map(planned).collect::<Result<_, _>>()?;
         check(&hosts)?;
-        let ports = config.endpoints.map_or(ENDPOINT_PORTS, |endpoints| endpoints.ports);
+        let endpoints = config.endpoints.as_ref();
+        let ports = endpoints.and_then(|endpoints| endpoints.ports).unwrap_or(ENDPOINT_PORTS);
+        let floating = endpoints.map(|endpoints| endpoints.floating.clone()).unwrap_or_default();
+        check_floating(&floating, &hosts)?;
         if ports.0 < 1024 || ports.1 <= ports.0 || ports.1 > ENDPOINT_PORTS.1 {
             let why = format!("the endpoints' ports {} to {} cannot be used", ports.0, ports.1);
             return Err(bad(why, "use a range between 1024 and 30999; engines are above it"));
@@ -122,6 +154,7 @@ impl FleetPlan {
             domain: config.domain.clone().unwrap_or_else(|| DOMAIN.to_owned()),
             hosts,
             endpoint_ports: ports,
+            floating,
             api_port: config.api.port.unwrap_or(crate::front::PORT),
             link_port: config.link.port.unwrap_or(LINK_PORT),
             store,
@@ -199,6 +232,27 @@ fn planned(file: &HostFile) -> Result<Planned, Failure> {
     })
 }
 
+/// An address that moves is no host's, and there are few: every endpoint is at each of them.
+fn check_floating(floating: &[Ipv4Addr], hosts: &[Planned]) -> Result<(), Failure> {
+    let remedy =
+        "name addresses that keepalived or the like moves between hosts, and no host's own";
+    let taken = |address: &Ipv4Addr| hosts.iter().any(|planned| planned.address == *address);
+    let odd = |address: &Ipv4Addr| {
+        // Every host has those of loopback.
+        let nobodys = address.is_unspecified() || address.is_multicast();
+        nobodys || address.is_broadcast() || address.is_loopback()
+    };
+    if let Some(wrong) = floating.iter().find(|address| taken(address) || odd(address)) {
+        return Err(bad(format!("{wrong} cannot be a floating address"), remedy));
+    }
+    let different: BTreeSet<_> = floating.iter().collect();
+    if different.len() != floating.len() || floating.len() > MOST_FLOATING {
+        let why = format!("floating addresses are at most {MOST_FLOATING} different ones");
+        return Err(bad(why, remedy));
+    }
+    Ok(())
+}
+
 fn check(hosts: &[Planned]) -> Result<(), Failure> {
     let names: BTreeSet<_> = hosts.iter().map(|planned| &planned.host).collect();
     let addresses: BTreeSet<_> = hosts.iter().map(|planned| planned.address).collect();
@@ -247,6 +301,11 @@ address = "10.0.2.11"
         assert!(unknown.message.contains("h1, h2"), "{}", unknown.message);
         let etcd = plan.etcd(Path::new("/etc/tanist.toml"), "abc").unwrap();
         assert_eq!(etcd.prefix, "/tanist/abc/");
+        assert!(plan.floating.is_empty());
+        let moved = "[endpoints]\nfloating = [\"10.0.9.1\"]\n[store]";
+        let plan = self::plan(&FILE.replacen("[store]", moved, 1)).unwrap();
+        assert_eq!(plan.floating, [Ipv4Addr::new(10, 0, 9, 1)]);
+        assert_eq!(plan.endpoint_ports, ENDPOINT_PORTS);
     }
 
     #[test]
@@ -270,6 +329,13 @@ address = "10.0.2.11"
             ("\"server\", ", "", "no [[host]] is a server"),
             ("\"agent\", ", "", "a proxy and no agent"),
             ("[store]", "[endpoints]\nports = [7000, 40000]\n[store]", "cannot be used"),
+            ("[store]", "[endpoints]\nfloating = [\"10.0.2.11\"]\n[store]", "a floating address"),
+            ("[store]", "[endpoints]\nfloating = [\"127.9.9.1\"]\n[store]", "a floating address"),
+            (
+                "[store]",
+                "[endpoints]\nfloating = [\"10.0.9.1\", \"10.0.9.1\"]\n[store]",
+                "different ones",
+            ),
         ] {
             let text = FILE.replacen(from, to, 1);
             assert_ne!(text, FILE, "{from}");

@@ -1,22 +1,25 @@
 //! `tanist server`: one of those that may lead, with the fleet's API.
 //!
-//! Every server serves the AWS endpoint and Sentinel; what they are asked goes to the one that leads.
+//! Every server serves the AWS endpoint and Sentinel, at loopback and, if the file says so, at its own address; what
+//! they are asked goes to the one that leads.
 //!
 //! Invariant: a server that is asked to end gives its leadership up first; whatever a server does, no
 //! engine and no client is concerned.
 //!
 //! Not here: who leads, and what a leader does (`tanist-controller`).
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustls::ServerConfig;
 use tanist_controller::{
     Agents, Candidate, Certifier, ControllerConfig, ControllerError, Names, Outside, Parts, Roster,
-    Turns, doors, guarded,
+    Turns, guarded,
 };
-use tanist_core::model::{EndpointPlan, HostId};
+use tanist_core::model::{EndpointPlan, HostId, Listen};
 use tanist_link::api::ServerHere;
 use tanist_link::{Client, SecureListener, serve_secure};
 use tanist_store::{AnyStore, EtcdConfig, EtcdStore, Store};
@@ -30,6 +33,7 @@ use super::admission::Desk;
 use super::etcd;
 use super::plan::{Planned, Role};
 use crate::config::Config;
+use crate::doors::{self, Places};
 use crate::failure::{Failure, chain};
 use crate::layout::Layout;
 use crate::machine::Machine;
@@ -104,8 +108,9 @@ async fn serve(
     tokio::spawn(member.clone().keep_certificate(as_host.clone()));
     let (offered, open) = watch::channel(Router::new());
     let (known, heard) = watch::channel(None);
-    let beside = beside(&ground, &declared, &administrator, &metrics).await?;
-    let local = beside.fallback_service(doors(open));
+    let certifier = certifier(&member.layout);
+    let beside = beside(&ground, &declared, &administrator, &metrics, &certifier).await?;
+    let local = beside.fallback_service(tanist_controller::doors(open));
     tokio::spawn(serve_secure(listener, local));
     tokio::spawn(announce(heard.clone()));
     tokio::spawn(etcd::tend(member.clone(), store.clone(), heard));
@@ -116,7 +121,6 @@ async fn serve(
         offered,
     };
     let desk = Arc::new(Desk::new(member.clone(), Arc::clone(authority)));
-    let certifier = certifier(&member.layout);
     let parts = || parts(&ground, &metrics, &outside, &certifier, &desk);
     turns.take(parts, ended(&mut signals)).await.map_err(|err| {
         let remedy = match err {
@@ -136,15 +140,16 @@ async fn beside(
     declared: &Config,
     administrator: &Client,
     metrics: &Metrics,
+    certifier: &Certifier,
 ) -> Result<Router, Failure> {
     let Ground { member, own, store, .. } = ground;
-    // On a real host nobody else may ask; on a simulated one it has an address that is its own.
-    let near = if own.address.is_loopback() { own.address } else { Ipv4Addr::LOCALHOST };
+    let shown = shown(member, own, declared, certifier)?;
+    let (api, asked) = (declared.api, &declared.sentinel);
+    let entrance = |listen, tls| doors::entrance(listen, tls, shown.as_ref());
     let found = engines::find()?;
     let front = front::open(
         front::FrontGround {
-            own: near,
-            also: None,
+            places: Places::of_server(own.address, entrance(api.listen, api.tls)),
             port: member.plan.api_port,
             store: AnyStore::from(store.clone()),
             controller: administrator.clone(),
@@ -159,14 +164,41 @@ async fn beside(
         },
         declared,
     );
+    let at_hosts = asked.listen == Listen::Host;
+    let sentinel = |address: Ipv4Addr| SocketAddr::from((address, sentinel::PORT));
+    let servers = member.plan.hosts.iter().filter(|planned| planned.is(Role::Server) && at_hosts);
+    let others = servers.filter(|planned| planned.host != own.host);
+    let others = others.map(|planned| sentinel(planned.address)).collect();
     let sentinel = sentinel::open(sentinel::SentinelGround {
-        own: near,
-        also: None,
+        places: Places::of_server(own.address, entrance(asked.listen, asked.tls)),
+        own: at_hosts.then(|| sentinel(own.address)),
+        others,
         controller: administrator.clone(),
         installation: member.is.installation.clone(),
         config: declared,
     });
     Ok(guarded(front.await?.merge(sentinel.await?)))
+}
+
+/// What this server shows at its own address, if it offers something there.
+fn shown(
+    member: &Member,
+    own: &Planned,
+    declared: &Config,
+    certifier: &Certifier,
+) -> Result<Option<watch::Receiver<Arc<ServerConfig>>>, Failure> {
+    let listens = [declared.api.listen, declared.sentinel.listen];
+    if !listens.contains(&Listen::Host) {
+        return Ok(None);
+    }
+    let Certifier::Authority(authority) = certifier else {
+        let message = "there is no authority by which this server could show who it is";
+        return Err(Failure::new("T670", message, "tanist ca says what is wrong with it"));
+    };
+    let host = own.host.to_string();
+    let named = format!("{host}.{}", member.plan.domain);
+    let names = BTreeSet::from([host.clone(), named, own.address.to_string()]);
+    doors::shown(Arc::clone(authority), host, names).map(Some)
 }
 
 fn parts(
@@ -189,6 +221,7 @@ fn parts(
         hosts: Vec::new(),
         limits: plan.limits,
         endpoints: EndpointPlan { ports: Some(plan.endpoint_ports), ..EndpointPlan::default() },
+        floating: plan.floating.clone(),
         port: PORT,
         default_memory_bytes: Machine::read().default_node_bytes(1),
         stopping: STOPPING,

@@ -98,6 +98,7 @@ fn web(security_groups: Vec<String>) -> GroupStatus {
         replicas: 2,
         automatic_failover: true,
         zones: Vec::new(),
+        endpoint_hosts: Default::default(),
         access: Access::Everyone,
         login: Default::default(),
         transit: Default::default(),

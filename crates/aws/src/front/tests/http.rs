@@ -296,7 +296,11 @@ async fn an_address_that_others_can_reach_is_refused() {
     let front = Front::new(config(&store, false)).await.unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let refused = front.serve(listener).await;
-    assert!(matches!(refused, Err(FrontError::NotLoopback(_))), "{refused:?}");
+    assert!(matches!(refused, Err(FrontError::NotEncrypted(_))), "{refused:?}");
+    let unsigned = Front::new(config(&store, true)).await.unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let refused = unsigned.serve(listener).await;
+    assert!(matches!(refused, Err(FrontError::NotSigned(_))), "{refused:?}");
     let nowhere =
         Front::new(super::super::FrontConfig { regions: Vec::new(), ..config(&store, false) });
     assert!(matches!(nowhere.await, Err(FrontError::NoRegion)));

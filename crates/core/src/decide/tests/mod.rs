@@ -15,6 +15,7 @@ mod patience;
 mod readers;
 mod rebalance;
 mod rebuild;
+mod served;
 mod users;
 mod word;
 mod world;

@@ -74,6 +74,7 @@ pub(super) fn spec() -> GroupSpec {
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
+        endpoint_hosts: BTreeSet::new(),
         attributes: BTreeMap::new(),
         deleting: false,
     }

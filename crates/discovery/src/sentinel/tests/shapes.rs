@@ -269,14 +269,21 @@ async fn nodes_are_named_by_a_look_of_that_moment() {
 }
 
 #[tokio::test]
-async fn addresses_that_others_can_reach_are_not_served() {
-    let config = SentinelConfig {
-        controller: tanist_link::Client::new("/nowhere"),
-        installation: String::new(),
-        others: Vec::new(),
-        settings: Settings::default(),
+async fn addresses_that_others_can_reach_are_not_served_in_plain_text_or_without_a_password() {
+    let refused = async |settings: Settings| {
+        let config = SentinelConfig {
+            controller: tanist_link::Client::new("/nowhere"),
+            installation: String::new(),
+            own: None,
+            others: Vec::new(),
+            settings,
+        };
+        let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+        Sentinel::new(config).serve(vec![listener]).await.unwrap_err()
     };
-    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = Sentinel::new(config).serve(vec![listener]).await.unwrap_err();
-    assert!(matches!(refused, SentinelError::NotLoopback(_)), "{refused}");
+    let open = refused(Settings::default()).await;
+    assert!(matches!(open, SentinelError::NoPassword(_)), "{open}");
+    let settings: Settings = toml::from_str("password = \"p\"").unwrap();
+    let plain = refused(settings).await;
+    assert!(matches!(plain, SentinelError::NotEncrypted(_)), "{plain}");
 }

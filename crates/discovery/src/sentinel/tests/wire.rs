@@ -83,6 +83,7 @@ impl Controller {
         let config = SentinelConfig {
             controller: Client::new(self.socket()),
             installation: "0123456789abcdef".to_owned(),
+            own: None,
             others: vec!["127.80.0.253:26379".parse().unwrap()],
             settings,
         };
