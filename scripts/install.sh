@@ -70,6 +70,8 @@ find_missing() {
     need etcd etcd-server "the store of a control plane of several machines"
     need nft nftables "cuts networks in the tests"
     need ip iproute2 "makes the network namespaces of the tests"
+    need keepalived keepalived "moves an address between hosts in the tests"
+    need haproxy haproxy "a load balancer in front of hosts in the tests"
     # Version 2 beside version 1, which the clients of tests/requirements.txt bring along.
     if [ ! -x /usr/bin/aws ]; then
         packages="$packages awscli"

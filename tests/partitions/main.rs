@@ -8,7 +8,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tanist_lab::netns::{Durability, Outcome, System, Trial, cell, possible};
+use tanist_lab::netns::{
+    Durability, Leads, Led, Outcome, System, Trial, cell, one_address, possible,
+};
 
 /// Held by the test that runs; nextest has a group for it (`.config/nextest.toml`).
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -66,6 +68,33 @@ fn an_async_primary_whose_host_is_cut_off_has_stopped_before_another_begins() {
     if let Err(why) = settled {
         panic!("the group is not available again: {why}\n{log}");
     }
+}
+
+#[test]
+fn who_knows_an_address_that_keepalived_moves_goes_on_when_its_host_loses_its_power() {
+    goes_on(Leads::Keepalived);
+}
+
+#[test]
+fn who_knows_a_load_balancer_goes_on_when_the_host_behind_it_loses_its_power() {
+    goes_on(Leads::Haproxy);
+}
+
+#[allow(clippy::print_stderr, reason = "the figure is the test's own output")]
+fn goes_on(by: Leads) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(led) = one_address(by) else { return };
+    let Led { judged, gap, disconnects, settled, log } = led;
+    let judged = judged.unwrap_or_else(|why| panic!("{why}\n{log}"));
+    assert_eq!(judged.verdict.lost, 0, "acknowledged writes are gone: {judged:?}\n{log}");
+    assert!(disconnects > 0, "the host did not serve the client\n{log}");
+    if let Err(why) = settled {
+        panic!("the group is not available again: {why}\n{log}");
+    }
+    let acked = judged.verdict.acked;
+    eprintln!("{by:?}: {} ms without an acknowledgement, {acked} acknowledged", gap.as_millis());
+    // It ends with writes on a host that serves it, or there is nothing in these seconds.
+    assert!(gap < std::time::Duration::from_secs(30), "the client did not go on: {gap:?}\n{log}");
 }
 
 /// Otherwise the tests above would pass whatever happens.

@@ -139,7 +139,7 @@ impl Machine {
 #[test]
 fn nothing_to_do_is_one_line_and_needs_neither_root_nor_apt() {
     let machine = Machine::new("nothing").without("apt-get").with_venv();
-    for command in ["redis-server", "valkey-server", "etcd", "nft", "ip"] {
+    for command in ["redis-server", "valkey-server", "etcd", "nft", "ip", "keepalived", "haproxy"] {
         machine.command(command, "");
     }
     for purpose in ["demo", "test"] {
@@ -161,7 +161,9 @@ fn clients_for_node_are_installed_once_where_there_is_a_node_that_runs_them() {
         [("node", "v20.20.2", "npm ci --prefix tests/clients\n"), ("old-node", "v18.20.4", "")]
     {
         let machine = Machine::new(name).with_venv();
-        for command in ["redis-server", "valkey-server", "etcd", "nft", "ip"] {
+        for command in
+            ["redis-server", "valkey-server", "etcd", "nft", "ip", "keepalived", "haproxy"]
+        {
             machine.command(command, "");
         }
         symlink("/bin/mkdir", machine.root.join("bin/mkdir")).unwrap();
@@ -255,7 +257,7 @@ fn a_user_who_is_not_root_installs_with_sudo() {
 /// What the script writes as source for backports on a machine with these sources.
 fn backports(name: &str, file: &str, sources: &str) -> String {
     let machine = Machine::new(name).with_venv();
-    for command in ["redis-server", "etcd", "nft", "ip"] {
+    for command in ["redis-server", "etcd", "nft", "ip", "keepalived", "haproxy"] {
         machine.command(command, "");
     }
     machine.write(&format!("apt/{file}"), sources);

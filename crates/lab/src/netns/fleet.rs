@@ -53,9 +53,17 @@ impl Site {
     /// # Panics
     /// If its hosts do not come.
     pub fn fleet() -> Self {
+        Self::fleet_with("")
+    }
+
+    /// As [`Site::fleet`], with more in the configuration file.
+    ///
+    /// # Panics
+    /// If its hosts do not come.
+    pub fn fleet_with(more: &str) -> Self {
         let mut site = Self::empty();
         site.start_etcd();
-        site.start_tanist();
+        site.start_tanist(more);
         site.under = Under::Fleet(Fleet { port: 0 });
         site
     }
@@ -131,9 +139,9 @@ impl Site {
         self.servers().into_iter().filter(|host| self.programs[*host].has("etcd")).find(leads)
     }
 
-    fn start_tanist(&mut self) {
+    fn start_tanist(&mut self, more: &str) {
         let file = self.root().join("tanist.toml");
-        std::fs::write(&file, self.file())
+        std::fs::write(&file, self.file() + more)
             .unwrap_or_else(|err| panic!("{}: {err}", file.display()));
         let file = file.display().to_string();
         let first = self.hosts[0].name.clone();

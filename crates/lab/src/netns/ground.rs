@@ -231,7 +231,11 @@ pub(super) fn prefix() -> String {
     format!("{PREFIX}{}-", std::process::id())
 }
 
-fn ip(args: &str) {
+/// Runs iproute2 with these words.
+///
+/// # Panics
+/// If it refuses, unless a namespace is to be removed.
+pub(super) fn ip(args: &str) {
     let ran = Command::new("ip").args(args.split(' ')).output();
     let ran = ran.unwrap_or_else(|err| panic!("ip: {err}"));
     let said = String::from_utf8_lossy(&ran.stderr);

@@ -48,6 +48,16 @@ pub enum Target {
     Sentinels(Vec<SocketAddr>),
 }
 
+impl Target {
+    /// The port of an endpoint; 0 of Sentinels.
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Self::Endpoint(at) => at.port(),
+            Self::Sentinels(_) => 0,
+        }
+    }
+}
+
 /// What a writer does.
 #[derive(Debug, Clone)]
 pub struct WriterPlan {
