@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::ground::{inside, ip};
 use super::judge::{Judged, judge};
-use super::site::{SERVERS, Site};
+use super::site::{Host, SERVERS, Site};
 use super::writer::{Target, Writer, WriterPlan, read_back, since};
 
 /// The address that moves.
@@ -143,7 +143,10 @@ impl Site {
         for host in 0..SERVERS {
             let dir = self.dir(host);
             let file = dir.join("keepalived.conf");
-            let text = keepalived_file(&self.hosts[host].name, self.hosts[host].address, port);
+            // Of two that are equal both would have the address for a moment.
+            let priority = 150 - 50 * host;
+            let Host { name, address, .. } = &self.hosts[host];
+            let text = keepalived_file(name, *address, port, priority);
             std::fs::write(&file, text).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
             let own = |name: &str| dir.join(name).display().to_string();
             let args = ["-n", "-l", "-D", "-P", "-f", &own("keepalived.conf")];
@@ -211,7 +214,7 @@ impl Site {
 }
 
 /// The file of docs/fleet.md.
-fn keepalived_file(name: &str, address: Ipv4Addr, port: u16) -> String {
+fn keepalived_file(name: &str, address: Ipv4Addr, port: u16, priority: usize) -> String {
     format!(
         "global_defs {{
     router_id {name}
@@ -231,7 +234,7 @@ vrrp_instance web {{
     version 3
     advert_int 0.2
     virtual_router_id 51
-    priority 100
+    priority {priority}
     virtual_ipaddress {{ {FLOATING}/32 }}
     track_script {{ tanist_proxy }}
 }}
