@@ -237,7 +237,17 @@ impl Tale {
                 out.push(self.lead().told("-odown"));
             }
         }
-        (self.epoch, self.address) = (watched.epoch, watched.address);
+        self.epoch = watched.epoch;
+        self.lead_to(watched.address, out);
+    }
+
+    /// The way to the primary may be another although nobody else is primary: on a fleet it goes by a host,
+    /// which may be lost.
+    fn lead_to(&mut self, address: SocketAddrV4, out: &mut Notices) {
+        let from = std::mem::replace(&mut self.address, address);
+        if from != address {
+            out.push(self.lead().switched(from));
+        }
     }
 
     /// The heir is primary; the failover ends when the other replicas follow it.
@@ -310,7 +320,7 @@ impl Tale {
     /// What has changed beside of failovers.
     fn compare(&mut self, watched: &Watched, out: &mut Notices) {
         self.reconfigured(watched, out);
-        self.address = watched.address;
+        self.lead_to(watched.address, out);
         let now = replicas_of(watched, &self.replicas);
         let gone = self.replicas.keys().any(|id| watched.node(id).is_none());
         if gone {

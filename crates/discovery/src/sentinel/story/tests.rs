@@ -81,6 +81,20 @@ const DONE: [&str; 2] = ["+slave-reconf-done", "+replica-reconf-done"];
 const SWITCHED: [&str; 4] = ["+failover-end", "+switch-master", "+slave", "+slave"];
 const BACK: [&str; 2] = ["-sdown", "+convert-to-slave"];
 
+#[tokio::test]
+async fn a_primary_endpoint_that_is_elsewhere_is_told_although_nobody_else_is_primary() {
+    let mut web = group("web", 1, Some(1));
+    let mut heard = Heard::of(Settings::default(), &web);
+    heard.look(std::slice::from_ref(&web));
+    assert!(heard.taken().is_empty(), "it is where it was");
+    web.primary_endpoint.address = std::net::Ipv4Addr::new(127, 80, 0, 9);
+    heard.look(std::slice::from_ref(&web));
+    assert_eq!(heard.payloads, ["+switch-master web 127.80.1.1 6379 127.80.0.9 6379"]);
+    assert_eq!(heard.taken(), ["+switch-master"]);
+    heard.look(&[web]);
+    assert!(heard.taken().is_empty(), "once");
+}
+
 /// The whole of a crash, from the loss to the return.
 fn crash() -> Vec<&'static str> {
     let down: &[&str] = &["+sdown"];
