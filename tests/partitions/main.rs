@@ -80,11 +80,11 @@ fn who_knows_a_load_balancer_goes_on_when_the_host_behind_it_loses_its_power() {
     goes_on(Leads::Haproxy);
 }
 
-#[allow(clippy::print_stderr, reason = "the figure is the test's own output")]
+#[expect(clippy::print_stderr, reason = "the figure is the test's own output")]
 fn goes_on(by: Leads) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(led) = one_address(by) else { return };
-    let Led { judged, gap, disconnects, settled, log } = led;
+    let Led { judged, gap, meanwhile, disconnects, settled, log } = led;
     let judged = judged.unwrap_or_else(|why| panic!("{why}\n{log}"));
     assert_eq!(judged.verdict.lost, 0, "acknowledged writes are gone: {judged:?}\n{log}");
     assert!(disconnects > 0, "the host did not serve the client\n{log}");
@@ -93,8 +93,7 @@ fn goes_on(by: Leads) {
     }
     let acked = judged.verdict.acked;
     eprintln!("{by:?}: {} ms without an acknowledgement, {acked} acknowledged", gap.as_millis());
-    // It ends with writes on a host that serves it, or there is nothing in these seconds.
-    assert!(gap < std::time::Duration::from_secs(30), "the client did not go on: {gap:?}\n{log}");
+    assert!(meanwhile > 0, "the client did not go on before its host was back: {gap:?}\n{log}");
 }
 
 /// Otherwise the tests above would pass whatever happens.

@@ -17,16 +17,13 @@ mod limits;
 mod services;
 mod socket;
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tanist_core::model::is_near;
 use tanist_link::{Client, Secret};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
-use tanist_tls::{Door, Entrance};
+use tanist_tls::{Door, DoorError};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -87,18 +84,9 @@ pub enum FrontError {
     /// There is no region to serve.
     #[error("no region is configured")]
     NoRegion,
-    /// The listener has no address.
-    #[error("asking the listener for its address")]
-    Address(#[source] io::Error),
-    /// The address can be reached from elsewhere, and connections there would not be encrypted.
-    #[error(
-        "{0} can be reached from other hosts: without TLS listen on a loopback address, and with \
-         plain connections beside it on a private one"
-    )]
-    NotEncrypted(SocketAddr),
-    /// The address can be reached from elsewhere, and requests there would not be signed.
-    #[error("{0} can be reached from other hosts: without signatures listen on a loopback address")]
-    NotSigned(SocketAddr),
+    /// The door must not be opened.
+    #[error(transparent)]
+    Door(#[from] DoorError),
 }
 
 /// The front door.
@@ -170,8 +158,7 @@ impl Front {
     /// [`FrontError`] if the door must not be opened, before anything is accepted.
     pub async fn serve(&self, door: impl Into<Door>) -> Result<(), FrontError> {
         let door = door.into();
-        let address = door.listener.local_addr().map_err(FrontError::Address)?;
-        check(address, &door.entrance, self.desk.unsigned)?;
+        let address = door.checked(!self.desk.unsigned)?;
         info!(%address, account = self.desk.identity.account(), "the AWS endpoint is open");
         if self.desk.unsigned {
             warn!(%address, "signatures are not checked: whoever can reach it is the root user");
@@ -194,22 +181,6 @@ impl Front {
                 }
             }
         }
-    }
-}
-
-/// Whether what is offered may be offered there.
-fn check(address: SocketAddr, entrance: &Entrance, unsigned: bool) -> Result<(), FrontError> {
-    if address.ip().is_loopback() {
-        return Ok(());
-    }
-    if unsigned {
-        return Err(FrontError::NotSigned(address));
-    }
-    let near = matches!(address.ip(), IpAddr::V4(ip) if is_near(ip));
-    match entrance {
-        Entrance::Tls { plain: false, .. } => Ok(()),
-        Entrance::Tls { plain: true, .. } if near => Ok(()),
-        _ => Err(FrontError::NotEncrypted(address)),
     }
 }
 

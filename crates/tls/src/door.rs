@@ -3,18 +3,21 @@
 //! What a client begins with tells the two apart, as at a group's endpoints: a TLS handshake begins with
 //! a byte with which no request does.
 //!
-//! Invariant: a client that says nothing is let go of within ten seconds; where encryption is required, no
+//! Invariant: beyond loopback a door is encrypted, or of a private network that was said to do without
+//! ([`Door::checked`]); a client that says nothing is let go of within ten seconds; where encryption is required, no
 //! byte of a plain request is read.
 //!
 //! Not here: what is said then, and who may say it (the surfaces), certificates (`super::authority`).
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use tanist_core::model::is_near;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -37,6 +40,49 @@ pub struct Door {
     pub listener: TcpListener,
     /// How.
     pub entrance: Entrance,
+}
+
+/// Why a door must not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DoorError {
+    /// The listener has no address.
+    #[error("asking the listener for its address")]
+    Address(#[source] io::Error),
+    /// The address can be reached from elsewhere, and nobody would have to say who he is.
+    #[error(
+        "{0} can be reached from other hosts: where whoever comes is served unknown, without a \
+         signature or a password, listen on a loopback address"
+    )]
+    NobodyKnown(SocketAddr),
+    /// The address can be reached from elsewhere, and connections there would not be encrypted.
+    #[error(
+        "{0} can be reached from other hosts: without TLS listen on a loopback address, and with \
+         plain connections beside it on a private one"
+    )]
+    NotEncrypted(SocketAddr),
+}
+
+impl Door {
+    /// Where it is, if it may be opened by a surface that `knows` who asks (or does not).
+    ///
+    /// # Errors
+    /// Beyond loopback: [`DoorError::NobodyKnown`], or [`DoorError::NotEncrypted`] without TLS, or with plain
+    /// connections beside it at an address that is not of a private network. [`DoorError::Address`].
+    pub fn checked(&self, knows: bool) -> Result<SocketAddr, DoorError> {
+        let address = self.listener.local_addr().map_err(DoorError::Address)?;
+        if address.ip().is_loopback() {
+            return Ok(address);
+        }
+        if !knows {
+            return Err(DoorError::NobodyKnown(address));
+        }
+        let near = matches!(address.ip(), IpAddr::V4(ip) if is_near(ip));
+        match &self.entrance {
+            Entrance::Tls { plain, .. } if near || !plain => Ok(address),
+            _ => Err(DoorError::NotEncrypted(address)),
+        }
+    }
 }
 
 impl From<TcpListener> for Door {

@@ -17,7 +17,7 @@ mod owners;
 mod trust;
 
 pub use authority::{Authority, ENDPOINT_DAYS, Issued, MEMBER_DAYS, RENEW_AFTER_DAYS};
-pub use door::{Admitted, Door, Entrance, NotAdmitted, showing};
+pub use door::{Admitted, Door, DoorError, Entrance, NotAdmitted, showing};
 pub use error::TlsError;
 pub use files::{CERTIFICATE, DIRECTORY, KEY, write_private};
 pub use fleet::{MemberKey, PublicKey, accepting, dialling, ends, joining};

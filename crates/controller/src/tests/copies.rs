@@ -69,19 +69,22 @@ async fn a_store_by_which_somebody_leads_is_refused() {
     let store = blank(&dir).await;
     let beat = |text: &'static str| Txn::new().put(keys::BEAT, text);
     store.txn(beat("1")).await.unwrap();
+    // Ended between two beats and never within one, which could still arrive afterwards.
+    let over = std::cell::Cell::new(false);
     let beating = async {
-        loop {
+        while !over.get() {
             // waits: a leader beats by the clock.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             store.txn(beat("2")).await.unwrap();
         }
     };
-    tokio::select! {
-        refused = restore(&store, &backup, |_| ()) => {
-            assert!(matches!(refused, Err(RestoreError::Led)), "{refused:?}");
-        }
-        () = beating => {}
-    }
+    let tried = async {
+        let refused = restore(&store, &backup, |_| ()).await;
+        over.set(true);
+        refused
+    };
+    let (refused, ()) = tokio::join!(tried, beating);
+    assert!(matches!(refused, Err(RestoreError::Led)), "{refused:?}");
     // One that was killed has left its last word behind.
     restore(&store, &backup, |_| ()).await.unwrap();
 }

@@ -124,7 +124,7 @@ async fn a_host_without_a_proxy_or_an_unknown_one_cannot_be_chosen() {
 }
 
 #[tokio::test]
-async fn the_last_host_that_has_a_groups_endpoints_is_not_removed_unless_it_is_dead() {
+async fn the_last_host_that_has_a_groups_endpoints_is_not_removed_while_it_is_there() {
     let mut served = spec();
     served.endpoints.ports_from = Some(7000);
     served.endpoint_hosts = [HostId::new("h9"), HostId::new("h3")].into();
@@ -144,4 +144,5 @@ async fn the_last_host_that_has_a_groups_endpoints_is_not_removed_unless_it_is_d
     assert_eq!(refused.code, "T476");
     assert!(refused.message.contains("endpoints of web"), "{}", refused.message);
     remove("h2", false).await.unwrap();
+    assert_eq!(remove("h3", true).await.unwrap_err().code, "T473", "it is not dead");
 }

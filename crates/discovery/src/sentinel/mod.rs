@@ -32,16 +32,14 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tanist_core::model::is_near;
 use tanist_link::Client;
-use tanist_tls::{Door, Entrance};
+use tanist_tls::{Door, DoorError};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tracing::info;
@@ -98,18 +96,9 @@ pub struct SentinelConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SentinelError {
-    /// The listener has no address.
-    #[error("asking the listener for its address")]
-    Address(#[source] io::Error),
-    /// The address can be reached from elsewhere, and connections there would not be encrypted.
-    #[error(
-        "{0} can be reached from other hosts: without TLS listen on a loopback address, and with \
-         plain connections beside it on a private one"
-    )]
-    NotEncrypted(SocketAddr),
-    /// The address can be reached from elsewhere, and everybody might ask there.
-    #[error("{0} can be reached from other hosts: without a password listen on a loopback address")]
-    NoPassword(SocketAddr),
+    /// The door must not be opened.
+    #[error(transparent)]
+    Door(#[from] DoorError),
 }
 
 /// The Sentinel endpoint.
@@ -183,34 +172,13 @@ impl Sentinel {
     pub async fn serve(self, doors: Vec<impl Into<Door>>) -> Result<(), SentinelError> {
         let doors: Vec<Door> = doors.into_iter().map(Into::into).collect();
         for door in &doors {
-            let address = door.listener.local_addr().map_err(SentinelError::Address)?;
-            check(address, &door.entrance, &self.shared.settings)?;
+            let address = door.checked(self.shared.settings.password.is_some())?;
             info!(%address, id = self.shared.id, "the Sentinel endpoint is open");
         }
         let Self { shared, refreshes } = self;
         let accepting = accept::serve(&shared, doors);
         tokio::join!(watcher::follow(&shared, refreshes), accepting);
         Ok(())
-    }
-}
-
-/// Whether what is offered may be offered there.
-fn check(
-    address: SocketAddr,
-    entrance: &Entrance,
-    settings: &Settings,
-) -> Result<(), SentinelError> {
-    if address.ip().is_loopback() {
-        return Ok(());
-    }
-    if settings.password.is_none() {
-        return Err(SentinelError::NoPassword(address));
-    }
-    let near = matches!(address.ip(), IpAddr::V4(ip) if is_near(ip));
-    match entrance {
-        Entrance::Tls { plain: false, .. } => Ok(()),
-        Entrance::Tls { plain: true, .. } if near => Ok(()),
-        _ => Err(SentinelError::NotEncrypted(address)),
     }
 }
 

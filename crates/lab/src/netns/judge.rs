@@ -49,6 +49,11 @@ impl History {
         self.ops.iter().filter_map(acked)
     }
 
+    /// How many of its writes were acknowledged after `from`, up to `to`.
+    pub fn acked_between(&self, from: Instant, to: Instant) -> usize {
+        self.acks().filter(|at| *at > from && *at <= to).count()
+    }
+
     /// The longest time without an acknowledgement that touches what is after `from`, up to `to`.
     pub fn gap(&self, from: Instant, to: Instant) -> Duration {
         let mut last = Instant::ZERO;

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tanist_tls::DoorError;
 use tokio::net::TcpListener;
 
 use super::kit::{Draft, Got, House, Plan, WHO_AM_I, Wire, ask, ask_raw, config, open};
@@ -296,11 +297,11 @@ async fn an_address_that_others_can_reach_is_refused() {
     let front = Front::new(config(&store, false)).await.unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let refused = front.serve(listener).await;
-    assert!(matches!(refused, Err(FrontError::NotEncrypted(_))), "{refused:?}");
+    assert!(matches!(refused, Err(FrontError::Door(DoorError::NotEncrypted(_)))), "{refused:?}");
     let unsigned = Front::new(config(&store, true)).await.unwrap();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let refused = unsigned.serve(listener).await;
-    assert!(matches!(refused, Err(FrontError::NotSigned(_))), "{refused:?}");
+    assert!(matches!(refused, Err(FrontError::Door(DoorError::NobodyKnown(_)))), "{refused:?}");
     let nowhere =
         Front::new(super::super::FrontConfig { regions: Vec::new(), ..config(&store, false) });
     assert!(matches!(nowhere.await, Err(FrontError::NoRegion)));

@@ -4,6 +4,8 @@
 //!
 //! Not here: names and order of fields (`super::real`).
 
+use tanist_tls::DoorError;
+
 use super::super::rig::{group, with_role};
 use super::super::settings::{Password, Settings};
 use super::super::{Advertise, Limits, Sentinel, SentinelConfig, SentinelError};
@@ -282,8 +284,8 @@ async fn addresses_that_others_can_reach_are_not_served_in_plain_text_or_without
         Sentinel::new(config).serve(vec![listener]).await.unwrap_err()
     };
     let open = refused(Settings::default()).await;
-    assert!(matches!(open, SentinelError::NoPassword(_)), "{open}");
+    assert!(matches!(open, SentinelError::Door(DoorError::NobodyKnown(_))), "{open}");
     let settings: Settings = toml::from_str("password = \"p\"").unwrap();
     let plain = refused(settings).await;
-    assert!(matches!(plain, SentinelError::NotEncrypted(_)), "{plain}");
+    assert!(matches!(plain, SentinelError::Door(DoorError::NotEncrypted(_))), "{plain}");
 }
