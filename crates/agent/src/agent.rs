@@ -180,6 +180,8 @@ impl Agent {
                     Some(ToAgent::Keep(keep)) => self.keeper.keep(keep),
                     Some(ToAgent::LetGo { key, rev }) => self.keeper.let_go(key, rev),
                     Some(ToAgent::Recall(number)) => self.recall(number),
+                    // It concerns a conversation, and nobody here has one.
+                    Some(ToAgent::Parts) => {}
                     Some(ToAgent::StopAll) => {
                         self.stop_all(&mut news).await?;
                         return Ok(Ended::Stopped);

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use tanist_core::guard::stands_in;
 use tanist_core::model::{
-    EngineSeen, Health, HostId, NodeId, NodeReport, Offset, Process, Rev, RoleSeen, Run, RunId,
-    ShardKey, Stall, Standing, Tag,
+    EngineSeen, Health, HostId, NodeId, NodeReport, Process, Rev, RoleSeen, Run, RunId, ShardKey,
+    Stall, Standing, Tag,
 };
 use tanist_link::wire::{FromAgent, HostReport, NodeEntry, ProcessKey, Vitals};
 use tokio::sync::{Notify, mpsc};
@@ -28,6 +28,9 @@ use crate::clock::boot_time;
 
 /// Notes that wait for a controller that does not listen; older ones are dropped.
 const NOTES: usize = 256;
+/// What is measured of nodes is said so many times a second at most: of up to as many nodes once a second
+/// each, of more each less often.
+const VITALS_A_SECOND: u32 = 32;
 /// How long numbers are collected before they are reported.
 const COLLECT: Duration = Duration::from_millis(3);
 
@@ -48,6 +51,8 @@ struct State {
     notes: VecDeque<FromAgent>,
     /// What was measured of each node and is not said yet; the newest only.
     vitals: BTreeMap<NodeId, Box<Vitals>>,
+    /// When that was said last of each node, while there are so many that it is not said each time.
+    vitals_said: BTreeMap<NodeId, Instant>,
     /// The last number that the controller said.
     heard: u64,
     /// When it said a new one: it is certain then to lead.
@@ -68,6 +73,25 @@ struct Posted {
     settled: bool,
     /// The number of the word that was given last.
     turn: u64,
+}
+
+impl State {
+    /// Takes what was measured and is to be said now.
+    fn vitals_due(&mut self, now: Instant) -> impl Iterator<Item = Box<Vitals>> + use<> {
+        let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        if nodes <= VITALS_A_SECOND {
+            self.vitals_said.clear();
+            return std::mem::take(&mut self.vitals).into_values();
+        }
+        let pause = Duration::from_secs(1) * nodes / VITALS_A_SECOND;
+        self.vitals_said.retain(|_, at| now - *at < pause);
+        let wait = |node: &NodeId| self.vitals_said.contains_key(node);
+        let (later, due): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.vitals).into_iter().partition(|(node, _)| wait(node));
+        self.vitals = later;
+        self.vitals_said.extend(due.keys().map(|node| (node.clone(), now)));
+        due.into_values()
+    }
 }
 
 /// When a probe was begun, in what the board knew then.
@@ -238,9 +262,9 @@ impl Board {
         if posted.process != Some(process) {
             return;
         }
-        let before = essence(&posted.entry.report);
+        let before = posted.entry.report.essence();
         change(posted);
-        if essence(&posted.entry.report) == before {
+        if posted.entry.report.essence() == before {
             self.calm.notify_one();
         } else {
             self.urgent.notify_one();
@@ -343,14 +367,15 @@ impl Board {
     fn take(&self) -> Vec<FromAgent> {
         let mut state = self.state();
         let mut messages: Vec<FromAgent> = state.notes.drain(..).collect();
-        messages.extend(std::mem::take(&mut state.vitals).into_values().map(FromAgent::Vitals));
+        messages.extend(state.vitals_due(Instant::now()).map(FromAgent::Vitals));
         let entry = |posted: &Posted| {
             let echo = posted.sampled.unwrap_or(state.heard);
             NodeEntry { echo, ..posted.entry.clone() }
         };
         let nodes: Vec<NodeEntry> = state.nodes.values().map(entry).collect();
         let echo = nodes.iter().map(|entry| entry.echo).min().unwrap_or(state.heard);
-        messages.push(FromAgent::Report(HostReport { host: self.host.clone(), echo, nodes }));
+        let host = self.host.clone();
+        messages.push(FromAgent::Report(HostReport { host, echo, nodes, part: false }));
         messages
     }
 
@@ -392,28 +417,11 @@ fn settled(engine: &EngineSeen) -> bool {
     }
 }
 
-/// The report without the numbers that change at every probe.
-fn essence(report: &NodeReport) -> NodeReport {
-    let mut report = report.clone();
-    report.silent = Duration::ZERO;
-    if let Some(engine) = &mut report.engine {
-        engine.offset = Offset(0);
-        engine.memory_bytes = 0;
-        if let RoleSeen::Primary { replicas } = &mut engine.role {
-            for replica in replicas {
-                replica.acked = Offset(0);
-                replica.behind = Duration::ZERO;
-            }
-        }
-    }
-    report
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use tanist_core::model::{Applied, Epoch, ReplId};
+    use tanist_core::model::{Applied, Epoch, Offset, ReplId};
 
     const PROCESS: ProcessKey = ProcessKey { pid: 7, started: 1 };
 
@@ -501,6 +509,43 @@ mod tests {
         let report = board.report(&node(1)).unwrap();
         assert_eq!((report.silent, report.stall), (Duration::ZERO, Stall::None));
         assert_eq!(report.run(), Some(&RunId::new("r")));
+    }
+
+    #[test]
+    fn of_many_nodes_each_is_measured_less_often() {
+        let vitals = |node: NodeId| {
+            Box::new(Vitals {
+                host: "h1".into(),
+                node,
+                run: RunId::new("r"),
+                at_us: 1,
+                main_cpu_us: 0,
+                process_cpu_us: 0,
+                host_cpu: None,
+                host_free_bytes: None,
+                swap_bytes: None,
+                resident_bytes: 0,
+                used_bytes: 0,
+                limit_bytes: 0,
+                items: 0,
+                totals: Default::default(),
+            })
+        };
+        let mut began = Instant::now();
+        for (nodes, expected) in [(VITALS_A_SECOND, 40), (VITALS_A_SECOND * 4, 10)] {
+            let nodes: Vec<NodeId> =
+                (0..nodes).map(|n| NodeId::new(format!("web-{n:03}"))).collect();
+            let mut state = std::mem::take(&mut *board(&nodes).state());
+            let mut said: BTreeMap<NodeId, u32> = BTreeMap::new();
+            for _ in 0..40 {
+                began += Duration::from_secs(1);
+                for node in &nodes {
+                    state.vitals.insert(node.clone(), vitals(node.clone()));
+                }
+                state.vitals_due(began).for_each(|one| *said.entry(one.node).or_default() += 1);
+            }
+            assert!(said.len() == nodes.len() && said.values().all(|times| *times == expected));
+        }
     }
 
     #[test]

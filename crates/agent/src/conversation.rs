@@ -4,9 +4,10 @@
 //! not lead any more: after [`SILENCE`] another server is asked, and whoever leads takes the call.
 //!
 //! Invariant: nobody who reports waits for a server; what is reported while there is none is dropped,
-//! because the next report says everything again.
+//! because the first report of the next conversation says everything again.
 //!
-//! Not here: what is said (`crate::agent`), who leads (`tanist-controller`).
+//! Not here: what is said (`crate::agent`), what of it is known already (`crate::said`), who leads
+//! (`tanist-controller`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,8 @@ use tanist_link::{Client, Duplex, LinkError};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
+
+use crate::said::Said;
 
 /// Where a controller talks to agents.
 const ROUTE: &str = "/link/v1/agent";
@@ -94,6 +97,7 @@ async fn talk(
 ) -> Result<End, LinkError> {
     let Duplex { sender, mut receiver } = duplex;
     sender.send(&FromAgent::Hello(hello.clone()))?;
+    let mut said = Said::default();
     let mut clock = interval(CLOCK_EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // waits: for the leader's next word, not longer than this.
@@ -102,6 +106,7 @@ async fn talk(
     loop {
         tokio::select! {
             heard = receiver.recv() => match heard? {
+                Some(ToAgent::Parts) => said.remember(),
                 Some(order) => {
                     silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
                     if orders.send(order).await.is_err() {
@@ -111,7 +116,12 @@ async fn talk(
                 None => return Ok(End::Lost),
             },
             report = reports.recv() => match report {
-                Some(report) => sender.send(&report)?,
+                Some(FromAgent::Report(report)) => {
+                    if let Some(news) = said.news(report, tokio::time::Instant::now()) {
+                        sender.send(&FromAgent::Report(news))?;
+                    }
+                }
+                Some(other) => sender.send(&other)?,
                 None => return Ok(End::Done),
             },
             _ = clock.tick() => {

@@ -66,7 +66,7 @@ impl Inbox {
                     self.kept.insert(key.clone(), ToAgent::LetGo { key, rev });
                 }
                 // Whoever asks does not wait for ever.
-                Some(ToAgent::Recall(_)) => {}
+                Some(ToAgent::Recall(_) | ToAgent::Parts) => {}
                 Some(ToAgent::Inject { node, fault }) => {
                     warn!(%node, ?fault, "no agent works that could do this");
                 }

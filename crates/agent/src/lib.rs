@@ -24,6 +24,7 @@ mod layout;
 pub mod logs;
 mod node;
 mod record;
+mod said;
 mod supervisor;
 mod supervisor_link;
 mod versions;

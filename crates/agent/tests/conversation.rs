@@ -65,6 +65,7 @@ fn agent(members: &Members, servers: Vec<Server>) -> Agent {
         address: Ipv4Addr::LOCALHOST,
         memory_bytes: 1,
         keeps: true,
+        parts: true,
     };
     let (says, orders) = mpsc::channel(8);
     let (reports, made) = mpsc::channel(8);
@@ -73,7 +74,7 @@ fn agent(members: &Members, servers: Vec<Server>) -> Agent {
 }
 
 fn report(echo: u64) -> FromAgent {
-    FromAgent::Report(HostReport { host: "h7".into(), echo, nodes: Vec::new() })
+    FromAgent::Report(HostReport { host: "h7".into(), echo, nodes: Vec::new(), part: false })
 }
 
 async fn called(calls: &mut mpsc::Receiver<Talk>) -> Talk {

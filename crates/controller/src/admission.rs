@@ -22,8 +22,9 @@ use crate::calls::internal_ref;
 use crate::clock::{boot_time, wall_ms};
 use crate::error::ControllerError;
 use crate::hosts::placed_on;
+use crate::inputs::Input;
 use crate::keys;
-use crate::reconciler::{Controller, Input};
+use crate::reconciler::Controller;
 
 /// How long an invitation is good for, in milliseconds.
 pub(crate) const INVITED_MS: u64 = 3_600_000;
@@ -163,6 +164,7 @@ impl Controller {
     pub(crate) fn is_of_nobody(&self, input: &Input) -> bool {
         let host = match input {
             Input::Agent(message) => message.host().cloned(),
+            Input::AgentSaid { host, .. } => Some(host.clone()),
             Input::AgentHello { hello, .. } => Some(hello.host.clone()),
             Input::ProxyHello { proxy, .. }
             | Input::ProxyBeat { proxy, .. }

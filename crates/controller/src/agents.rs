@@ -24,7 +24,8 @@ use tracing::{debug, info, warn};
 use crate::HostConfig;
 use crate::clock::boot_time;
 use crate::error::ControllerError;
-use crate::reconciler::{Controller, Input};
+use crate::inputs::Input;
+use crate::reconciler::Controller;
 
 /// How long an agent may take to say who it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
@@ -39,6 +40,11 @@ pub(crate) enum Hand {
 }
 
 impl Hand {
+    /// Whether it is this conversation.
+    pub(crate) fn is(&self, generation: u64) -> bool {
+        matches!(self, Self::Far(_, number) if *number == generation)
+    }
+
     /// Says something; whether it was taken.
     pub(crate) fn tell(&self, message: ToAgent) -> bool {
         match self {
@@ -70,7 +76,7 @@ pub(crate) fn converse(
         info!(peer = %host, "agent connected");
         let sender = duplex.sender;
         if inbox.send(Input::AgentHello { hello, sender, generation }).await.is_ok() {
-            if let Err(err) = listen(&host, receiver, &inbox).await {
+            if let Err(err) = listen(&host, generation, receiver, &inbox).await {
                 warn!(peer = %host, err = &err as &dyn std::error::Error, "an agent's message");
             }
             // The loop ends before its conversations do: nobody is left to tell then.
@@ -82,6 +88,7 @@ pub(crate) fn converse(
 
 async fn listen(
     host: &HostId,
+    generation: u64,
     mut receiver: tanist_link::Receiver<FromAgent>,
     inbox: &mpsc::Sender<Input>,
 ) -> Result<(), LinkError> {
@@ -91,7 +98,8 @@ async fn listen(
             warn!(%host, ?of, "a host speaks for another one");
             return Ok(());
         }
-        if inbox.send(Input::Agent(message)).await.is_err() {
+        let said = Input::AgentSaid { host: host.clone(), generation, message };
+        if inbox.send(said).await.is_err() {
             return Ok(());
         }
     }
@@ -111,7 +119,11 @@ impl Controller {
             warn!(%host, "a host that is in this process does not come over the network");
             return Ok(());
         }
-        let AgentHello { host: _, zone, address, memory_bytes, keeps } = hello;
+        let AgentHello { host: _, zone, address, memory_bytes, keeps, parts } = hello;
+        if parts {
+            // One that has gone meanwhile comes again.
+            let _ = sender.send(&ToAgent::Parts);
+        }
         self.keeping.greet(&host, keeps);
         let facts = HostFacts { zone, address, memory_bytes };
         let known = self.archive.hosts.get(&host).map(|held| (*held.body).clone());
@@ -131,8 +143,7 @@ impl Controller {
 
     /// A host's agent has gone; silence says whether its host has, too.
     pub(crate) fn lose_agent(&mut self, host: &HostId, generation: u64) {
-        let ended = |hand: &Hand| matches!(hand, Hand::Far(_, number) if *number == generation);
-        if self.agents.get(host).is_some_and(ended) {
+        if self.agents.get(host).is_some_and(|hand| hand.is(generation)) {
             info!(peer = %host, "agent disconnected");
             self.agents.remove(host);
         }

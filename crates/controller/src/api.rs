@@ -27,7 +27,7 @@ use tanist_link::{ADMIN_NAME, Peer};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::handle::Handle;
-use crate::reconciler::{Call, Input};
+use crate::inputs::{Call, Input};
 use crate::{agents, proxies};
 
 #[derive(Debug, Clone)]

@@ -68,6 +68,8 @@ pub(crate) struct Archive {
     pub(crate) retired: BTreeMap<ShardKey, Rev>,
     /// Grows whenever a user or a user group has changed.
     pub(crate) users_turn: u64,
+    /// Grows whenever something that is asked has changed: of a group, a user or a host.
+    pub(crate) asked: u64,
 }
 
 impl Archive {
@@ -85,6 +87,7 @@ impl Archive {
             leases: Leases::default(),
             retired: BTreeMap::new(),
             users_turn: 0,
+            asked: 0,
         };
         archive.reload().await?;
         Ok(archive)
@@ -186,6 +189,7 @@ impl Archive {
         let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
         let revision = self.commit(with_events(txn, events)?, "writing a host").await?;
         self.leases.know(&spec);
+        self.asked += 1;
         self.hosts.insert(spec.host.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }
@@ -257,6 +261,7 @@ impl Archive {
             self.leases.learn(&body);
             self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
         }
+        self.asked += 1;
         self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }

@@ -20,8 +20,9 @@ use tanist_link::wire::{ToAgent, ToProxy};
 use crate::clock::boot_time;
 use crate::confirm::Ready;
 use crate::error::ControllerError;
+use crate::inputs::{Call, Reply};
 use crate::observe::Touched;
-use crate::reconciler::{Call, Controller, Reply};
+use crate::reconciler::Controller;
 use crate::stopping::Stopping;
 use crate::{create, modify, requests};
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tanist_core::model::{Instant, ProxyId};
 use tanist_link::api::{ApiError, GroupStatus, UserGroupStatus, UserStatus};
 
-use crate::reconciler::Reply;
+use crate::inputs::Reply;
 
 /// How long proxies may take to confirm.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,8 +8,8 @@ use tanist_link::api::EventRecord;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::admission::Admission;
+use crate::inputs::Input;
 use crate::leases::Leases;
-use crate::reconciler::Input;
 
 /// How others reach a running controller.
 #[derive(Debug, Clone)]

@@ -18,8 +18,9 @@ use crate::archive::Held;
 use crate::calls::internal_ref;
 use crate::clock::boot_time;
 use crate::error::ControllerError;
+use crate::inputs::Reply;
 use crate::observe::Touched;
-use crate::reconciler::{Controller, Reply};
+use crate::reconciler::Controller;
 
 /// A request about hosts, with where its answer goes.
 #[derive(Debug)]

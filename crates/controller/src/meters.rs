@@ -15,7 +15,7 @@ use tanist_core::model::{Instant, ProxyId};
 use tanist_link::api::EndpointsStatus;
 use tanist_link::wire::{Meters, ShardMeters};
 
-use crate::reconciler::Reply;
+use crate::inputs::Reply;
 
 /// How long proxies may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! From messages to observations.
 //!
-//! Only what was said and when it was heard; a report replaces the one before, and how fresh its
-//! samples are is known from the number that it echoes.
+//! Only what was said and when it was heard; a report replaces the one before, or only what it says of
+//! it, and how fresh its samples are is known from the number that it echoes.
 //!
 //! Invariant: an observation is never made up: no report, no entry. Of a host that a person has declared
 //! dead that word is the report.
@@ -63,7 +63,8 @@ pub(crate) struct Observer {
 pub(crate) struct Touched {
     /// Shards that have to be looked at again.
     pub(crate) shards: BTreeSet<ShardKey>,
-    /// Shards of which was said again what is known: only when it was said is new.
+    /// Shards of which was said again what is known: only when it was said is new, and numbers that
+    /// matter to whoever waits for them.
     pub(crate) said_again: BTreeSet<ShardKey>,
 }
 
@@ -160,20 +161,23 @@ impl Observer {
         self.spoke.insert(report.host.clone(), now);
         self.heard.insert(report.host.clone());
         let mut present = BTreeSet::new();
-        let mut there: BTreeMap<ShardKey, Rev> = BTreeMap::new();
+        let before = self.there.remove(&report.host).filter(|_| report.part);
+        let mut there = before.unwrap_or_default();
         for entry in report.nodes {
-            present.insert(entry.node.clone());
+            if !report.part {
+                present.insert(entry.node.clone());
+            }
             match entry.pid {
                 Some(pid) => self.pids.insert(entry.node.clone(), pid),
                 None => self.pids.remove(&entry.node),
             };
             let key = ShardKey { group: entry.group, shard: entry.shard };
-            if entry.report.data || entry.report.process != Process::Absent {
+            if entry.report.is_there() {
                 let newest = there.entry(key.clone()).or_default();
                 *newest = entry.report.rev.max(*newest);
             }
             let known = self.seen.node(&entry.node, &report.host);
-            if known.is_some_and(|known| known.report == entry.report) {
+            if known.is_some_and(|known| is_the_same(&known.report, &entry.report)) {
                 touched.said_again.insert(key);
             } else {
                 touched.shards.insert(key);
@@ -185,6 +189,9 @@ impl Observer {
             self.put(entry.node, seen);
         }
         self.there.insert(report.host.clone(), there);
+        if report.part {
+            return touched;
+        }
         // A node that its host does not mention does not exist there.
         for node in self.at_host.get(&report.host).into_iter().flatten() {
             let reports = self.seen.nodes.get_mut(node).filter(|_| !present.contains(node));
@@ -256,11 +263,16 @@ impl Observer {
         &mut self,
         proxy: &ProxyId,
         shards: Vec<ProxyShard>,
+        part: bool,
         now: Instant,
     ) -> Touched {
         let mut touched = Touched::default();
         let seen = self.seen.proxies.entry(proxy.clone()).or_default();
-        let mut said = BTreeMap::new();
+        let said = self.proxies.entry(proxy.clone()).or_default();
+        let mut whole = BTreeMap::new();
+        if part {
+            still_said(seen, said, now);
+        }
         for shard in shards {
             let known = seen.get(&shard.key).and_then(|before| before.route);
             let since = match known {
@@ -269,16 +281,19 @@ impl Observer {
             };
             let route = Some((shard.rev, since));
             seen.insert(shard.key.clone(), ProxySeen { route, drained: shard.drained, at: now });
-            let before = self.proxies.get(proxy).and_then(|shards| shards.get(&shard.key));
+            let before = said.get(&shard.key);
             let acts = |of: &ProxyShard| (of.rev, of.drained, of.released);
             if before.is_some_and(|before| acts(before) == acts(&shard)) {
                 touched.said_again.insert(shard.key.clone());
             } else {
                 touched.shards.insert(shard.key.clone());
             }
-            said.insert(shard.key.clone(), shard);
+            let known = if part { &mut *said } else { &mut whole };
+            known.insert(shard.key.clone(), shard);
         }
-        self.proxies.insert(proxy.clone(), said);
+        if !part {
+            *said = whole;
+        }
         if let Some(host) = host_of(proxy) {
             self.vouch(&host, now);
         }
@@ -347,6 +362,28 @@ impl Observer {
     }
 }
 
+/// Whether nothing can follow from a report that did not follow from the one before, unless somebody
+/// waits for its numbers.
+fn is_the_same(before: &NodeReport, now: &NodeReport) -> bool {
+    before == now || (!before.is_uneasy() && !now.is_uneasy() && before.essence() == now.essence())
+}
+
+/// What a proxy has said of its shards it says again by leaving it out.
+fn still_said(
+    seen: &mut BTreeMap<ShardKey, ProxySeen>,
+    said: &BTreeMap<ShardKey, ProxyShard>,
+    now: Instant,
+) {
+    // Both are in the same order, and looking each one up is what would cost.
+    let mut said = said.keys().peekable();
+    for (key, seen) in seen {
+        while said.next_if(|said| *said < key).is_some() {}
+        if said.peek() == Some(&key) {
+            seen.at = now;
+        }
+    }
+}
+
 fn absent() -> NodeReport {
     use tanist_core::model::Stall;
     NodeReport {
@@ -402,7 +439,7 @@ mod tests {
     }
 
     fn report(nodes: Vec<tanist_link::wire::NodeEntry>) -> HostReport {
-        HostReport { host: "h1".into(), echo: 0, nodes }
+        HostReport { host: "h1".into(), echo: 0, nodes, part: false }
     }
 
     #[test]
@@ -440,13 +477,13 @@ mod tests {
         observer.at_host.entry(host.clone()).or_default().insert(node);
         observer.report(report(Vec::new()), at(1_000));
         let heard = |observer: &Observer| observer.seen.hosts[&host].at;
-        observer.beat(&proxy, vec![shard(0)], at(4_000));
+        observer.beat(&proxy, vec![shard(0)], false, at(4_000));
         assert_eq!(heard(&observer), at(4_000));
-        observer.beat(&proxy, vec![shard(0)], at(9_000));
+        observer.beat(&proxy, vec![shard(0)], false, at(9_000));
         assert_eq!(heard(&observer), at(6_000), "not for ever");
         observer.report(report(Vec::new()), at(9_500));
-        observer.beat(&"proxy-h2".into(), vec![shard(1)], at(9_600));
-        observer.beat(&proxy, vec![shard(0)], at(9_700));
+        observer.beat(&"proxy-h2".into(), vec![shard(1)], false, at(9_600));
+        observer.beat(&proxy, vec![shard(0)], false, at(9_700));
         assert_eq!(heard(&observer), at(9_500), "somebody waits for a primary that may be here");
     }
 
@@ -464,13 +501,74 @@ mod tests {
             report: absent(),
         };
         let nodes = vec![entry("web-001", numbers[0]), entry("web-002", numbers[1])];
-        let report = HostReport { host: "h1".into(), echo: numbers[0], nodes };
+        let report = HostReport { host: "h1".into(), echo: numbers[0], nodes, part: false };
         observer.report(report, at(2_100));
         let after = |node: &str| {
             let seen = observer.seen.node(&node.into(), &"h1".into());
             seen.map(|seen| seen.sampled_after)
         };
         assert_eq!([after("web-001"), after("web-002")], [Some(at(1_000)), Some(at(2_000))]);
+    }
+
+    #[test]
+    fn what_a_part_leaves_out_is_as_it_was_and_as_old_as_it_was() {
+        let at = Instant::from_millis;
+        let mut observer = observer(at(0));
+        let number = observer.next_echo(at(1_000));
+        let entry = |node: &str, rev| tanist_link::wire::NodeEntry {
+            group: "web".into(),
+            shard: "0001".into(),
+            node: node.into(),
+            pid: Some(7),
+            echo: number,
+            report: NodeReport { rev: Rev(rev), data: true, ..absent() },
+        };
+        let host = HostId::new("h1");
+        observer.report(report(vec![entry("web-001", 1), entry("web-002", 1)]), at(1_100));
+        let part = HostReport { part: true, ..report(vec![entry("web-002", 2)]) };
+        let touched = observer.report(part, at(2_000));
+        let seen = |node: &str| observer.seen.node(&node.into(), &host).unwrap();
+        assert_eq!((seen("web-001").report.rev, seen("web-001").report.data), (Rev(1), true));
+        assert_eq!(seen("web-001").sampled_after, at(1_000));
+        assert_eq!(seen("web-002").report.rev, Rev(2));
+        assert_eq!(observer.there[&host].values().collect::<Vec<_>>(), [&Rev(2)]);
+        assert_eq!(observer.seen.hosts[&host].at, at(2_000));
+        assert_eq!(touched.shards.len(), 1);
+        observer.report(report(vec![entry("web-002", 2)]), at(2_100));
+        assert!(!observer.seen.node(&"web-001".into(), &host).unwrap().report.data, "a whole one");
+    }
+
+    #[test]
+    fn what_a_proxy_leaves_out_it_says_again() {
+        let at = Instant::from_millis;
+        let mut observer = observer(at(0));
+        let proxy = ProxyId::new("proxy-h1");
+        let shard = |group: &str, rev| ProxyShard {
+            key: ShardKey { group: group.into(), shard: "0001".into() },
+            rev: Rev(rev),
+            drained: None,
+            released: None,
+            held: 0,
+            clients: 0,
+            uncertain: 0,
+            turned_away: 0,
+            last_turned_away: None,
+            nodes: BTreeMap::new(),
+        };
+        observer.beat(&proxy, vec![shard("a", 1), shard("b", 1), shard("c", 1)], false, at(100));
+        let gone = vec![shard("a", 1), shard("c", 1)];
+        observer.beat(&proxy, gone, false, at(200));
+        let touched = observer.beat(&proxy, vec![shard("a", 2)], true, at(300));
+        assert_eq!(touched.shards.len(), 1);
+        let seen = |observer: &Observer, group: &str| {
+            let key = ShardKey { group: group.into(), shard: "0001".into() };
+            let seen = &observer.seen.proxies[&proxy][&key];
+            (seen.route.map(|(rev, _)| rev), seen.at)
+        };
+        assert_eq!(seen(&observer, "a"), (Some(Rev(2)), at(300)));
+        assert_eq!(seen(&observer, "b"), (Some(Rev(1)), at(100)), "it has none of that any more");
+        assert_eq!(seen(&observer, "c"), (Some(Rev(1)), at(300)));
+        assert_eq!(observer.proxies[&proxy].len(), 2);
     }
 
     #[test]

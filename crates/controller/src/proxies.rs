@@ -14,7 +14,7 @@ use tanist_link::{LinkError, Peer, Sender, host_name, host_of};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use crate::reconciler::Input;
+use crate::inputs::Input;
 use crate::renewals::Outcome;
 
 /// A proxy that is or was connected.
@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) build: Option<String>,
     /// It was told which shards exist.
     pub(crate) told: bool,
+    /// It can leave out what it has said before.
+    pub(crate) parts: bool,
 }
 
 /// The way to a proxy, until it is cut.
@@ -105,7 +107,7 @@ impl Caller {
     /// What a message is to the loop; `None` ends the conversation.
     fn inputs(&mut self, message: FromProxy) -> Option<[Option<Input>; 2]> {
         let input = match message {
-            FromProxy::Hello { proxy, pid, certificates, build, renewed } => {
+            FromProxy::Hello { proxy, pid, certificates, build, renewed, parts } => {
                 // Given away, not shared: the session alone says when the stream ends.
                 let sender = Outgoing(Some(self.sender.take()?));
                 if self.peer.as_ref().is_some_and(|peer| !is_of(&proxy, peer)) {
@@ -115,15 +117,18 @@ impl Caller {
                 info!(peer = %proxy, pid, "proxy connected");
                 self.who = Some(proxy.clone());
                 let generation = self.generation;
-                let told = false;
+                let (up, told) = (true, false);
                 let session =
-                    Session { pid, up: true, generation, sender, certificates, build, told };
+                    Session { pid, up, generation, sender, certificates, build, told, parts };
                 let outcome = renewed.map(|renewed| {
                     Input::ProxyRenewal(Outcome::of(&proxy, renewed.number, Ok(renewed)))
                 });
                 return Some([outcome, Some(Input::ProxyHello { proxy, session })]);
             }
-            FromProxy::Beat { shards } => Input::ProxyBeat { proxy: self.who.clone()?, shards },
+            FromProxy::Beat { shards, part } => {
+                let (proxy, generation) = (self.who.clone()?, self.generation);
+                Input::ProxyBeat { proxy, generation, shards, part }
+            }
             FromProxy::Echo(number) => Input::ProxyEcho { proxy: self.who.clone()?, number },
             FromProxy::Measured { number, shards } => {
                 Input::ProxyMeasured { proxy: self.who.clone()?, number, shards }
@@ -163,17 +168,18 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::reconciler::Call;
+    use crate::inputs::Call;
     use crate::{Agents, ControllerConfig, HostConfig, Names, Parts};
 
     fn hello(proxy: &str) -> FromProxy {
         let (build, renewed) = (None, None);
-        FromProxy::Hello { proxy: proxy.into(), pid: 1, certificates: true, build, renewed }
+        let (proxy, parts) = (proxy.into(), false);
+        FromProxy::Hello { proxy, pid: 1, certificates: true, build, renewed, parts }
     }
 
     /// What a proxy says that serves nothing yet.
-    fn beat() -> Input {
-        Input::ProxyBeat { proxy: "p1".into(), shards: Vec::new() }
+    fn beat(generation: u64) -> Input {
+        Input::ProxyBeat { proxy: "p1".into(), generation, shards: Vec::new(), part: false }
     }
 
     /// A proxy's end of a conversation whose messages go to `inbox`.
@@ -315,7 +321,7 @@ mod tests {
         // The next one finds the call of a proxy in front of its first tick.
         let (inbox, mut inputs) = mpsc::channel(8);
         let mut proxy = call(inbox, 1);
-        let said = [inputs.recv().await.unwrap(), beat()];
+        let said = [inputs.recv().await.unwrap(), beat(1)];
         let (second, _orders) = parts(&store);
         let (handle, task) = crate::run(second).await.unwrap();
         said.into_iter().for_each(|input| handle.inbox.try_send(input).unwrap());
@@ -329,7 +335,7 @@ mod tests {
         let mut later = call(inbox, 2);
         handle.inbox.send(inputs.recv().await.unwrap()).await.unwrap();
         assert!(matches!(hear(&mut later).await, Some(ToProxy::Route(_))));
-        handle.inbox.send(beat()).await.unwrap();
+        handle.inbox.send(beat(2)).await.unwrap();
         assert_eq!(hear(&mut later).await, Some(ToProxy::Known(vec![key("web")])));
         task.abort();
         store.close().await;

@@ -21,8 +21,9 @@ use tanist_link::hash_of;
 use crate::calls::internal_ref;
 use crate::clock::boot_time;
 use crate::error::ControllerError;
+use crate::inputs::Reply;
 use crate::recall::Answers;
-use crate::reconciler::{Controller, Reply};
+use crate::reconciler::Controller;
 
 /// A request about a lost store, with where its answer goes.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! The loop itself: take in what happened, look at each shard that it touches, do what follows.
 //!
 //! One look is: decide; if a decision is due, commit it and look again; otherwise send the orders
-//! that are not true yet and publish the route if it changed. Every shard is also looked at on every
-//! tick, so that the rare path is the path that always runs.
+//! that are not true yet and publish the route if it changed. Every shard is also looked at when nothing
+//! was said of it, so that the rare path is the path that always runs.
 //!
 //! Invariant: one look never waits for a hand; only the store is waited for.
 //!
-//! Not here: answers to the API (`super::calls`).
+//! Not here: what happens (`super::inputs`), which shards a tick looks at (`super::attention`), answers
+//! to the API (`super::calls`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,48 +15,43 @@ use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
-    EventKind, GroupName, GroupSpec, HostId, Instant, MoveKind, NodeId, Problem, ProblemKind,
-    ProxyId, Route, Severity, ShardKey, ShardTopology,
+    EventKind, GroupName, GroupSpec, HostId, Instant, NodeId, Problem, ProblemKind, ProxyId, Route,
+    Severity, ShardKey, ShardTopology,
 };
-use tanist_link::Sender;
-use tanist_link::api::{
-    ApiError, CreateGroup, EndpointName, EndpointsStatus, EventRecord, FailoverRecord, Fault,
-    GroupStatus, ModifyGroup, MoveAccepted, MovePrimary, ProxyRenewals, RenewProxies, Status, Step,
-};
-use tanist_link::wire::{AgentHello, FromAgent, ProxyShard, ShardMeters, ToAgent, ToProxy};
+use tanist_link::api::{EventRecord, Step};
+use tanist_link::wire::{FromAgent, ToAgent, ToProxy};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use crate::agents::Hand;
 use crate::archive::Archive;
+use crate::attention::Attention;
 use crate::certificates::Certificates;
 use crate::clock::boot_time;
 use crate::clocks::Clocks;
 use crate::confirm::Confirmations;
 use crate::error::ControllerError;
 use crate::handle::Handle;
-use crate::hosts::HostsCall;
+use crate::inputs::Input;
 use crate::keeping::Keeping;
 use crate::leadership::{Claim, Reign};
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
-use crate::rebuild::RebuildCall;
 use crate::recall::Recalls;
-use crate::renewals::{Outcome, Renewals};
+use crate::renewals::Renewals;
 use crate::requests::{Ages, Cures};
 use crate::servers::Heard;
 use crate::stopping::Stopping;
 use crate::timeline::Timelines;
-use crate::user_calls::UsersCall;
 use crate::vitals::Recorder;
 use crate::{ControllerConfig, Parts};
 
-/// How often every shard is looked at, whatever happens.
+/// How often shards are looked at, whatever happens.
 const TICK: Duration = Duration::from_millis(50);
 /// A pass of the loop that is later than this was late because of the controller itself.
 const OWN_DELAY: Duration = Duration::from_millis(50);
@@ -70,47 +66,6 @@ const ECHO_BITS: u32 = 36;
 /// Decisions that one look may commit in a row; more would be a loop.
 const COMMITS_PER_LOOK: usize = 8;
 
-/// A request of the API, with where its answer goes.
-#[derive(Debug)]
-pub(crate) enum Call {
-    Status(Reply<Status>),
-    Names(Reply<Vec<EndpointName>>),
-    Group { name: GroupName, reply: Reply<GroupStatus> },
-    Create { asked: CreateGroup, reply: Reply<GroupStatus> },
-    Modify { name: GroupName, asked: ModifyGroup, reply: Reply<GroupStatus> },
-    Delete { name: GroupName, reply: Reply<()> },
-    Move { name: GroupName, kind: MoveKind, asked: MovePrimary, reply: Reply<MoveAccepted> },
-    Endpoints { name: GroupName, reply: Reply<EndpointsStatus> },
-    Renew { asked: RenewProxies, reply: Reply<ProxyRenewals> },
-    History { name: GroupName, reply: Reply<Vec<FailoverRecord>> },
-    Fault { name: GroupName, node: NodeId, fault: Fault, reply: Reply<()> },
-    Events { after: u64, reply: Reply<Vec<EventRecord>> },
-    Users(UsersCall),
-    Hosts(HostsCall),
-    Rebuild(RebuildCall),
-    Store(Reply<(AnyStore, String)>),
-    Down(Reply<()>),
-}
-
-/// Where an answer goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
-
-/// Something that happened.
-#[derive(Debug)]
-pub(crate) enum Input {
-    Agent(FromAgent),
-    AgentHello { hello: AgentHello, sender: Sender<ToAgent>, generation: u64 },
-    AgentGone { host: HostId, generation: u64 },
-    ProxyHello { proxy: ProxyId, session: Session },
-    ProxyBeat { proxy: ProxyId, shards: Vec<ProxyShard> },
-    ProxyEcho { proxy: ProxyId, number: u64 },
-    ProxyMeasured { proxy: ProxyId, number: u64, shards: Vec<ShardMeters> },
-    ProxyRenewal(Outcome),
-    ProxyGone { proxy: ProxyId, generation: u64 },
-    EndpointFailed { key: ShardKey, address: String, reason: String },
-    Call(Call),
-}
-
 /// Everything that the loop owns.
 #[derive(Debug)]
 pub(crate) struct Controller {
@@ -120,6 +75,7 @@ pub(crate) struct Controller {
     pub(crate) agents: BTreeMap<HostId, Hand>,
     pub(crate) proxies: BTreeMap<ProxyId, Session>,
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
+    attention: Attention,
     pub(crate) was_whole: BTreeSet<ShardKey>,
     pub(crate) servers: Heard,
     pub(crate) clocks: Clocks,
@@ -203,6 +159,7 @@ pub(crate) async fn lead(
         agents: agents.into_iter().map(|(host, outbox)| (host, Hand::Near(outbox))).collect(),
         proxies: BTreeMap::new(),
         plans: BTreeMap::new(),
+        attention: Attention::default(),
         was_whole,
         servers: Heard::default(),
         clocks: Clocks::default(),
@@ -227,6 +184,17 @@ pub(crate) async fn lead(
     };
     controller.adopt_hosts();
     Ok((controller, handle, inputs))
+}
+
+/// Whether two topologies of a shard take up the same room.
+fn is_placed_as(before: &ShardTopology, next: &ShardTopology) -> bool {
+    let places = |shard: &ShardTopology| {
+        let places = shard.members.iter().map(|(node, member)| {
+            (node.clone(), member.host.clone(), member.address, member.endpoint)
+        });
+        places.collect::<Vec<_>>()
+    };
+    places(before) == places(next)
 }
 
 /// Resolves when another leads.
@@ -278,7 +246,8 @@ impl Controller {
                 return Ok(());
             }
             if self.stopping.is_none() {
-                let again = touched.said_again.into_iter().filter(|key| self.is_waited_for(key));
+                let again = touched.said_again.into_iter();
+                let again = again.filter(|key| self.attention.is_restless(key));
                 touched.shards.extend(again);
                 for key in touched.shards {
                     self.look(&key).await?;
@@ -323,17 +292,20 @@ impl Controller {
             self.rebalance(echo).await?;
             self.certify_all(now).await?;
         }
-        touched.shards.extend(self.archive.topologies.keys().cloned());
+        let (all, asked) = (&self.archive.topologies, self.archive.asked);
+        touched.shards.extend(self.attention.due(all, asked, &self.observer.seen.hosts, now));
         Ok(())
     }
 
     /// Asks, as a person would, for the moves that cure a primary.
     async fn cure_all(&mut self, touched: &mut Touched) -> Result<(), ControllerError> {
         let now = self.heard_until;
-        let keys: Vec<ShardKey> = self.archive.topologies.keys().cloned().collect();
+        let refuses = |problem: &Problem| problem.kind == ProblemKind::WritesRefused;
+        let ill = self.plans.iter().filter(|(_, plan)| plan.problems.iter().any(refuses));
+        let ill: BTreeSet<ShardKey> = ill.map(|(key, _)| key.clone()).collect();
+        let keys: BTreeSet<ShardKey> = self.cures.known().chain(&ill).cloned().collect();
         for key in keys {
-            let refuses = |problem: &Problem| problem.kind == ProblemKind::WritesRefused;
-            let ill = self.plans.get(&key).is_some_and(|plan| plan.problems.iter().any(refuses));
+            let ill = ill.contains(&key);
             let (seen, limits) = (&self.observer.seen, &self.config.limits);
             let shard = if ill { self.shard(&key) } else { None };
             let heir = shard.and_then(|(spec, shard)| cure(&spec, &shard, seen, limits, now));
@@ -344,77 +316,6 @@ impl Controller {
             }
         }
         Ok(())
-    }
-
-    async fn take(&mut self, input: Input, touched: &mut Touched) -> Result<(), ControllerError> {
-        let now = boot_time();
-        if self.is_of_nobody(&input) {
-            return Ok(());
-        }
-        match input {
-            Input::Agent(FromAgent::Report(report)) => {
-                touched.add(self.observer.report(report, now));
-            }
-            Input::Agent(FromAgent::Note { host, node, name, text }) => {
-                info!(%host, ?node, name, "{text}");
-                let group = node.as_ref().and_then(|node| self.group_of(node));
-                self.announce(group, node, &name, Severity::Warning, text).await?;
-            }
-            Input::Agent(FromAgent::Stopped { host }) => {
-                if let Some(stopping) = &mut self.stopping {
-                    stopping.waiting.remove(&host);
-                }
-            }
-            Input::Agent(FromAgent::Clock { host, wall_ms }) => self.clocks.note(host, wall_ms),
-            Input::Agent(FromAgent::Vitals(vitals)) => self.measured(*vitals),
-            Input::Agent(FromAgent::Recalled(recalled)) => self.recalls.hear(*recalled),
-            // Of a later release, and nothing that had to be understood; or said at the beginning.
-            Input::Agent(FromAgent::Unknown | FromAgent::Hello(_)) => {}
-            Input::AgentHello { hello, sender, generation } => {
-                self.greet_agent(hello, sender, generation).await?;
-            }
-            Input::AgentGone { host, generation } => self.lose_agent(&host, generation),
-            Input::ProxyHello { proxy, mut session } => {
-                self.certificates.tell(&mut session);
-                for route in self.routes.values() {
-                    session.tell(&ToProxy::Route(Box::new(route.clone())));
-                }
-                self.renewals.greet(self.config.program.as_ref(), &proxy, &mut session);
-                self.proxies.insert(proxy, session);
-            }
-            Input::ProxyBeat { proxy, shards } => {
-                self.tell_known(&proxy, &shards);
-                touched.add(self.observer.beat(&proxy, shards, now));
-            }
-            Input::ProxyEcho { proxy, number } => self.confirmations.hear(&proxy, number),
-            Input::ProxyMeasured { proxy, number, shards } => {
-                self.measurements.hear(&proxy, number, shards);
-            }
-            Input::ProxyRenewal(outcome) => self.heard_of_renewal(&outcome).await?,
-            Input::ProxyGone { proxy, generation } => {
-                if let Some(session) = self.proxies.get_mut(&proxy)
-                    && session.generation == generation
-                {
-                    session.up = false;
-                    info!(peer = %proxy, "proxy disconnected");
-                }
-            }
-            Input::EndpointFailed { key, address, reason } => {
-                let text = format!("the endpoint {address} cannot be offered: {reason}");
-                let group = Some(key.group);
-                self.announce(group, None, "EndpointFailed", Severity::Error, text).await?;
-            }
-            Input::Call(call) => self.answer(call, touched).await?,
-        }
-        Ok(())
-    }
-
-    /// Whether it matters for a shard when something was said that is known already: somebody waits
-    /// for news that are newer than a decision. Everything else is looked at by the next tick.
-    fn is_waited_for(&self, key: &ShardKey) -> bool {
-        let held = self.plans.get(key).is_some_and(|plan| plan.hold.is_some());
-        let shard = self.archive.topologies.get(key).map(|held| &held.body);
-        held || shard.is_some_and(|shard| shard.pending.is_some() || shard.primary().is_none())
     }
 
     /// Looks at one shard: decides until nothing more is due, then orders and publishes.
@@ -482,7 +383,9 @@ impl Controller {
         let done = boot_time();
         let next = &commit.next;
         self.observer.committed(before, next, done);
-        self.observer.recount(&self.archive);
+        if !is_placed_as(before, next) {
+            self.observer.recount(&self.archive);
+        }
         if vacated {
             self.timelines.note(key, Step::Vacated, done);
         }
@@ -528,6 +431,7 @@ impl Controller {
         let empty = Plan::default();
         let plan = self.plans.get(key).unwrap_or(&empty);
         let route = route(&spec, &shard, seen, limits, plan, judged);
+        self.attention.note(&spec, &shard, plan, !orders.is_empty());
         for (host, order) in orders {
             debug!(%host, node = %order.node, action = order.action.name(), rev = %order.rev, "order");
             self.tell(&host, ToAgent::Order(Box::new(order)));

@@ -19,8 +19,9 @@ use tanist_link::wire::{Renewed, ToProxy};
 
 use crate::clock::boot_time;
 use crate::error::ControllerError;
+use crate::inputs::Reply;
 use crate::proxies::Session;
-use crate::reconciler::{Controller, Reply};
+use crate::reconciler::Controller;
 
 /// How long proxies may take: a program is tried out, clients come to rest, and the proxy calls again.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -26,6 +26,11 @@ pub(crate) struct Cures {
 }
 
 impl Cures {
+    /// The shards that a move would cure, as was last heard.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &ShardKey> {
+        self.since.keys()
+    }
+
     /// Whether the move that `heir` stands for is due; if it is, it is taken for made.
     pub(crate) fn due(
         &mut self,
@@ -63,18 +68,19 @@ impl Ages {
         now: Instant,
     ) -> Vec<ShardKey> {
         let mut old = Vec::new();
-        for held in archive.topologies.values() {
-            let key = held.body.key();
-            let Some(request) = pending(archive, &held.body) else {
-                self.since.remove(&key);
-                continue;
-            };
+        let shards = || archive.topologies.iter().map(|(key, held)| (key, &held.body));
+        let pending = |shard: &ShardTopology| pending(archive, shard);
+        self.since.retain(|key, _| {
+            archive.topologies.get(key).is_some_and(|held| pending(&held.body).is_some())
+        });
+        for (key, shard) in shards() {
+            let Some(request) = pending(shard) else { continue };
             let entry = self.since.entry(key.clone()).or_insert((request.id, now));
             if entry.0 != request.id {
                 *entry = (request.id, now);
             }
-            if request_expired(&held.body, request.id, entry.1, limits, now) {
-                old.push(key);
+            if request_expired(shard, request.id, entry.1, limits, now) {
+                old.push(key.clone());
             }
         }
         old

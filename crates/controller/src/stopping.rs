@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use tanist_core::model::{HostId, Instant};
 use tanist_link::api::ApiError;
 
-use crate::reconciler::Reply;
+use crate::inputs::Reply;
 
 /// The orderly end of everything.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use tanist_link::api::{
 use crate::calls::internal_ref;
 use crate::confirm::Ready;
 use crate::error::ControllerError;
+use crate::inputs::Reply;
 use crate::observe::Touched;
-use crate::reconciler::{Controller, Reply};
+use crate::reconciler::Controller;
 use crate::users;
 
 /// A request about users or user groups, with where its answer goes.

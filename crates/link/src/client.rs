@@ -1,10 +1,11 @@
 //! Talking to a role: on its unix socket, or over a fleet's network.
 //!
 //! One connection per request or conversation: a broken connection then concerns nobody else, and
-//! the cost of opening one is nothing to a unix socket and little to a fleet, which converses.
+//! the cost of opening one is nothing to a unix socket and little to a fleet, which converses. Only who
+//! asks all the time keeps one ([`Client::kept`]).
 //!
 //! Invariant: an answer is either the type that was asked for or an error with the peer's own words.
-//! What may have been done is not asked for a second time.
+//! What may have been done is not asked for a second time, unless the caller says that it may be.
 //!
 //! Not here: retries; which server of a fleet is dialled (`crate::fleet`).
 
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::api::ApiError;
 use crate::duplex::{Duplex, Receiver, receiver};
 use crate::fleet::Servers;
+use crate::kept::{Kept, Line};
 use crate::{LinkError, duplex};
 
 /// The largest answer, in bytes. Half of it is for what surfaces remember of groups, which they keep
@@ -52,6 +54,8 @@ pub struct Client {
     limit: Option<Duration>,
     /// How long a fleet may take to have somebody who leads.
     patience: Duration,
+    /// The connection that is used again, if any is.
+    kept: Option<Kept>,
 }
 
 /// How a role is reached.
@@ -74,17 +78,30 @@ impl fmt::Display for Way {
 struct Answer {
     peer: Arc<str>,
     response: Response<Incoming>,
+    /// For more requests.
+    line: Option<Line>,
 }
 
 impl Client {
     /// The role that listens on `path`; nothing is dialled yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { way: Way::Socket(path.into()), limit: None, patience: Duration::ZERO }
+        Self::by(Way::Socket(path.into()))
     }
 
     /// The one of these servers that leads; nothing is dialled yet.
     pub fn fleet(servers: Arc<Servers>) -> Self {
-        Self { way: Way::Fleet(servers), limit: None, patience: Duration::ZERO }
+        Self::by(Way::Fleet(servers))
+    }
+
+    fn by(way: Way) -> Self {
+        Self { way, limit: None, patience: Duration::ZERO, kept: None }
+    }
+
+    /// With one connection for all of its requests to a fleet, as long as whoever leads answers at
+    /// once. Only for what may be done twice: a request that is not answered at once is made again.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Self { kept: Some(Kept::default()), ..self }
     }
 
     /// With an end to waiting: each document is there after `limit`, or the call fails. Without it
@@ -202,10 +219,15 @@ impl Client {
             Way::Socket(path) => return on_socket(path, method, uri, make).await,
             Way::Fleet(servers) => servers,
         };
+        if let Some(kept) = &self.kept
+            && let Some((with, peer, response)) = kept.ask(method, uri, &make).await
+        {
+            return Ok((with, Answer { peer, response, line: None }));
+        }
         let began = Instant::now();
         loop {
             let why = match Box::pin(self.round(servers, method, uri, &make)).await {
-                Tried::Done(done) => return done,
+                Tried::Done(done) => return done.map(|(with, answer)| (with, self.keep(answer))),
                 Tried::Nobody(why) => why,
             };
             if began.elapsed() >= self.patience {
@@ -214,6 +236,14 @@ impl Client {
             // waits: nothing tells when a server will lead.
             sleep(AGAIN).await;
         }
+    }
+
+    /// Uses the connection by which an answer came again, if it is to be.
+    fn keep(&self, mut answer: Answer) -> Answer {
+        if let Some((kept, line)) = self.kept.as_ref().zip(answer.line.take()) {
+            kept.keep(line);
+        }
+        answer
     }
 
     /// Asks one server after the other. The next one is dialled when one has refused, cannot be reached,
@@ -322,14 +352,25 @@ async fn on_stream(
     }
     let (mut requests, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(http)?;
     tokio::spawn(connection);
-    let request = Request::builder()
+    let asked = request(peer, method, uri, body)?;
+    let response = requests.send_request(asked).await.map_err(http)?;
+    let line = Some(Line { peer: Arc::clone(peer), requests });
+    Ok(Answer { peer: Arc::clone(peer), response, line })
+}
+
+/// A request as every role expects it.
+pub(crate) fn request(
+    peer: &Arc<str>,
+    method: &Method,
+    uri: &str,
+    body: Body,
+) -> Result<Request<Body>, LinkError> {
+    Request::builder()
         .method(method)
         .uri(format!("http://tanist{uri}"))
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(body)
-        .map_err(|source| LinkError::Request { peer: peer.to_string(), source })?;
-    let response = requests.send_request(request).await.map_err(http)?;
-    Ok(Answer { peer: Arc::clone(peer), response })
+        .map_err(|source| LinkError::Request { peer: peer.to_string(), source })
 }
 
 /// Turns an answer that is not a success into the peer's own error.
@@ -344,7 +385,7 @@ async fn accepted(answer: Answer) -> Result<Answer, LinkError> {
 }
 
 async fn whole(answer: Answer) -> Result<Bytes, LinkError> {
-    let Answer { peer, response } = answer;
+    let Answer { peer, response, line: _ } = answer;
     let limited = Limited::new(response.into_body(), ANSWER_LIMIT);
     let too_large = |_| LinkError::TooLarge { peer: peer.to_string(), limit: ANSWER_LIMIT };
     Ok(limited.collect().await.map_err(too_large)?.to_bytes())

@@ -19,6 +19,7 @@ mod duplex;
 mod error;
 mod fleet;
 mod identity;
+mod kept;
 mod secret;
 mod secure;
 mod server;

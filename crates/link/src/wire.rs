@@ -123,11 +123,18 @@ pub enum FromProxy {
         /// It has become what it is just now.
         #[serde(default)]
         renewed: Option<Renewed>,
+        /// It can leave out what it has said before.
+        #[serde(default)]
+        parts: bool,
     },
     /// What it works by: on every change at once, and every 200 ms.
     Beat {
-        /// Every shard that it has a route for.
+        /// Every shard that it has a route for, but for those left out of a `part`.
         shards: Vec<ProxyShard>,
+        /// Of a shard that is left out what was said last in this conversation still holds; numbers
+        /// that nothing is decided by may be a second old.
+        #[serde(default)]
+        part: bool,
     },
     /// An endpoint could not be offered.
     EndpointFailed {
@@ -224,6 +231,9 @@ pub enum ToProxy {
     Known(Vec<ShardKey>),
     /// Say this number once everything that was said before it is obeyed.
     Echo(u64),
+    /// Leave out of beats what has been said in this conversation. Said only to a proxy that says that
+    /// it can.
+    Parts,
     /// Say what was measured at the endpoints of these shards, with this number.
     Measure {
         /// The number.
@@ -272,6 +282,9 @@ pub enum ToAgent {
     },
     /// Say everything that is kept, with this number. As `Keep`.
     Recall(u64),
+    /// Leave out of reports what has been said in this conversation. Said only to an agent that says
+    /// that it can.
+    Parts,
 }
 
 /// From an agent to the controller.
@@ -343,6 +356,9 @@ pub struct AgentHello {
     /// It keeps what is needed to rebuild its shards.
     #[serde(default)]
     pub keeps: bool,
+    /// It can leave out what it has said before.
+    #[serde(default)]
+    pub parts: bool,
 }
 
 /// What an agent knows.
@@ -353,8 +369,13 @@ pub struct HostReport {
     /// The last number heard before the oldest sample in this report was taken: no node's own is
     /// lower.
     pub echo: u64,
-    /// Its nodes.
+    /// Its nodes, but for those left out of a `part`.
     pub nodes: Vec<NodeEntry>,
+    /// Of a node that is left out what was said last in this conversation still holds, as old as it was;
+    /// numbers that only grow may be half a second behind. One that exists no more ends the leaving out:
+    /// then every node is in.
+    #[serde(default)]
+    pub part: bool,
 }
 
 /// One node in a host's report.

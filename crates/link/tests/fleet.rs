@@ -159,6 +159,57 @@ async fn while_a_server_hangs_one_that_begins_to_lead_is_found() {
     drop(hung);
 }
 
+/// Passes connections on to a server, counts them, and goes deaf when it is told to.
+async fn relay(server: &Server) -> (Server, Count, watch::Sender<bool>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let near = Server { host: server.host.clone(), address: listener.local_addr().unwrap() };
+    let (count, to) = (Count::default(), server.address);
+    let (deaf, hears) = watch::channel(false);
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut hears = hears.clone();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                let fell_silent = async { drop(hears.wait_for(|deaf| *deaf).await) };
+                tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => return,
+                    () = fell_silent => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (near, count, deaf)
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_used_until_its_server_leads_no_more_or_falls_silent() {
+    static LEADS: AtomicU32 = AtomicU32::new(1);
+    let first = || if LEADS.load(Ordering::SeqCst) == 1 { leads() } else { follows() };
+    let second = || if LEADS.load(Ordering::SeqCst) == 2 { leads() } else { follows() };
+    let members = Members::new();
+    let (h1, asked_1) = server(&members, "h1", first).await;
+    let (h2, asked_2) = server(&members, "h2", second).await;
+    let (h1, dialled_1, _hears) = relay(&h1).await;
+    let (h2, dialled_2, deaf) = relay(&h2).await;
+    let client = client(vec![h1, h2], dialler(&members)).kept();
+    let ask = async || client.clone().within(PATIENCE).post::<_, u8>("/ask", &0).await;
+    for _ in 0..3 {
+        assert_eq!(ask().await.unwrap(), 7);
+    }
+    assert_eq!((times(&asked_1), times(&dialled_1)), (3, 1), "one connection");
+    LEADS.store(2, Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(ask().await.unwrap(), 7);
+    }
+    assert_eq!((times(&asked_2), times(&dialled_2)), (3, 1));
+    LEADS.store(1, Ordering::SeqCst);
+    deaf.send_replace(true);
+    assert_eq!(ask().await.unwrap(), 7, "nobody waits for the one that is silent");
+}
+
 #[tokio::test]
 async fn what_may_have_been_done_is_not_asked_of_another() {
     let members = Members::new();

@@ -7,6 +7,7 @@
 //!
 //! Not here: what a route means (`crate::shard`).
 
+mod said;
 mod succeed;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ use crate::renewal::{Conduct, Inheritance, Renewal, Succession, Wanted};
 use crate::shard::{Identity, Shard};
 use crate::tls::Certificates;
 use crate::{bell, probe, trunks};
+use said::Said;
 
 /// Where a controller talks to proxies.
 const PATH: &str = "/link/v1/proxy";
@@ -166,6 +168,7 @@ impl Control {
             certificates: true,
             build: self.conduct.build(),
             renewed: self.renewed,
+            parts: true,
         })?;
         self.renewed = None;
         // A new controller has heard of no failure yet.
@@ -173,7 +176,7 @@ impl Control {
             reason.clear();
         }
         let mut beats = ticking(BEAT);
-        let mut said = Vec::new();
+        let mut said = Said::default();
         let identity = Rc::clone(&self.identity);
         // waits: for the leader's next word, not longer than this.
         let silence = sleep(SILENCE);
@@ -185,6 +188,7 @@ impl Control {
                     match message? {
                         None => return Ok(End::Lost),
                         Some(ToProxy::Exit) => return Ok(End::Exit),
+                        Some(ToProxy::Parts) => said.remember(),
                         Some(message) => self.hear(message, &sender).await,
                     }
                 }
@@ -194,12 +198,12 @@ impl Control {
                     return Ok(End::Silent);
                 }
                 () = identity.news.notified() => {
-                    let now = self.report();
-                    if is_news(&said, &now) {
-                        said = self.beat(&sender)?;
+                    let shards = self.report();
+                    if said.is_news(&shards) {
+                        sender.send(&said.beat(shards, Instant::now()))?;
                     }
                 }
-                _ = beats.tick() => said = self.beat(&sender)?,
+                _ = beats.tick() => sender.send(&said.beat(self.report(), Instant::now()))?,
                 next = self.conduct.next(&identity.renewal) => {
                     if let Some(message) = self.conduct_on(next) {
                         sender.send(&message)?;
@@ -269,7 +273,7 @@ impl Control {
                     let _ = sender.send(&message);
                 }
             }
-            ToProxy::Exit => {}
+            ToProxy::Exit | ToProxy::Parts => {}
         }
     }
 
@@ -310,12 +314,6 @@ impl Control {
     fn report(&self) -> Vec<ProxyShard> {
         self.shards.values().map(|shard| shard.report()).collect()
     }
-
-    fn beat(&self, sender: &Sender<FromProxy>) -> Result<Vec<ProxyShard>, LinkError> {
-        let shards = self.report();
-        sender.send(&FromProxy::Beat { shards: shards.clone() })?;
-        Ok(shards)
-    }
 }
 
 /// Lets a shard be looked after for as long as it exists.
@@ -325,14 +323,6 @@ fn begin(shard: Shard) -> Rc<Shard> {
     spawn_local(trunks::open(Rc::clone(&shard)));
     spawn_local(bell::tend(Rc::clone(&shard)));
     shard
-}
-
-/// Whether something has changed that a controller acts on.
-fn is_news(said: &[ProxyShard], now: &[ProxyShard]) -> bool {
-    let same = |a: &ProxyShard, b: &ProxyShard| {
-        (&a.key, a.rev, a.drained, a.released) == (&b.key, b.rev, b.drained, b.released)
-    };
-    said.len() != now.len() || !said.iter().zip(now).all(|(a, b)| same(a, b))
 }
 
 fn ticking(period: Duration) -> Interval {

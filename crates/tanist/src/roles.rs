@@ -142,7 +142,8 @@ fn leases(layout: &Layout) -> Result<Option<LeaseConfig>, Failure> {
     Ok(Some(LeaseConfig {
         host: member.is.host.clone(),
         secret: member.secret()?,
-        controllers: member.client()?,
+        // A lease that is given twice is one.
+        controllers: member.client()?.kept(),
         limits: Limits::DEFAULT,
     }))
 }

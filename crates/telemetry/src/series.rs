@@ -55,10 +55,10 @@ pub struct Share {
 }
 
 impl Limits {
-    /// 60,000 series of Tanist's own in 512 MiB, which is enough for every node of the most groups;
-    /// 7,500 series of clients in 128 MiB.
+    /// 130,000 series of Tanist's own in 256 MiB, which is enough for every node of the most groups with
+    /// two replicas each; 7,500 series of clients in 128 MiB.
     pub const DEFAULT: Self = Self {
-        own: Share { series: 60_000, bytes: 512 << 20 },
+        own: Share { series: 130_000, bytes: 256 << 20 },
         clients: Share { series: 7_500, bytes: 128 << 20 },
     };
 

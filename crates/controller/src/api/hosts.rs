@@ -12,7 +12,7 @@ use tanist_core::model::HostId;
 
 use super::{Api, Refusal, ask, body};
 use crate::hosts::HostsCall;
-use crate::reconciler::Call;
+use crate::inputs::Call;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()

@@ -19,7 +19,7 @@ use super::{Answer, Api, Refusal, ask, body, peer};
 use crate::admission::{Admission, INVITED_MS};
 use crate::clock::{boot_time, wall_ms};
 use crate::hosts::HostsCall;
-use crate::reconciler::Call;
+use crate::inputs::Call;
 
 /// Where a host asks that has no certificate yet.
 pub(super) const JOIN: &str = "/link/v1/join";

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::{Api, Refusal, ask, body};
 use crate::backup::stream_of;
+use crate::inputs::{Call, Input};
 use crate::rebuild::RebuildCall;
-use crate::reconciler::{Call, Input};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/v1/backup", get(backup)).route("/v1/rebuild", get(look).post(go))

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::{Api, Refusal, ask, body};
-use crate::reconciler::Call;
+use crate::inputs::Call;
 use crate::user_calls::UsersCall;
 
 pub(super) fn routes() -> Router<Api> {

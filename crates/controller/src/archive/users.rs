@@ -47,6 +47,7 @@ impl Archive {
     /// Derives every group's accounts anew; the groups whose accounts have changed.
     pub(super) fn settle_accounts(&mut self) -> BTreeSet<GroupName> {
         self.users_turn += 1;
+        self.asked += 1;
         let mut changed = BTreeSet::new();
         let names: Vec<GroupName> = self.specs.keys().cloned().collect();
         for name in names {

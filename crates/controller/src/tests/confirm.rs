@@ -13,7 +13,7 @@ use tanist_link::wire::{FromProxy, ToProxy};
 use tokio::sync::oneshot;
 
 use super::rig::{LONG, Proxy, Rig, spec, topology};
-use crate::reconciler::Call;
+use crate::inputs::Call;
 use crate::user_calls::UsersCall;
 
 type Answer = oneshot::Receiver<Result<GroupStatus, ApiError>>;

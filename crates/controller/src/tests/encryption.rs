@@ -14,7 +14,7 @@ use tanist_tls::Authority;
 use tokio::sync::watch;
 
 use super::rig::{Proxy, Rig, config, spec, topology};
-use crate::reconciler::Call;
+use crate::inputs::Call;
 use crate::{Certifier, Outside};
 
 struct Sealed {
@@ -45,7 +45,7 @@ async fn next_certificate(proxy: &mut Proxy) -> Certificate {
 
 fn modify(
     asked: ModifyGroup,
-) -> impl FnOnce(crate::reconciler::Reply<tanist_link::api::GroupStatus>) -> Call {
+) -> impl FnOnce(crate::inputs::Reply<tanist_link::api::GroupStatus>) -> Call {
     move |reply| Call::Modify { name: "web".into(), asked, reply }
 }
 

@@ -75,6 +75,7 @@ impl Fleet {
             address: Ipv4Addr::new(10, 0, 0, 7),
             memory_bytes: 7 << 20,
             keeps: true,
+            parts: false,
         };
         talk.sender.send(&FromAgent::Hello(hello)).unwrap();
         talk
@@ -111,7 +112,12 @@ async fn a_host_makes_itself_known_and_is_known_to_the_next_controller() {
     let [host] = &hosts[..] else { panic!("{hosts:?}") };
     assert_eq!((host.host.as_str(), host.zone.as_str(), host.up), ("h7", "zone-7", true));
     assert_eq!((host.address, host.memory_bytes), (Ipv4Addr::new(10, 0, 0, 7), 7 << 20));
-    let reported = FromAgent::Report(HostReport { host: "h7".into(), echo: 1, nodes: Vec::new() });
+    let reported = FromAgent::Report(HostReport {
+        host: "h7".into(),
+        echo: 1,
+        nodes: Vec::new(),
+        part: false,
+    });
     talk.sender.send(&reported).unwrap();
     assert_eq!(host.clock_ms, None, "it has not said what its clock shows");
     let wall_ms = crate::wall_ms() + 90_000;
@@ -143,7 +149,7 @@ async fn nobody_speaks_for_another_host() {
     assert_eq!(fleet.hosts().await, [], "h8 is not h7");
     let mut talk = fleet.agent("h8", "h8").await;
     assert!(told(&mut talk).await.is_some());
-    let report = HostReport { host: "h7".into(), echo: 1, nodes: Vec::new() };
+    let report = HostReport { host: "h7".into(), echo: 1, nodes: Vec::new(), part: false };
     talk.sender.send(&FromAgent::Report(report)).unwrap();
     over(talk).await;
     let client = fleet.client(&host_name(&"h8".into()));
@@ -154,10 +160,11 @@ async fn nobody_speaks_for_another_host() {
         certificates: true,
         build: None,
         renewed: None,
+        parts: false,
     };
     let mut own = open().await;
     own.sender.send(&hello("proxy-h8")).unwrap();
-    own.sender.send(&FromProxy::Beat { shards: Vec::new() }).unwrap();
+    own.sender.send(&FromProxy::Beat { shards: Vec::new(), part: false }).unwrap();
     let heard = timeout(LONG, own.receiver.recv()).await.unwrap().unwrap();
     assert_eq!(heard, Some(ToProxy::Known(Vec::new())));
     let mut others = open().await;
@@ -322,7 +329,7 @@ async fn when_the_leading_server_is_lost_with_etcds_leader_another_leads() {
     let mut talk: Talk = agent.open("/link/v1/agent").await.unwrap();
     let (host, zone) = ("h7".into(), "a".into());
     let (address, memory_bytes) = (Ipv4Addr::LOCALHOST, 1);
-    let hello = AgentHello { host, zone, address, memory_bytes, keeps: false };
+    let hello = AgentHello { host, zone, address, memory_bytes, keeps: false, parts: false };
     talk.sender.send(&FromAgent::Hello(hello)).unwrap();
     assert!(told(&mut talk).await.is_some());
     assert_eq!(answered(&client).await.len(), 1);

@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::rig::{Rig, config, key, node, said, spec, store, tag, topology, well};
 use crate::clock::boot_time;
+use crate::inputs::Call;
 use crate::leadership::Claim;
 use crate::observe::Touched;
-use crate::reconciler::{Call, lead};
+use crate::reconciler::lead;
 
 /// Nothing runs for so long: neither the controller nor a host.
 const DELAY: Duration = Duration::from_millis(1_500);

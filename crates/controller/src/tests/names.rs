@@ -10,7 +10,7 @@ use tanist_core::model::{Access, EngineKind, Limits, Reads};
 use tanist_link::api::CreateGroup;
 
 use super::rig::{Rig, spec, topology};
-use crate::reconciler::Call;
+use crate::inputs::Call;
 
 fn named(name: &str) -> CreateGroup {
     CreateGroup {

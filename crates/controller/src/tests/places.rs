@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::rig::{LONG, Proxy, Rig, config, spec, topology};
 use crate::ControllerConfig;
 use crate::hosts::HostsCall;
-use crate::reconciler::Call;
+use crate::inputs::Call;
 
 /// A fleet's group that is served everywhere.
 async fn fleet() -> Rig {

@@ -25,8 +25,8 @@ use tempfile::TempDir;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::archive::Archive;
+use crate::inputs::{Call, Input, Reply};
 use crate::leadership::Claim;
-use crate::reconciler::{Call, Input, Reply};
 use crate::{Agents, ControllerConfig, Handle, HostConfig, Names, Parts};
 use crate::{keys, proxies};
 
@@ -165,7 +165,7 @@ pub(super) fn said(n: usize, report: NodeReport) -> HostReport {
     let key = key();
     let (group, shard, pid) = (key.group, key.shard, None);
     let entry = NodeEntry { group, shard, node: node(n), pid, echo: 0, report };
-    HostReport { host: host(n), echo: 0, nodes: vec![entry] }
+    HostReport { host: host(n), echo: 0, nodes: vec![entry], part: false }
 }
 
 pub(super) fn config(limits: Limits) -> ControllerConfig {
@@ -343,7 +343,7 @@ impl Rig {
     /// A proxy that has called, serves nothing yet, and understands certificates or does not.
     pub(super) fn connect(&self, name: &str, generation: u64, certificates: bool) -> Proxy {
         let proxy = self.call(name, generation, certificates);
-        proxy.say(&FromProxy::Beat { shards: Vec::new() });
+        proxy.say(&FromProxy::Beat { shards: Vec::new(), part: false });
         proxy
     }
 
@@ -360,7 +360,10 @@ impl Rig {
         let proxy =
             Proxy { sender: there.sender, receiver: back.receiver, access: None, accounts: None };
         let (build, renewed) = (None, None);
-        proxy.say(&FromProxy::Hello { proxy: name.into(), pid: 1, certificates, build, renewed });
+        let (proxy_id, parts) = (name.into(), false);
+        let hello =
+            FromProxy::Hello { proxy: proxy_id, pid: 1, certificates, build, renewed, parts };
+        proxy.say(&hello);
         proxy
     }
 

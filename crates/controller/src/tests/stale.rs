@@ -8,7 +8,7 @@ use tanist_core::model::{Cause, GAP, Limits, MoveKind, NodeReport, Process, Rev}
 use tanist_link::api::{ApiError, MoveAccepted, MovePrimary};
 
 use super::rig::{Rig, key, node, spec, topology, well};
-use crate::reconciler::{Call, Reply};
+use crate::inputs::{Call, Reply};
 
 /// The host of web-003 was told of revision 14; the store has 10.
 async fn behind() -> Rig {

@@ -17,8 +17,8 @@ use tanist_link::wire::{
 use tanist_store::Store;
 
 use super::rig::{LONG, Rig, host, key, node, spec, topology, well};
+use crate::inputs::{Call, Reply};
 use crate::rebuild::RebuildCall;
-use crate::reconciler::{Call, Reply};
 
 /// A store that has nothing, and three hosts that have a group.
 async fn lost() -> Rig {
@@ -123,7 +123,7 @@ async fn a_proxy_is_not_told_that_a_group_is_gone_that_was_never_deleted() {
         last_turned_away: None,
         nodes: Default::default(),
     };
-    proxy.say(&FromProxy::Beat { shards: vec![serves] });
+    proxy.say(&FromProxy::Beat { shards: vec![serves], part: false });
     assert_eq!(proxy.hear().await, ToProxy::Known(vec![key()]));
 }
 

@@ -235,6 +235,46 @@ pub struct NodeReport {
     pub standing: Option<Standing>,
 }
 
+/// A replica that is behind for longer may soon have to be let go.
+const UNEASY_BEHIND: Duration = Duration::from_millis(200);
+
+impl NodeReport {
+    /// The report without the numbers that change at every probe.
+    #[must_use]
+    pub fn essence(&self) -> Self {
+        let mut report = self.clone();
+        report.silent = Duration::ZERO;
+        if let Some(engine) = &mut report.engine {
+            engine.offset = Offset(0);
+            engine.memory_bytes = 0;
+            if let RoleSeen::Primary { replicas } = &mut engine.role {
+                for replica in replicas {
+                    replica.acked = Offset(0);
+                    replica.behind = Duration::ZERO;
+                }
+            }
+        }
+        report
+    }
+
+    /// Whether something may soon follow from those numbers, although nobody waits for any.
+    pub fn is_uneasy(&self) -> bool {
+        let role = self.engine.as_ref().map(|engine| &engine.role);
+        let slow = match role {
+            Some(RoleSeen::Primary { replicas }) => {
+                replicas.iter().any(|replica| replica.behind > UNEASY_BEHIND)
+            }
+            Some(RoleSeen::Replica { .. }) | None => false,
+        };
+        slow || !self.silent.is_zero()
+    }
+
+    /// Whether anything of the node exists: a process, or data.
+    pub fn is_there(&self) -> bool {
+        self.data || self.process != Process::Absent
+    }
+}
+
 /// A node as the controller knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSeen {

@@ -203,13 +203,14 @@ mod tests {
             name: "EngineExited".to_owned(),
             text: "status 1".to_owned(),
         };
-        let report = HostReport { host: host.clone(), echo: 3, nodes: Vec::new() };
+        let report = HostReport { host: host.clone(), echo: 3, nodes: Vec::new(), part: false };
         let hello = AgentHello {
             host: host.clone(),
             zone: "a".into(),
             address: std::net::Ipv4Addr::LOCALHOST,
             memory_bytes: 1,
             keeps: true,
+            parts: true,
         };
         let recalled = Recalled { host: host.clone(), number: 4, shard: None };
         let recalled = FromAgent::Recalled(Box::new(recalled));

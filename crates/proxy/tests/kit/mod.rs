@@ -74,7 +74,7 @@ async fn talk(State(desk): State<Desk>, body: Body) -> Response<Body> {
         loop {
             tokio::select! {
                 heard = receiver.recv() => match heard {
-                    Ok(Some(FromProxy::Beat { shards })) => {
+                    Ok(Some(FromProxy::Beat { shards, .. })) => {
                         desk.beat.send_replace(shards.into_iter().next());
                     }
                     Ok(Some(FromProxy::EndpointFailed { address, .. })) => {

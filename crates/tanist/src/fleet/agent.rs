@@ -45,6 +45,7 @@ pub(crate) async fn agent(layout: Layout, out: &Output) -> Outcome {
         address: own.address,
         memory_bytes: Machine::read().host_bytes(1),
         keeps: true,
+        parts: true,
     };
     let client = member.client()?;
     tokio::spawn(member.clone().keep_certificate(client.clone()));

@@ -1,0 +1,203 @@
+//! Which shards are looked at although nothing was said of them.
+//!
+//! What is said of a shard has it looked at at once. But silence says nothing, and time passes without
+//! a word. So every tick looks at the shards where something is under way, at those of hosts that are
+//! silent, at those of which something else was asked, and at a part of the others, each in its turn: an
+//! installation of thousands of shards is at rest but for a few.
+//!
+//! Invariant: a shard at rest whose hosts all speak is looked at within [`ROUND`] ticks, any other at
+//! every tick. What this overlooks comes late by that, and is never lost.
+//!
+//! Not here: what a look does (`crate::reconciler`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use tanist_core::decide::Plan;
+use tanist_core::model::{GroupSpec, HostId, HostSeen, Instant, ShardKey, ShardTopology};
+
+use crate::archive::Held;
+
+/// Ticks within which every shard has its turn.
+const ROUND: usize = 20;
+/// A host's agent speaks more often than this.
+const SILENT: Duration = Duration::from_millis(120);
+
+/// What has to be looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Attention {
+    /// Shards where something is under way.
+    restless: BTreeSet<ShardKey>,
+    /// The shard whose turn was last.
+    last: Option<ShardKey>,
+    /// What was asked when a tick was last chosen for.
+    asked: u64,
+}
+
+impl Attention {
+    /// Takes in what a look has come to; `ordered` says that something is not true yet.
+    pub(crate) fn note(
+        &mut self,
+        spec: &GroupSpec,
+        shard: &ShardTopology,
+        plan: &Plan,
+        ordered: bool,
+    ) {
+        let key = shard.key();
+        if ordered || !is_at_rest(spec, shard, plan) {
+            self.restless.insert(key);
+        } else {
+            self.restless.remove(&key);
+        }
+    }
+
+    /// Whether somebody may wait for news of the shard that change nothing but how old they are.
+    pub(crate) fn is_restless(&self, key: &ShardKey) -> bool {
+        self.restless.contains(key)
+    }
+
+    /// The shards of `all` that this tick looks at; `asked` counts the changes of what is asked.
+    pub(crate) fn due(
+        &mut self,
+        all: &BTreeMap<ShardKey, Held<ShardTopology>>,
+        asked: u64,
+        hosts: &BTreeMap<HostId, HostSeen>,
+        now: Instant,
+    ) -> BTreeSet<ShardKey> {
+        if std::mem::replace(&mut self.asked, asked) != asked {
+            return all.keys().cloned().collect();
+        }
+        self.restless.retain(|key| all.contains_key(key));
+        let mut due = self.restless.clone();
+        let silent = hosts.iter().filter(|(_, host)| now.since(host.at) > SILENT);
+        let silent: BTreeSet<&HostId> = silent.map(|(host, _)| host).collect();
+        if !silent.is_empty() {
+            let is_there = |shard: &ShardTopology| {
+                shard.members.values().any(|member| silent.contains(&member.host))
+            };
+            let there = all.iter().filter(|(_, held)| is_there(&held.body));
+            due.extend(there.map(|(key, _)| key.clone()));
+        }
+        let last = self.last.take();
+        let later = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let turns = all.range((later, Bound::Unbounded)).chain(all).take(all.len().div_ceil(ROUND));
+        let turns: Vec<&ShardKey> = turns.map(|(key, _)| key).collect();
+        self.last = turns.last().map(|key| (*key).clone());
+        due.extend(turns.into_iter().cloned());
+        due
+    }
+}
+
+/// Nothing is under way, nobody waits for anything, and all is as it was asked.
+fn is_at_rest(spec: &GroupSpec, shard: &ShardTopology, plan: &Plan) -> bool {
+    let replicas = usize::from(spec.replicas);
+    let asked =
+        spec.requests.get(&shard.shard).is_some_and(|request| request.id > shard.request_done);
+    plan.waits.is_empty()
+        && plan.hold.is_none()
+        && !asked
+        && !spec.deleting
+        && shard.pending.is_none()
+        && shard.relocation.is_none()
+        && shard.primary().is_some()
+        && shard.in_sync.len() == replicas
+        && shard.members.len() == replicas + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tanist_core::model::{RequestId, Wait, WaitKind};
+    use tanist_store::Revision;
+
+    use super::*;
+    use crate::tests::rig::{spec, topology};
+
+    type All = BTreeMap<ShardKey, Held<ShardTopology>>;
+
+    const NOW: Instant = Instant::from_millis(10_000);
+
+    fn shard(number: usize) -> ShardTopology {
+        ShardTopology { group: format!("g{number:03}").as_str().into(), ..topology() }
+    }
+
+    /// So many shards, each on hosts of its own.
+    fn all(shards: usize) -> All {
+        let shards = (0..shards).map(|number| {
+            let mut shard = shard(number);
+            for (place, member) in shard.members.values_mut().enumerate() {
+                member.host = HostId::new(format!("h{number}-{place}"));
+            }
+            (shard.key(), Held { body: Arc::new(shard), revision: Revision::ABSENT })
+        });
+        shards.collect()
+    }
+
+    /// What `due` says while nothing is asked and every host speaks.
+    fn due(attention: &mut Attention, all: &All) -> BTreeSet<ShardKey> {
+        attention.due(all, 0, &BTreeMap::new(), NOW)
+    }
+
+    #[test]
+    fn every_shard_has_its_turn_within_a_round() {
+        for shards in [1, 19, 20, 21, 57] {
+            let (all, mut attention) = (all(shards), Attention::default());
+            let few = shards.div_ceil(ROUND);
+            let mut seen = BTreeSet::new();
+            for _ in 0..ROUND {
+                let due = due(&mut attention, &all);
+                assert!(due.len() <= few, "{} of {shards}", due.len());
+                seen.extend(due);
+            }
+            assert_eq!(seen.len(), shards);
+        }
+        assert!(due(&mut Attention::default(), &BTreeMap::new()).is_empty());
+    }
+
+    #[test]
+    fn where_something_is_under_way_every_tick_looks() {
+        let (all, mut attention) = (all(40), Attention::default());
+        let busy = all.values().nth(30).map(|held| Arc::clone(&held.body)).unwrap();
+        let well = Plan::default();
+        let wait = Wait { kind: WaitKind::CatchUp, detail: String::new() };
+        let waits = Plan { waits: vec![wait], ..Plan::default() };
+        let holds = Plan { hold: Some(RequestId(1)), ..Plan::default() };
+        let looked =
+            |attention: &mut Attention| (0..3).all(|_| due(attention, &all).contains(&busy.key()));
+        for (plan, ordered) in [(&waits, false), (&holds, false), (&well, true)] {
+            attention.note(&spec(), &busy, plan, ordered);
+            assert!(attention.is_restless(&busy.key()) && looked(&mut attention));
+        }
+        attention.note(&spec(), &busy, &well, false);
+        assert!(!attention.is_restless(&busy.key()) && !looked(&mut attention));
+        let mut less = (*busy).clone();
+        less.in_sync.pop_last();
+        attention.note(&spec(), &less, &well, false);
+        assert!(looked(&mut attention), "it has not what was asked for");
+    }
+
+    #[test]
+    fn a_silent_hosts_shards_and_after_a_change_all_are_looked_at() {
+        let (all, mut attention) = (all(40), Attention::default());
+        let host = |at| HostSeen {
+            region: "here".into(),
+            zone: "a".into(),
+            address: std::net::Ipv4Addr::LOCALHOST,
+            at,
+            since: at,
+            draining: false,
+            memory_bytes: 1,
+        };
+        let key = shard(33).key();
+        let mut hosts = BTreeMap::from([(HostId::new("h33-2"), host(NOW))]);
+        assert!(!attention.due(&all, 0, &hosts, NOW).contains(&key));
+        hosts.insert(HostId::new("h33-2"), host(NOW - SILENT - Duration::from_millis(1)));
+        for _ in 0..3 {
+            assert!(attention.due(&all, 0, &hosts, NOW).contains(&key));
+        }
+        assert_eq!(attention.due(&all, 1, &hosts, NOW).len(), 40);
+        assert!(attention.due(&all, 1, &hosts, NOW).len() < 40, "once");
+    }
+}
