@@ -3,7 +3,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test seeds fmt tidy bench bench-endpoint bench-front matrix clean
+.PHONY: help build demo test seeds fmt tidy bench bench-endpoint bench-front bench-scale matrix clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -43,6 +43,10 @@ bench-endpoint: ## measure the way through an endpoint beside other proxies; PAR
 bench-front: ## measure the AWS endpoint on this machine; PARTS="describe mutate" for some of it
 	cargo build --release --package tanist
 	cargo bench --package tanist-bench --bench front -- $(PARTS)
+
+bench-scale: ## measure one server with thousands of groups on simulated hosts; ARGS="--groups N --hosts N --quiet SECONDS --failures N"
+	cargo build --release --package tanist
+	cargo bench --package tanist-bench --bench scale -- $(ARGS)
 
 matrix: ## break a fleet and Sentinel in every way and judge what was lost; ARGS="--cell NAME --runs N --short" (needs root)
 	./scripts/install.sh test

@@ -67,7 +67,10 @@ impl Ran {
 }
 
 /// The binary under test, built beside the test's own.
-pub(crate) fn binary() -> PathBuf {
+///
+/// # Panics
+/// If it is not built.
+pub fn binary() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_else(|err| panic!("this test's own path: {err}"));
     let target = own.ancestors().find(|dir| dir.join("tanist").is_file());
     let target = target.unwrap_or_else(|| {

@@ -21,7 +21,7 @@ mod surface;
 mod until;
 
 pub use fleet::Fleet;
-pub use installation::{Installation, Ran};
+pub use installation::{Installation, Ran, binary};
 pub use members::Members;
 pub use network::Network;
 pub use processes::{alive, engines_of, kill, signal};
