@@ -42,7 +42,7 @@ pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// Probes between two words about the wall clock.
 const CLOCK_PROBES: u64 = 20;
 /// Nodes that are measured in a second at most.
-const VITALS: usize = 32;
+const VITALS: usize = 16;
 /// Memory that a host says it has: placement is not what is measured.
 const MEMORY: u64 = 1 << 42;
 

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use super::node::Node;
 
 /// The longest time between two reports, whether or not there is anything to say.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(40);
+const SIGN_OF_LIFE: Duration = Duration::from_millis(80);
 /// For how long after a change everything is said about a node at once.
 const EVENTFUL: Duration = Duration::from_secs(2);
 /// How old numbers may become that nobody waits for.
-const NUMBERS: Duration = Duration::from_millis(500);
+const NUMBERS: Duration = Duration::from_secs(1);
 
 /// What an agent has said.
 #[derive(Debug, Default)]

@@ -30,7 +30,7 @@ use crate::clock::boot_time;
 const NOTES: usize = 256;
 /// What is measured of nodes is said so many times a second at most: of up to as many nodes once a second
 /// each, of more each less often.
-const VITALS_A_SECOND: u32 = 32;
+const VITALS_A_SECOND: u32 = 16;
 /// How long numbers are collected before they are reported.
 const COLLECT: Duration = Duration::from_millis(3);
 

@@ -17,12 +17,12 @@ use tanist_link::wire::{HostReport, NodeEntry};
 use tokio::time::Instant;
 
 /// The longest time between two reports, whether or not there is anything to say.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(40);
+const SIGN_OF_LIFE: Duration = Duration::from_millis(80);
 /// For how long after a change everything is said about a node at once: somebody may be waiting for its
 /// next numbers.
 const EVENTFUL: Duration = Duration::from_secs(2);
 /// How old numbers may become that nobody waits for.
-const NUMBERS: Duration = Duration::from_millis(500);
+const NUMBERS: Duration = Duration::from_secs(1);
 
 /// What was said.
 #[derive(Debug, Default)]

@@ -186,7 +186,7 @@ impl Groups {
         self.client.get("/v1/events").await
     }
 
-    async fn act<B: Serialize, T: serde::de::DeserializeOwned>(
+    async fn act<B: Serialize, T: tanist_link::Answered>(
         &self,
         name: &str,
         what: &str,

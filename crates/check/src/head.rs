@@ -336,9 +336,10 @@ impl World {
             let said = ProxySeen {
                 route: confirmed.then(|| (Rev(u64::from(decided.rev)), at(NOW - 800))),
                 drained: clocks.wish.map(|_| REQUEST),
-                at: at(if silent { NOW - 5000 } else { NOW }),
+                left: None,
             };
-            seen.proxies.entry(proxy_id(proxy)).or_default().insert(self::key(), said);
+            let heard = at(if silent { NOW - 5000 } else { NOW });
+            seen.hear_proxy(&proxy_id(proxy), &self::key(), said, heard);
         }
         let since = match (decided.primary, clocks.waited) {
             (None, false) => at(NOW),

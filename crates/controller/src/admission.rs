@@ -137,8 +137,7 @@ impl Controller {
             self.agents.remove(&host);
             let proxy = proxy_of(&host);
             self.proxies.remove(&proxy);
-            self.observer.proxies.remove(&proxy);
-            self.observer.seen.proxies.remove(&proxy);
+            self.observer.forget_proxy(&proxy);
             self.observer.seen.hosts.remove(&host);
             self.observer.dead.insert(host);
         }

@@ -75,6 +75,10 @@ pub(crate) fn converse(
         let host = hello.host.clone();
         info!(peer = %host, "agent connected");
         let sender = duplex.sender;
+        if hello.parts && sender.send(&ToAgent::Parts).is_err() {
+            // It has gone, and comes again.
+            return;
+        }
         if inbox.send(Input::AgentHello { hello, sender, generation }).await.is_ok() {
             if let Err(err) = listen(&host, generation, receiver, &inbox).await {
                 warn!(peer = %host, err = &err as &dyn std::error::Error, "an agent's message");
@@ -119,11 +123,7 @@ impl Controller {
             warn!(%host, "a host that is in this process does not come over the network");
             return Ok(());
         }
-        let AgentHello { host: _, zone, address, memory_bytes, keeps, parts } = hello;
-        if parts {
-            // One that has gone meanwhile comes again.
-            let _ = sender.send(&ToAgent::Parts);
-        }
+        let AgentHello { host: _, zone, address, memory_bytes, keeps, parts: _ } = hello;
         self.keeping.greet(&host, keeps);
         let facts = HostFacts { zone, address, memory_bytes };
         let known = self.archive.hosts.get(&host).map(|held| (*held.body).clone());
@@ -137,6 +137,8 @@ impl Controller {
             self.adopt_hosts();
         }
         self.observer.hear(&host, boot_time());
+        // What it was told before may not have arrived.
+        self.ordered.values_mut().for_each(|given| given.retain(|given| given.host != host));
         self.agents.insert(host, Hand::Far(sender, generation));
         Ok(())
     }

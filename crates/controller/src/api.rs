@@ -122,7 +122,14 @@ fn group_name(text: &str) -> Result<GroupName, Refusal> {
 }
 
 async fn status(State(api): State<Api>) -> Response {
-    ask(&api, Call::Status).await.into_response()
+    match ask(&api, Call::Status).await {
+        // Of thousands of groups that takes long, and the loop shares its threads with others.
+        Ok(status) => {
+            let written = tokio::task::spawn_blocking(move || status.into_response()).await;
+            written.unwrap_or_else(|_| http::StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn names(State(api): State<Api>) -> Response {

@@ -23,6 +23,7 @@ use tanist_core::model::{
 use tanist_link::api::{EventRecord, FailoverRecord};
 use tanist_store::{AnyStore, KeyValue, Revision, Store, Txn};
 
+use crate::attention::Asked;
 use crate::clock::wall_ms;
 use crate::error::ControllerError;
 use crate::keys;
@@ -68,8 +69,8 @@ pub(crate) struct Archive {
     pub(crate) retired: BTreeMap<ShardKey, Rev>,
     /// Grows whenever a user or a user group has changed.
     pub(crate) users_turn: u64,
-    /// Grows whenever something that is asked has changed: of a group, a user or a host.
-    pub(crate) asked: u64,
+    /// Where something was asked that nobody has looked at yet.
+    pub(crate) asked: Asked,
 }
 
 impl Archive {
@@ -87,7 +88,7 @@ impl Archive {
             leases: Leases::default(),
             retired: BTreeMap::new(),
             users_turn: 0,
-            asked: 0,
+            asked: Asked::default(),
         };
         archive.reload().await?;
         Ok(archive)
@@ -189,7 +190,7 @@ impl Archive {
         let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&spec)?);
         let revision = self.commit(with_events(txn, events)?, "writing a host").await?;
         self.leases.know(&spec);
-        self.asked += 1;
+        self.asked.everywhere = true;
         self.hosts.insert(spec.host.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }
@@ -261,7 +262,7 @@ impl Archive {
             self.leases.learn(&body);
             self.topologies.insert(body.key(), Held { body: Arc::new(body), revision });
         }
-        self.asked += 1;
+        self.asked.of.insert(spec.name.clone());
         self.specs.insert(spec.name.clone(), Held { body: Arc::new(spec), revision });
         Ok(())
     }

@@ -15,14 +15,16 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use tanist_core::decide::Plan;
-use tanist_core::model::{GroupSpec, HostId, HostSeen, Instant, ShardKey, ShardTopology};
+use tanist_core::model::{
+    GroupName, GroupSpec, HostId, HostSeen, Instant, ShardId, ShardKey, ShardTopology,
+};
 
 use crate::archive::Held;
 
 /// Ticks within which every shard has its turn.
 const ROUND: usize = 20;
 /// A host's agent speaks more often than this.
-const SILENT: Duration = Duration::from_millis(120);
+const SILENT: Duration = Duration::from_millis(200);
 
 /// What has to be looked at.
 #[derive(Debug, Default)]
@@ -31,8 +33,15 @@ pub(crate) struct Attention {
     restless: BTreeSet<ShardKey>,
     /// The shard whose turn was last.
     last: Option<ShardKey>,
-    /// What was asked when a tick was last chosen for.
-    asked: u64,
+}
+
+/// Where something was asked that was not looked at yet.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Of hosts, or of more groups than one: every shard may be concerned.
+    pub(crate) everywhere: bool,
+    /// Of these groups.
+    pub(crate) of: BTreeSet<GroupName>,
 }
 
 impl Attention {
@@ -57,19 +66,25 @@ impl Attention {
         self.restless.contains(key)
     }
 
-    /// The shards of `all` that this tick looks at; `asked` counts the changes of what is asked.
+    /// The shards of `all` that this tick looks at; `asked` is what was asked since the one before.
     pub(crate) fn due(
         &mut self,
         all: &BTreeMap<ShardKey, Held<ShardTopology>>,
-        asked: u64,
+        asked: &mut Asked,
         hosts: &BTreeMap<HostId, HostSeen>,
         now: Instant,
     ) -> BTreeSet<ShardKey> {
-        if std::mem::replace(&mut self.asked, asked) != asked {
+        let Asked { everywhere, of } = std::mem::take(asked);
+        if everywhere {
             return all.keys().cloned().collect();
         }
         self.restless.retain(|key| all.contains_key(key));
         let mut due = self.restless.clone();
+        for group in of {
+            let first = ShardKey { group: group.clone(), shard: ShardId::new("") };
+            let shards = all.range(first..).map(|(key, _)| key);
+            due.extend(shards.take_while(|key| key.group == group).cloned());
+        }
         let silent = hosts.iter().filter(|(_, host)| now.since(host.at) > SILENT);
         let silent: BTreeSet<&HostId> = silent.map(|(host, _)| host).collect();
         if !silent.is_empty() {
@@ -137,7 +152,7 @@ mod tests {
 
     /// What `due` says while nothing is asked and every host speaks.
     fn due(attention: &mut Attention, all: &All) -> BTreeSet<ShardKey> {
-        attention.due(all, 0, &BTreeMap::new(), NOW)
+        attention.due(all, &mut Asked::default(), &BTreeMap::new(), NOW)
     }
 
     #[test]
@@ -192,12 +207,19 @@ mod tests {
         };
         let key = shard(33).key();
         let mut hosts = BTreeMap::from([(HostId::new("h33-2"), host(NOW))]);
-        assert!(!attention.due(&all, 0, &hosts, NOW).contains(&key));
+        let mut due = |hosts: &BTreeMap<HostId, HostSeen>, asked: &mut Asked| {
+            attention.due(&all, asked, hosts, NOW)
+        };
+        assert!(!due(&hosts, &mut Asked::default()).contains(&key));
         hosts.insert(HostId::new("h33-2"), host(NOW - SILENT - Duration::from_millis(1)));
         for _ in 0..3 {
-            assert!(attention.due(&all, 0, &hosts, NOW).contains(&key));
+            assert!(due(&hosts, &mut Asked::default()).contains(&key));
         }
-        assert_eq!(attention.due(&all, 1, &hosts, NOW).len(), 40);
-        assert!(attention.due(&all, 1, &hosts, NOW).len() < 40, "once");
+        let mut asked = Asked { everywhere: true, ..Asked::default() };
+        assert_eq!(due(&hosts, &mut asked).len(), 40);
+        assert!(due(&hosts, &mut asked).len() < 40, "once");
+        let of = BTreeSet::from([shard(17).group]);
+        let mut asked = Asked { of, ..Asked::default() };
+        assert!(due(&hosts, &mut asked).contains(&shard(17).key()));
     }
 }

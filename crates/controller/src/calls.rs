@@ -34,9 +34,7 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         // A caller that has gone away needs no answer.
         match call {
-            Call::Status(reply) => {
-                let _ = reply.send(Ok(self.status(self.heard_until)));
-            }
+            Call::Status(reply) => self.surveys.ask(reply),
             Call::Names(reply) => {
                 let _ = reply.send(Ok(self.names()));
             }

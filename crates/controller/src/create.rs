@@ -60,7 +60,7 @@ pub(crate) fn plan(
             let remedy = "lower --memory, use fewer replicas, or delete a group that is not needed";
             ApiError::new("T420", wait.detail, remedy)
         })?;
-        shard.lanes = observer.proxies.keys().cloned().collect();
+        shard.lanes = observer.seen.heard.keys().cloned().collect();
         shards.push(shard);
     }
     Ok((spec, shards))

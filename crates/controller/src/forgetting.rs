@@ -33,6 +33,7 @@ impl Controller {
             self.observer.forget(&key, shard.members.keys());
             self.plans.remove(&key);
             self.routes.remove(&key);
+            self.ordered.remove(&key);
             self.was_whole.remove(&key);
             self.stood_back.remove(&key);
             self.timelines.end(&key);

@@ -13,7 +13,7 @@ use tanist_link::api::{
     ApiError, CreateGroup, EndpointName, EndpointsStatus, EventRecord, FailoverRecord, Fault,
     GroupStatus, ModifyGroup, MoveAccepted, MovePrimary, ProxyRenewals, RenewProxies, Status,
 };
-use tanist_link::wire::{AgentHello, FromAgent, ProxyShard, ShardMeters, ToAgent, ToProxy};
+use tanist_link::wire::{AgentHello, FromAgent, ProxyShard, ShardMeters, ToAgent};
 use tanist_store::AnyStore;
 use tokio::sync::oneshot;
 use tracing::info;
@@ -128,13 +128,12 @@ impl Controller {
             }
             Input::AgentGone { host, generation } => self.lose_agent(&host, generation),
             Input::ProxyHello { proxy, mut session } => {
-                if session.parts {
-                    session.tell(&ToProxy::Parts);
-                }
                 self.certificates.tell(&mut session);
-                for route in self.routes.values() {
-                    session.tell(&ToProxy::Route(Box::new(route.clone())));
+                for message in self.routes.values().filter_map(|route| route.message.as_ref()) {
+                    session.tell_encoded(message);
                 }
+                // It has to be let in everywhere.
+                self.archive.asked.everywhere = true;
                 self.renewals.greet(self.config.program.as_ref(), &proxy, &mut session);
                 self.proxies.insert(proxy, session);
             }

@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use tanist_core::model::{
     Calm, Cause, FenceAnswer, Fenced, HostId, HostSeen, Instant, NodeId, NodeReport, NodeSeen,
-    Observations, Process, ProxyId, ProxySeen, Region, Rev, ShardKey, ShardTopology, Taken, Wait,
+    Observations, Process, ProxyId, Region, Rev, ShardKey, ShardTopology, Taken, Wait,
 };
-use tanist_core::presence::vouched;
-use tanist_link::host_of;
 use tanist_link::wire::{HostReport, ProxyShard};
 
 use crate::archive::Archive;
@@ -25,33 +23,32 @@ use crate::{ControllerConfig, HostConfig};
 /// Echo numbers that are remembered: several seconds of them.
 const ECHOES: usize = 256;
 
-/// Ticks between two words to proxies: so that they know that somebody leads.
-const PROXY_TICKS: u64 = 4;
 /// An agent that has spoken within this time needs nobody to speak for it.
-const RECENT: Duration = Duration::from_millis(100);
+pub(crate) const RECENT: Duration = Duration::from_millis(150);
 
 /// What the controller has seen, and what it needs to date it.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) seen: Observations,
     pub(crate) pids: BTreeMap<NodeId, u32>,
-    pub(crate) proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxyShard>>,
+    /// What each proxy says about each shard.
+    pub(crate) proxies: BTreeMap<ShardKey, BTreeMap<ProxyId, ProxyShard>>,
     /// The nodes of which anything is known on each host.
-    at_host: BTreeMap<HostId, BTreeSet<NodeId>>,
+    pub(crate) at_host: BTreeMap<HostId, BTreeSet<NodeId>>,
     /// The shards of which there is anything on each host, and the newest revision that it has
     /// acted by.
     pub(crate) there: BTreeMap<HostId, BTreeMap<ShardKey, Rev>>,
     /// The shard of each node that is placed.
-    shard_of: BTreeMap<NodeId, ShardKey>,
+    pub(crate) shard_of: BTreeMap<NodeId, ShardKey>,
     /// Hosts that have reported since this controller leads.
     heard: BTreeSet<HostId>,
     /// Hosts that a person has declared dead: nothing runs there, and nobody listens to them.
     pub(crate) dead: BTreeSet<HostId>,
     /// When each host's agent spoke last, or its proxy spoke for it first.
-    spoke: BTreeMap<HostId, Instant>,
+    pub(crate) spoke: BTreeMap<HostId, Instant>,
     ticks: u64,
     /// After how much silence a host that speaks has come back.
-    patience: Duration,
+    pub(crate) patience: Duration,
     /// Why a node that could be placed better stays where it is for now.
     pub(crate) later: Option<(ShardKey, Wait)>,
     echo: u64,
@@ -143,10 +140,10 @@ impl Observer {
         self.echo
     }
 
-    /// Whether it is time, with this tick, for a word to the proxies.
-    pub(crate) fn is_proxies_turn(&mut self) -> bool {
+    /// The number of the tick that begins.
+    pub(crate) fn tick(&mut self) -> u64 {
         self.ticks += 1;
-        self.ticks.is_multiple_of(PROXY_TICKS)
+        self.ticks
     }
 
     /// When a number was sent; the distant past for one that is forgotten.
@@ -254,63 +251,9 @@ impl Observer {
         for host in self.seen.hosts.values_mut() {
             host.at = later(host.at);
         }
+        self.seen.heard.values_mut().for_each(|at| *at = later(*at));
         for proxy in self.seen.proxies.values_mut().flat_map(BTreeMap::values_mut) {
-            proxy.at = later(proxy.at);
-        }
-    }
-
-    pub(crate) fn beat(
-        &mut self,
-        proxy: &ProxyId,
-        shards: Vec<ProxyShard>,
-        part: bool,
-        now: Instant,
-    ) -> Touched {
-        let mut touched = Touched::default();
-        let seen = self.seen.proxies.entry(proxy.clone()).or_default();
-        let said = self.proxies.entry(proxy.clone()).or_default();
-        let mut whole = BTreeMap::new();
-        if part {
-            still_said(seen, said, now);
-        }
-        for shard in shards {
-            let known = seen.get(&shard.key).and_then(|before| before.route);
-            let since = match known {
-                Some((rev, since)) if rev == shard.rev => since,
-                Some(_) | None => now,
-            };
-            let route = Some((shard.rev, since));
-            seen.insert(shard.key.clone(), ProxySeen { route, drained: shard.drained, at: now });
-            let before = said.get(&shard.key);
-            let acts = |of: &ProxyShard| (of.rev, of.drained, of.released);
-            if before.is_some_and(|before| acts(before) == acts(&shard)) {
-                touched.said_again.insert(shard.key.clone());
-            } else {
-                touched.shards.insert(shard.key.clone());
-            }
-            let known = if part { &mut *said } else { &mut whole };
-            known.insert(shard.key.clone(), shard);
-        }
-        if !part {
-            *said = whole;
-        }
-        if let Some(host) = host_of(proxy) {
-            self.vouch(&host, now);
-        }
-        touched
-    }
-
-    /// Something on a host has spoken that is not its agent.
-    pub(crate) fn vouch(&mut self, host: &HostId, now: Instant) {
-        let heard = self.seen.hosts.get(host).map(|seen| seen.at);
-        let Some(heard) = heard.filter(|at| now.since(*at) > RECENT) else { return };
-        let here = self.at_host.get(host).into_iter().flatten();
-        let shards: BTreeSet<&ShardKey> = here.filter_map(|node| self.shard_of.get(node)).collect();
-        let said = || self.proxies.values().flat_map(BTreeMap::values);
-        let waited_for = said().any(|shard| shard.held > 0 && shards.contains(&shard.key));
-        let spoke = *self.spoke.entry(host.clone()).or_insert(now);
-        if let Some(seen) = self.seen.hosts.get_mut(host) {
-            seen.hear(vouched(heard, spoke, waited_for, now), self.patience);
+            proxy.left = proxy.left.map(later);
         }
     }
 
@@ -323,9 +266,8 @@ impl Observer {
                 nodes.remove(node);
             }
         }
-        for shards in self.seen.proxies.values_mut() {
-            shards.remove(key);
-        }
+        self.seen.proxies.remove(key);
+        self.proxies.remove(key);
         self.seen.rev_since.remove(key);
         self.seen.granted.remove(key);
         self.seen.holds.remove(key);
@@ -368,22 +310,6 @@ fn is_the_same(before: &NodeReport, now: &NodeReport) -> bool {
     before == now || (!before.is_uneasy() && !now.is_uneasy() && before.essence() == now.essence())
 }
 
-/// What a proxy has said of its shards it says again by leaving it out.
-fn still_said(
-    seen: &mut BTreeMap<ShardKey, ProxySeen>,
-    said: &BTreeMap<ShardKey, ProxyShard>,
-    now: Instant,
-) {
-    // Both are in the same order, and looking each one up is what would cost.
-    let mut said = said.keys().peekable();
-    for (key, seen) in seen {
-        while said.next_if(|said| *said < key).is_some() {}
-        if said.peek() == Some(&key) {
-            seen.at = now;
-        }
-    }
-}
-
 fn absent() -> NodeReport {
     use tanist_core::model::Stall;
     NodeReport {
@@ -405,10 +331,10 @@ fn nothing(before: &NodeReport) -> NodeReport {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn observer(now: Instant) -> Observer {
+    pub(crate) fn observer(now: Instant) -> Observer {
         let mut observer = Observer {
             seen: Observations::default(),
             pids: BTreeMap::new(),
@@ -438,7 +364,7 @@ mod tests {
         observer
     }
 
-    fn report(nodes: Vec<tanist_link::wire::NodeEntry>) -> HostReport {
+    pub(crate) fn report(nodes: Vec<tanist_link::wire::NodeEntry>) -> HostReport {
         HostReport { host: "h1".into(), echo: 0, nodes, part: false }
     }
 
@@ -452,39 +378,6 @@ mod tests {
         observer.report(report(Vec::new()), now);
         observer.expect(&node, &host, Rev(1), now);
         assert!(observer.seen.node(&node, &host).is_some());
-    }
-
-    #[test]
-    fn a_hosts_proxy_speaks_for_it_for_a_while_unless_somebody_waits() {
-        let at = Instant::from_millis;
-        let (proxy, host) = (ProxyId::new("proxy-h1"), HostId::new("h1"));
-        let key = ShardKey { group: "web".into(), shard: "0001".into() };
-        let shard = |held| ProxyShard {
-            key: key.clone(),
-            rev: Rev(1),
-            drained: None,
-            released: None,
-            held,
-            clients: 0,
-            uncertain: 0,
-            turned_away: 0,
-            last_turned_away: None,
-            nodes: BTreeMap::new(),
-        };
-        let mut observer = observer(at(0));
-        let node = NodeId::new("web-001");
-        observer.shard_of.insert(node.clone(), key.clone());
-        observer.at_host.entry(host.clone()).or_default().insert(node);
-        observer.report(report(Vec::new()), at(1_000));
-        let heard = |observer: &Observer| observer.seen.hosts[&host].at;
-        observer.beat(&proxy, vec![shard(0)], false, at(4_000));
-        assert_eq!(heard(&observer), at(4_000));
-        observer.beat(&proxy, vec![shard(0)], false, at(9_000));
-        assert_eq!(heard(&observer), at(6_000), "not for ever");
-        observer.report(report(Vec::new()), at(9_500));
-        observer.beat(&"proxy-h2".into(), vec![shard(1)], false, at(9_600));
-        observer.beat(&proxy, vec![shard(0)], false, at(9_700));
-        assert_eq!(heard(&observer), at(9_500), "somebody waits for a primary that may be here");
     }
 
     #[test]
@@ -536,39 +429,6 @@ mod tests {
         assert_eq!(touched.shards.len(), 1);
         observer.report(report(vec![entry("web-002", 2)]), at(2_100));
         assert!(!observer.seen.node(&"web-001".into(), &host).unwrap().report.data, "a whole one");
-    }
-
-    #[test]
-    fn what_a_proxy_leaves_out_it_says_again() {
-        let at = Instant::from_millis;
-        let mut observer = observer(at(0));
-        let proxy = ProxyId::new("proxy-h1");
-        let shard = |group: &str, rev| ProxyShard {
-            key: ShardKey { group: group.into(), shard: "0001".into() },
-            rev: Rev(rev),
-            drained: None,
-            released: None,
-            held: 0,
-            clients: 0,
-            uncertain: 0,
-            turned_away: 0,
-            last_turned_away: None,
-            nodes: BTreeMap::new(),
-        };
-        observer.beat(&proxy, vec![shard("a", 1), shard("b", 1), shard("c", 1)], false, at(100));
-        let gone = vec![shard("a", 1), shard("c", 1)];
-        observer.beat(&proxy, gone, false, at(200));
-        let touched = observer.beat(&proxy, vec![shard("a", 2)], true, at(300));
-        assert_eq!(touched.shards.len(), 1);
-        let seen = |observer: &Observer, group: &str| {
-            let key = ShardKey { group: group.into(), shard: "0001".into() };
-            let seen = &observer.seen.proxies[&proxy][&key];
-            (seen.route.map(|(rev, _)| rev), seen.at)
-        };
-        assert_eq!(seen(&observer, "a"), (Some(Rev(2)), at(300)));
-        assert_eq!(seen(&observer, "b"), (Some(Rev(1)), at(100)), "it has none of that any more");
-        assert_eq!(seen(&observer, "c"), (Some(Rev(1)), at(300)));
-        assert_eq!(observer.proxies[&proxy].len(), 2);
     }
 
     #[test]

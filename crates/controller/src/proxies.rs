@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::response::Response;
 use tanist_core::model::ProxyId;
 use tanist_link::wire::{FromProxy, ToProxy};
-use tanist_link::{LinkError, Peer, Sender, host_name, host_of};
+use tanist_link::{Encoded, LinkError, Peer, Sender, host_name, host_of};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -32,8 +32,6 @@ pub(crate) struct Session {
     pub(crate) build: Option<String>,
     /// It was told which shards exist.
     pub(crate) told: bool,
-    /// It can leave out what it has said before.
-    pub(crate) parts: bool,
 }
 
 /// The way to a proxy, until it is cut.
@@ -50,7 +48,19 @@ impl Outgoing {
 impl Session {
     /// Tells the proxy something; ends the conversation if that is not possible.
     pub(crate) fn tell(&mut self, message: &ToProxy) {
-        let Err(err) = self.sender.send(message) else { return };
+        let sent = self.sender.send(message);
+        self.heed(sent);
+    }
+
+    /// As [`Session::tell`], something that many are told.
+    pub(crate) fn tell_encoded(&mut self, message: &Encoded<ToProxy>) {
+        let sent = self.sender.0.as_ref().ok_or(LinkError::Closed);
+        let sent = sent.and_then(|sender| sender.send_encoded(message));
+        self.heed(sent);
+    }
+
+    fn heed(&mut self, sent: Result<(), LinkError>) {
+        let Err(err) = sent else { return };
         debug!(err = &err as &dyn std::error::Error, "a proxy does not take messages");
         // What it misses is never said again within a conversation. This is the only sender, so
         // the stream ends after what is queued; the proxy then connects anew and is told all.
@@ -117,9 +127,13 @@ impl Caller {
                 info!(peer = %proxy, pid, "proxy connected");
                 self.who = Some(proxy.clone());
                 let generation = self.generation;
-                let (up, told) = (true, false);
-                let session =
-                    Session { pid, up, generation, sender, certificates, build, told, parts };
+                let told = false;
+                let mut session =
+                    Session { pid, up: true, generation, sender, certificates, build, told };
+                if parts {
+                    // Before the loop has time for it: whoever says everything says very much.
+                    session.tell(&ToProxy::Parts);
+                }
                 let outcome = renewed.map(|renewed| {
                     Input::ProxyRenewal(Outcome::of(&proxy, renewed.number, Ok(renewed)))
                 });

@@ -84,9 +84,7 @@ impl Controller {
         let up = self.proxies.iter().filter(|(_, session)| session.up).map(|(proxy, _)| proxy);
         let routes = up.filter_map(|proxy| {
             // Whether it has said anything: one that has only just come may know something newer.
-            let said = self.observer.proxies.get(proxy)?;
-            let revs = said.iter().map(|(key, shard)| (key.clone(), shard.rev)).collect();
-            Some((proxy.clone(), revs))
+            Some((proxy.clone(), self.observer.routes_of(proxy)?))
         });
         Evidence { hosts: answers.heard.clone(), told: told.collect(), routes: routes.collect() }
     }

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
 use tanist_core::model::{
-    EventKind, GroupName, GroupSpec, HostId, Instant, NodeId, Problem, ProblemKind, ProxyId, Route,
-    Severity, ShardKey, ShardTopology,
+    EventKind, GroupName, GroupSpec, HostId, Instant, NodeId, Order, Problem, ProblemKind, ProxyId,
+    Route, Severity, ShardKey, ShardTopology,
 };
+use tanist_link::Encoded;
 use tanist_link::api::{EventRecord, Step};
 use tanist_link::wire::{FromAgent, ToAgent, ToProxy};
 use tanist_store::AnyStore;
@@ -47,6 +48,7 @@ use crate::renewals::Renewals;
 use crate::requests::{Ages, Cures};
 use crate::servers::Heard;
 use crate::stopping::Stopping;
+use crate::surveys::Surveys;
 use crate::timeline::Timelines;
 use crate::vitals::Recorder;
 use crate::{ControllerConfig, Parts};
@@ -57,14 +59,45 @@ const TICK: Duration = Duration::from_millis(50);
 const OWN_DELAY: Duration = Duration::from_millis(50);
 /// Inputs that may wait; the senders wait beyond it.
 const INBOX: usize = 4096;
-/// Inputs that are taken in before the shards that they touch are looked at.
-const INPUTS_PER_PASS: usize = 64;
+/// Inputs that are taken in before the shards that they touch are looked at: however many speak of a
+/// shard, it is looked at once.
+const INPUTS_PER_PASS: usize = 1024;
+/// For no longer, however many there are: those who listen count on hearing that somebody leads.
+const TAKING_IN: Duration = Duration::from_millis(25);
+/// Ticks between two words to proxies: so that they know that somebody leads.
+const PROXY_TICKS: u64 = 4;
+/// An order that is not true yet is given again after this.
+const ORDER_AGAIN: Duration = TICK;
 /// Events that a slow follower may lag behind.
 const NEWS: usize = 1024;
 /// Numbers that a controller has for what it says to agents: more than it can use in its time.
 const ECHO_BITS: u32 = 36;
 /// Decisions that one look may commit in a row; more would be a loop.
 const COMMITS_PER_LOOK: usize = 8;
+
+/// A route that proxies were told.
+#[derive(Debug)]
+pub(crate) struct Published {
+    route: Route,
+    /// It is said to every proxy, and again to each that comes.
+    pub(crate) message: Option<Encoded<ToProxy>>,
+}
+
+impl Published {
+    fn new(route: Route) -> Self {
+        let message = Encoded::new(&ToProxy::Route(Box::new(route.clone())));
+        // Nothing in a route cannot be written as JSON.
+        Self { route, message: message.ok() }
+    }
+}
+
+/// An order that was given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) host: HostId,
+    order: Order,
+    at: Instant,
+}
 
 /// Everything that the loop owns.
 #[derive(Debug)]
@@ -76,6 +109,8 @@ pub(crate) struct Controller {
     pub(crate) proxies: BTreeMap<ProxyId, Session>,
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
     attention: Attention,
+    /// Orders that are not true yet, as they were given last.
+    pub(crate) ordered: BTreeMap<ShardKey, Vec<Given>>,
     pub(crate) was_whole: BTreeSet<ShardKey>,
     pub(crate) servers: Heard,
     pub(crate) clocks: Clocks,
@@ -89,7 +124,7 @@ pub(crate) struct Controller {
     pub(crate) renewals: Renewals,
     /// It has to go on saying that it leads.
     pub(crate) reign: Option<Reign>,
-    pub(crate) routes: BTreeMap<ShardKey, Route>,
+    pub(crate) routes: BTreeMap<ShardKey, Published>,
     ages: Ages,
     cures: Cures,
     /// Moves off hosts that are drained.
@@ -102,6 +137,7 @@ pub(crate) struct Controller {
     pub(crate) missed: BTreeSet<ShardKey>,
     pub(crate) keeping: Keeping,
     pub(crate) recalls: Recalls,
+    pub(crate) surveys: Surveys,
     events: broadcast::Sender<EventRecord>,
 }
 
@@ -160,6 +196,7 @@ pub(crate) async fn lead(
         proxies: BTreeMap::new(),
         plans: BTreeMap::new(),
         attention: Attention::default(),
+        ordered: BTreeMap::new(),
         was_whole,
         servers: Heard::default(),
         clocks: Clocks::default(),
@@ -180,6 +217,7 @@ pub(crate) async fn lead(
         missed: BTreeSet::new(),
         keeping: Keeping::default(),
         recalls: Recalls::default(),
+        surveys: Surveys::default(),
         events,
     };
     controller.adopt_hosts();
@@ -224,7 +262,8 @@ impl Controller {
                     self.take(Input::Agent(message), &mut touched).await?;
                 }
                 Some(input) = inputs.recv() => self.take(input, &mut touched).await?,
-
+                // Everything else comes first.
+                () = std::future::ready(()), if self.surveys.is_open() => {}
                 else => return Ok(()),
             }
             // What happened is known before anything is judged, in a tick as well.
@@ -232,11 +271,17 @@ impl Controller {
             while let Ok(message) = agents.try_recv() {
                 self.take(Input::Agent(message), &mut touched).await?;
             }
+            let until = now + TAKING_IN;
             for _ in 0..INPUTS_PER_PASS {
                 let Ok(input) = inputs.try_recv() else { break };
                 self.take(input, &mut touched).await?;
+                if boot_time() > until {
+                    break;
+                }
             }
-            self.listened(now);
+            if inputs.is_empty() {
+                self.listened(now);
+            }
             let outcome = self.stopping.as_ref().and_then(|stopping| stopping.outcome(now));
             if let Some((stopping, outcome)) =
                 self.stopping.take_if(|_| outcome.is_some()).zip(outcome)
@@ -255,11 +300,13 @@ impl Controller {
                 self.confirm(now);
                 self.settle_recalls(now).await?;
             }
+            self.survey();
         }
     }
 
-    /// Everything said before `now` is taken in. If the loop comes late, because a commit took long
-    /// or the process was stopped, others did not fall silent meanwhile.
+    /// Everything said before `now` is taken in. If the loop comes late, because a commit took long,
+    /// more was said than it could take in, or the process was stopped, others did not fall silent
+    /// meanwhile.
     fn listened(&mut self, now: Instant) {
         let missed = now.since(self.heard_until).saturating_sub(TICK);
         if missed > OWN_DELAY {
@@ -271,6 +318,7 @@ impl Controller {
 
     async fn tick(&mut self, touched: &mut Touched) -> Result<(), ControllerError> {
         let now = boot_time();
+        let tick = self.observer.tick();
         let echo = self.echo(now);
         for host in self.agents.keys() {
             self.tell(host, ToAgent::Echo(echo));
@@ -279,7 +327,7 @@ impl Controller {
             // Whoever leads is proof of its own host.
             self.observer.vouch(&roster.own, now);
         }
-        if self.observer.is_proxies_turn() {
+        if tick.is_multiple_of(PROXY_TICKS) {
             // A number that nobody waits for.
             self.proxies.values_mut().for_each(|session| session.tell(&ToProxy::Echo(0)));
         }
@@ -289,10 +337,10 @@ impl Controller {
         if self.stopping.is_none() {
             self.cure_all(touched).await?;
             self.leave_hosts(touched).await?;
-            self.rebalance(echo).await?;
+            self.rebalance(tick).await?;
             self.certify_all(now).await?;
         }
-        let (all, asked) = (&self.archive.topologies, self.archive.asked);
+        let (all, asked) = (&self.archive.topologies, &mut self.archive.asked);
         touched.shards.extend(self.attention.due(all, asked, &self.observer.seen.hosts, now));
         Ok(())
     }
@@ -432,16 +480,16 @@ impl Controller {
         let plan = self.plans.get(key).unwrap_or(&empty);
         let route = route(&spec, &shard, seen, limits, plan, judged);
         self.attention.note(&spec, &shard, plan, !orders.is_empty());
-        for (host, order) in orders {
-            debug!(%host, node = %order.node, action = order.action.name(), rev = %order.rev, "order");
-            self.tell(&host, ToAgent::Order(Box::new(order)));
-        }
-        if self.routes.get(key) != Some(&route) {
+        self.order(key, orders, now);
+        if self.routes.get(key).map(|known| &known.route) != Some(&route) {
             self.certify(&key.group).await?;
-            for session in self.proxies.values_mut().filter(|session| session.up) {
-                session.tell(&ToProxy::Route(Box::new(route.clone())));
+            let known = Published::new(route);
+            if let Some(message) = &known.message {
+                for session in self.proxies.values_mut().filter(|session| session.up) {
+                    session.tell_encoded(message);
+                }
             }
-            self.routes.insert(key.clone(), route);
+            self.routes.insert(key.clone(), known);
         }
         self.note_steps(&spec, &shard, now);
         if self.timelines.has(key, Step::Released) && !spec.deleting {
@@ -451,6 +499,24 @@ impl Controller {
             self.forget(&key.group).await?;
         }
         Ok(())
+    }
+
+    /// Gives orders, but for those that were given a moment ago.
+    fn order(&mut self, key: &ShardKey, orders: Vec<(HostId, Order)>, now: Instant) {
+        let before = self.ordered.remove(key).unwrap_or_default();
+        let given = orders.into_iter().map(|(host, order)| {
+            let same = before.iter().find(|given| given.host == host && given.order == order);
+            if let Some(same) = same.filter(|same| now.since(same.at) < ORDER_AGAIN) {
+                return Given { host, order, at: same.at };
+            }
+            debug!(%host, node = %order.node, action = order.action.name(), rev = %order.rev, "order");
+            self.tell(&host, ToAgent::Order(Box::new(order.clone())));
+            Given { host, order, at: now }
+        });
+        let given: Vec<Given> = given.collect();
+        if !given.is_empty() {
+            self.ordered.insert(key.clone(), given);
+        }
     }
 
     pub(crate) fn tell(&self, host: &HostId, message: ToAgent) {

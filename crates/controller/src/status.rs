@@ -15,21 +15,17 @@ use tanist_link::api::{
 
 use crate::balance;
 use crate::names::Listed;
+use crate::proxies::Session;
 use crate::reconciler::Controller;
 
 impl Controller {
-    pub(crate) fn status(&self, now: Instant) -> Status {
-        let listed = self.config.names.listed();
+    /// What there is, with what is shown of every group.
+    pub(crate) fn status(&self, groups: Vec<GroupStatus>, now: Instant) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             region: self.config.region.to_string(),
             hosts: self.host_status(now),
-            groups: self
-                .archive
-                .specs
-                .keys()
-                .filter_map(|name| self.group_status(name, &listed))
-                .collect(),
+            groups,
             proxies: self.proxy_status(),
             notes: self.notes(),
             servers: self.server_status(now),
@@ -51,9 +47,9 @@ impl Controller {
     }
 
     fn proxy_status(&self) -> Vec<ProxyStatus> {
+        let all = self.observer.clients();
         let of = |(proxy, session): (&tanist_core::model::ProxyId, &crate::proxies::Session)| {
-            let said = self.observer.proxies.get(proxy);
-            let clients = said.map_or(0, |shards| shards.values().map(|shard| shard.clients).sum());
+            let clients = all.get(proxy).copied().unwrap_or(0);
             ProxyStatus { proxy: proxy.to_string(), pid: session.pid, up: session.up, clients }
         };
         self.proxies.iter().map(of).collect()
@@ -156,13 +152,11 @@ impl Controller {
     ) -> ShardStatus {
         let key = shard.key();
         let plan = self.plans.get(&key);
-        let proxies = || {
-            self.observer
-                .proxies
-                .iter()
-                .filter(|(proxy, _)| self.proxies.get(*proxy).is_some_and(|session| session.up))
+        let is_up = |proxy| self.proxies.get(proxy).is_some_and(|session: &Session| session.up);
+        let said = || {
+            let said = self.observer.said(&key).filter(|(proxy, _)| is_up(*proxy));
+            said.map(|(_, shard)| shard)
         };
-        let said = || proxies().filter_map(|(_, said)| said.get(&key));
         let leader = shard.primary().and_then(|run| self.engine(shard, &run.node));
         let waits = plan.iter().flat_map(|plan| plan.waits.iter().cloned());
         let nodes = shard.members.iter().map(|(node, member)| {

@@ -108,8 +108,8 @@ impl Controller {
         if shard.primary().is_some() && self.is_promoted(shard) {
             self.timelines.note(&key, Step::Promoted, now);
         }
-        let said = self.observer.proxies.values().filter_map(|shards| shards.get(&key));
-        if said.filter_map(|shard| shard.released).any(|released| released >= epoch) {
+        let said = self.observer.said(&key);
+        if said.filter_map(|(_, shard)| shard.released).any(|released| released >= epoch) {
             self.timelines.note(&key, Step::Released, now);
         }
         let whole = shard.in_sync.len() == usize::from(spec.replicas);

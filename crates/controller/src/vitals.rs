@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use tanist_core::model::{NodeId, Region, RoleSeen, ShardTopology};
 use tanist_link::wire::{HostCpu, NodeClients, Totals, Vitals};
-use tanist_telemetry::{Dimensions, Key, Point, Resolution, Sample, Series, Unit};
+use tanist_telemetry::{Dimensions, Key, Place, Point, Resolution, Sample, Series, Unit};
 use tracing::warn;
 
 use crate::clock::wall_ms;
 use crate::observe::Observer;
+use crate::proxies::Session;
 use crate::reconciler::Controller;
 
 const NAMESPACE: &str = "AWS/ElastiCache";
@@ -45,6 +46,8 @@ pub(crate) struct Recorder {
     region: Arc<str>,
     /// The last measurement of each node, and when it arrived.
     last: BTreeMap<NodeId, (i64, Vitals, NodeClients)>,
+    /// Where the series of each node are.
+    places: BTreeMap<NodeId, BTreeMap<&'static str, Option<Place>>>,
     /// There was no room the last time.
     full: bool,
 }
@@ -55,8 +58,9 @@ impl Controller {
         let Some(key) = self.observer.shard_of(&vitals.node) else { return };
         let Some(held) = self.archive.topologies.get(key) else { return };
         // An engine's own connections are those of proxies and agents; clients are the proxies'.
-        let up = self.proxies.iter().filter(|(_, session)| session.up);
-        let said = up.filter_map(|(proxy, _)| self.observer.proxies.get(proxy)?.get(key));
+        let is_up = |proxy| self.proxies.get(proxy).is_some_and(|session: &Session| session.up);
+        let said = self.observer.said(key).filter(|(_, shard)| !shard.nodes.is_empty());
+        let said = said.filter(|(proxy, _)| is_up(*proxy)).map(|(_, shard)| shard);
         let at_node = said.filter_map(|shard| shard.nodes.get(&vitals.node));
         let clients = at_node.fold(NodeClients::default(), |sum, more| NodeClients {
             now: sum.now + more.now,
@@ -91,7 +95,8 @@ fn part(vitals: &Vitals, shard: &ShardTopology, observer: &Observer) -> Option<P
 impl Recorder {
     pub(crate) fn new(metrics: Arc<Series>, region: &Region) -> Self {
         let region = region.as_str().into();
-        Self { metrics, region, last: BTreeMap::new(), full: false }
+        let (last, places) = (BTreeMap::new(), BTreeMap::new());
+        Self { metrics, region, last, places, full: false }
     }
 
     /// Records a measurement that arrived at `now`, in milliseconds since 1970.
@@ -100,6 +105,8 @@ impl Recorder {
             // Whoever comes is a reason to forget who has gone.
             let kept = i64::try_from(COMPARED.as_millis()).unwrap_or(i64::MAX);
             self.last.retain(|_, (at, ..)| now.saturating_sub(*at) < kept);
+            let last = &self.last;
+            self.places.retain(|node, _| last.contains_key(node));
         }
         let before = self.last.get(&vitals.node).filter(|(_, before, _)| {
             let age = vitals.at_us.checked_sub(before.at_us).map(Duration::from_micros);
@@ -114,15 +121,14 @@ impl Recorder {
             let begun = clients.ever.saturating_sub(clients_before.ever);
             numbers.push(("NewConnections", Unit::Count, float(begun)));
         }
-        let id = vitals.node.as_str().to_ascii_lowercase();
-        let cluster = Dimensions::new([("CacheClusterId", id.clone())]);
-        let node = Dimensions::new([("CacheClusterId", id), ("CacheNodeId", "0001".to_owned())]);
         let mut refused = None;
+        let places = self.places.entry(vitals.node.clone()).or_default();
         for (metric, unit, value) in numbers {
-            let names = [&node, &cluster].map(|of| Key::new(&self.region, NAMESPACE, metric, of));
             let point = Point::of(value);
             let sample = Sample { at: now, point, unit, resolution: Resolution::Second };
-            refused = self.metrics.record_as(&names, &sample, now).err().or(refused);
+            let names = || names(&self.region, metric, &vitals.node);
+            let place = places.entry(metric).or_default();
+            refused = self.metrics.record_at(place, names, &sample, now).err().or(refused);
         }
         match refused {
             Some(err) if !self.full => warn!(node = %vitals.node, %err, "not recorded"),
@@ -131,6 +137,14 @@ impl Recorder {
         self.full = refused.is_some();
         self.last.insert(vitals.node.clone(), (now, vitals, clients));
     }
+}
+
+/// The names of a node's metric, as on AWS.
+fn names(region: &Arc<str>, metric: &'static str, node: &NodeId) -> [Key; 2] {
+    let id = node.as_str().to_ascii_lowercase();
+    let cluster = Dimensions::new([("CacheClusterId", id.clone())]);
+    let node = Dimensions::new([("CacheClusterId", id), ("CacheNodeId", "0001".to_owned())]);
+    [&node, &cluster].map(|of| Key::new(region, NAMESPACE, metric, of))
 }
 
 type Number = (&'static str, Unit, f64);

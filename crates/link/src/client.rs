@@ -40,6 +40,9 @@ const ANSWER_LIMIT: usize = 64 << 20;
 /// say so.
 pub(crate) const ALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
+/// An answer that is larger, in bytes, takes longer to be understood than others should wait.
+const LARGE: usize = 256 << 10;
+
 /// After how long without an answer to a call the next server is dialled as well.
 const NEXT_DIAL: Duration = Duration::from_millis(100);
 /// After how long a server that does not lead is asked again, while another is still being dialled.
@@ -73,6 +76,11 @@ impl fmt::Display for Way {
         }
     }
 }
+
+/// What an answer can be.
+pub trait Answered: DeserializeOwned + Send + 'static {}
+
+impl<T: DeserializeOwned + Send + 'static> Answered for T {}
 
 /// An answer that has begun, and who gives it.
 struct Answer {
@@ -139,7 +147,7 @@ impl Client {
     ///
     /// # Errors
     /// [`LinkError::Refused`] with the peer's own error, or what went wrong below it.
-    pub async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, LinkError> {
+    pub async fn get<T: Answered>(&self, uri: &str) -> Result<T, LinkError> {
         self.request(Method::GET, uri, Bytes::new()).await
     }
 
@@ -147,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn post<B: Serialize, T: DeserializeOwned>(
+    pub async fn post<B: Serialize, T: Answered>(
         &self,
         uri: &str,
         body: &B,
@@ -161,7 +169,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn delete<T: DeserializeOwned>(&self, uri: &str) -> Result<T, LinkError> {
+    pub async fn delete<T: Answered>(&self, uri: &str) -> Result<T, LinkError> {
         self.request(Method::DELETE, uri, Bytes::new()).await
     }
 
@@ -187,7 +195,7 @@ impl Client {
         Ok(Duplex { sender, receiver })
     }
 
-    async fn request<T: DeserializeOwned>(
+    async fn request<T: Answered>(
         &self,
         method: Method,
         uri: &str,
@@ -203,8 +211,14 @@ impl Client {
             })?,
             None => answered.await?,
         };
-        serde_json::from_slice(&bytes)
-            .map_err(|source| LinkError::Message { peer: self.peer(), source })
+        let understood = if bytes.len() < LARGE {
+            serde_json::from_slice(&bytes)
+        } else {
+            // Others wait for this thread.
+            let read = tokio::task::spawn_blocking(move || serde_json::from_slice(&bytes));
+            read.await.map_err(|_| LinkError::Closed)?
+        };
+        understood.map_err(|source| LinkError::Message { peer: self.peer(), source })
     }
 
     /// Sends a request to whom it is for. Another server is tried only while nobody can have done

@@ -41,6 +41,36 @@ impl<T> Clone for Sender<T> {
     }
 }
 
+/// A message as it goes out, for saying the same to many.
+#[derive(Debug)]
+pub struct Encoded<T> {
+    line: Bytes,
+    kind: PhantomData<fn(T)>,
+}
+
+impl<T: Serialize> Encoded<T> {
+    /// Encodes a message.
+    ///
+    /// # Errors
+    /// [`LinkError::Message`] if it cannot be.
+    pub fn new(message: &T) -> Result<Self, LinkError> {
+        let mut line = serde_json::to_vec(message)
+            .map_err(|source| LinkError::Message { peer: "anybody".to_owned(), source })?;
+        line.push(b'\n');
+        Ok(Self { line: Bytes::from(line), kind: PhantomData })
+    }
+}
+
+impl<T> Sender<T> {
+    /// Queues a message that is encoded already.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn send_encoded(&self, message: &Encoded<T>) -> Result<(), LinkError> {
+        self.queue.try_send(message.line.clone()).map_err(|_| LinkError::Closed)
+    }
+}
+
 impl<T: Serialize> Sender<T> {
     /// Queues a message.
     ///

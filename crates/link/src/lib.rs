@@ -24,8 +24,8 @@ mod secret;
 mod secure;
 mod server;
 
-pub use client::Client;
-pub use duplex::{Duplex, Receiver, Sender, accept};
+pub use client::{Answered, Client};
+pub use duplex::{Duplex, Encoded, Receiver, Sender, accept};
 pub use error::LinkError;
 pub use fleet::{Server, Servers};
 pub use identity::{ADMIN_NAME, Peer, host_name, host_of, proxy_of, server_name};

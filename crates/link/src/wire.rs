@@ -372,7 +372,7 @@ pub struct HostReport {
     /// Its nodes, but for those left out of a `part`.
     pub nodes: Vec<NodeEntry>,
     /// Of a node that is left out what was said last in this conversation still holds, as old as it was;
-    /// numbers that only grow may be half a second behind. One that exists no more ends the leaving out:
+    /// numbers that only grow may be a second behind. One that exists no more ends the leaving out:
     /// then every node is in.
     #[serde(default)]
     pub part: bool,

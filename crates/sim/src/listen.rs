@@ -146,7 +146,8 @@ impl World {
             Some((_, last)) => *last = sequence,
             None => state.proxy_sequences.push((number, sequence)),
         }
-        let known = state.seen.proxies.entry(id).or_default().entry(key);
+        state.seen.heard.insert(id.clone(), at);
+        let known = state.seen.proxies.entry(key).or_default().entry(id);
         let seen = known.or_default();
         let drained = drained.map(RequestId);
         let news = seen.route.map(|(rev, _)| rev) != Some(rev) || seen.drained != drained;
@@ -154,7 +155,6 @@ impl World {
             seen.route = Some((rev, at));
         }
         seen.drained = drained;
-        seen.at = at;
         if news {
             self.wake_soon(to);
         }

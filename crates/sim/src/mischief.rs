@@ -106,11 +106,11 @@ fn misread(bug: Bug, seen: &Observations, decided: &ShardTopology) -> Observatio
             _ => {}
         }
     }
-    for (id, shards) in &mut seen.proxies {
+    for (id, proxy) in seen.proxies.values_mut().flatten() {
         let known = decided.lanes.contains(id);
         let believed =
             (bug == Bug::GrowIgnoresProxies && known) || (bug == Bug::AdmitBlindly && !known);
-        for proxy in shards.values_mut().filter(|_| believed) {
+        if believed {
             proxy.route = Some((decided.rev, Instant::ZERO));
         }
     }

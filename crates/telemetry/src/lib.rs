@@ -22,7 +22,7 @@ mod window;
 
 pub use key::{Dimensions, Key, Name};
 pub use point::Point;
-pub use series::{Filter, Limits, Refused, Resolution, Sample, Series, Share, Usage};
+pub use series::{Filter, Limits, Place, Refused, Resolution, Sample, Series, Share, Usage};
 pub use snapshot::{Loaded, SnapshotError};
 pub use unit::Unit;
 pub use window::{Datapoint, Window};

@@ -150,6 +150,11 @@ pub struct Usage {
     pub shortened: bool,
 }
 
+/// Where a series was found, for whoever records into it again and again. No other series is ever found
+/// there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(u64);
+
 /// Every series. Shared by an `Arc`.
 #[derive(Debug, Default)]
 pub struct Series {
@@ -230,15 +235,38 @@ impl Series {
     /// # Errors
     /// [`Refused`] if it cannot be kept.
     pub fn record_as(&self, names: &[Key], sample: &Sample, now: i64) -> Result<(), Refused> {
-        let Some(name) = names.first() else { return Ok(()) };
+        self.record_at(&mut None, || names, sample, now)
+    }
+
+    /// As [`Series::record_as`], at the place where the series was found before, if it is there still;
+    /// where it is found is noted there. `names` are asked for only if it has to be looked for.
+    ///
+    /// # Errors
+    /// [`Refused`] if it cannot be kept.
+    pub fn record_at<N: AsRef<[Key]>>(
+        &self,
+        place: &mut Option<Place>,
+        names: impl FnOnce() -> N,
+        sample: &Sample,
+        now: i64,
+    ) -> Result<(), Refused> {
         if !sample.point.is_finite() {
             return Err(Refused::NotFinite);
         }
         let mut state = self.state();
-        let id = match state.names.get(name) {
-            Some(id) => *id,
-            None => state.open(names, &self.limits, now)?,
+        let id = match place.filter(|place| state.data.contains_key(&place.0)) {
+            Some(Place(id)) => id,
+            None => {
+                let names = names();
+                let names = names.as_ref();
+                let Some(name) = names.first() else { return Ok(()) };
+                match state.names.get(name) {
+                    Some(id) => *id,
+                    None => state.open(names, &self.limits, now)?,
+                }
+            }
         };
+        *place = Some(Place(id));
         let State { data, held, .. } = &mut *state;
         let Some(data) = data.get_mut(&id) else { return Ok(()) };
         let owner = data.owner();

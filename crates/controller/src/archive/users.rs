@@ -47,7 +47,6 @@ impl Archive {
     /// Derives every group's accounts anew; the groups whose accounts have changed.
     pub(super) fn settle_accounts(&mut self) -> BTreeSet<GroupName> {
         self.users_turn += 1;
-        self.asked += 1;
         let mut changed = BTreeSet::new();
         let names: Vec<GroupName> = self.specs.keys().cloned().collect();
         for name in names {
@@ -63,6 +62,8 @@ impl Archive {
             }
             changed.insert(name);
         }
+        // What hosts keep of a group has its users in it: every change of one concerns them all.
+        self.asked.everywhere = true;
         changed
     }
 

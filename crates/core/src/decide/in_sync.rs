@@ -134,10 +134,8 @@ fn name_copies(view: &View<'_>, primary: &Run, draft: &mut Draft) {
 /// A newcomer may have learned its route long ago: let in by its name alone, it would release
 /// writes that a member lacks which joined since.
 fn lanes(view: &View<'_>, draft: &mut Draft) {
-    let key = view.decided.key();
-    for (proxy, shards) in &view.seen.proxies {
-        let Some(seen) = shards.get(&key) else { continue };
-        let silent = view.now.since(seen.at) > view.limits.proxy;
+    for (proxy, seen) in view.seen.proxies.get(&view.decided.key()).into_iter().flatten() {
+        let silent = view.seen.is_old(proxy, seen, view.now, view.limits.proxy);
         let current = seen.route.is_some_and(|(rev, _)| rev >= view.decided.rev);
         let admitted = view.decided.lanes.contains(proxy);
         if !silent && current && !admitted {
@@ -162,9 +160,9 @@ fn lanes(view: &View<'_>, draft: &mut Draft) {
 
 /// Since when a proxy works by the current revision (if it does), and whether it is silent.
 fn route_of(view: &View<'_>, proxy: &ProxyId) -> Option<(Option<Instant>, bool)> {
-    let seen = view.seen.proxies.get(proxy)?.get(&view.decided.key())?;
+    let seen = view.seen.proxies.get(&view.decided.key())?.get(proxy)?;
     let current = seen.route.filter(|(rev, _)| *rev >= view.decided.rev).map(|(_, at)| at);
-    Some((current, view.now.since(seen.at) > view.limits.proxy))
+    Some((current, view.seen.is_old(proxy, seen, view.now, view.limits.proxy)))
 }
 
 fn grow(view: &View<'_>, primary: &Run, draft: &mut Draft) {

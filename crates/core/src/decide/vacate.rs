@@ -187,8 +187,9 @@ fn switchover(view: &View<'_>, primary: &Run, request: &MoveRequest, draft: &mut
         return false;
     }
     draft.hold = Some(request.id);
+    let said = view.seen.proxies.get(&key);
     let drained = |proxy| {
-        let seen = view.seen.proxies.get(proxy).and_then(|shards| shards.get(&key));
+        let seen = said.and_then(|said| said.get(proxy));
         seen.is_some_and(|seen| seen.drained == Some(request.id))
     };
     let waiting: Vec<_> = view.decided.lanes.iter().filter(|proxy| !drained(*proxy)).collect();

@@ -338,8 +338,8 @@ pub struct ProxySeen {
     pub route: Option<(Rev, Instant)>,
     /// The request for which nothing of its clients is in flight any more.
     pub drained: Option<RequestId>,
-    /// When it was last heard.
-    pub at: Instant,
+    /// Since when it says nothing of the shard, although it speaks.
+    pub left: Option<Instant>,
 }
 
 /// Addresses that are in use or promised.
@@ -361,8 +361,10 @@ pub struct Observations {
     /// Nodes by id; more than one report while a node that was placed elsewhere still exists on the
     /// host that it left.
     pub nodes: BTreeMap<NodeId, Vec<NodeSeen>>,
-    /// Proxies by id, each with what it says about each shard.
-    pub proxies: BTreeMap<ProxyId, BTreeMap<ShardKey, ProxySeen>>,
+    /// What each proxy says about each shard.
+    pub proxies: BTreeMap<ShardKey, BTreeMap<ProxyId, ProxySeen>>,
+    /// When each proxy was last heard, whatever it said.
+    pub heard: BTreeMap<ProxyId, Instant>,
     /// When the controller first saw the current revision of each shard, and at the earliest when it
     /// began to lead.
     pub rev_since: BTreeMap<ShardKey, (Rev, Instant)>,
@@ -394,6 +396,18 @@ impl HostSeen {
 }
 
 impl Observations {
+    /// Takes in what a proxy says about a shard.
+    pub fn hear_proxy(&mut self, proxy: &ProxyId, key: &ShardKey, said: ProxySeen, at: Instant) {
+        self.heard.insert(proxy.clone(), at);
+        self.proxies.entry(key.clone()).or_default().insert(proxy.clone(), said);
+    }
+
+    /// Whether what a proxy has said about a shard is older than `limit`.
+    pub fn is_old(&self, proxy: &ProxyId, said: &ProxySeen, now: Instant, limit: Duration) -> bool {
+        let at = said.left.or_else(|| self.heard.get(proxy).copied());
+        at.is_none_or(|at| now.since(at) > limit)
+    }
+
     /// The node's report, if there is one and it comes from the host that the node is placed on.
     pub fn node(&self, node: &NodeId, host: &HostId) -> Option<&NodeSeen> {
         self.nodes.get(node)?.iter().find(|seen| seen.host == *host)

@@ -81,6 +81,12 @@ impl Story {
         self.tales.iter().flat_map(BTreeMap::values).any(|tale| tale.moving.is_some())
     }
 
+    /// The groups whose failovers are being told.
+    pub(super) fn moving(&self) -> impl Iterator<Item = &str> {
+        let tales = self.tales.iter().flat_map(BTreeMap::values);
+        tales.filter(|tale| tale.moving.is_some()).map(|tale| tale.group.as_str())
+    }
+
     /// Something has happened.
     pub(super) fn hear(&mut self, event: &EventRecord) -> Notices {
         let (Some(group), Some(node), Some(epoch)) = (&event.group, &event.node, event.epoch)

@@ -128,9 +128,8 @@ impl World {
     }
 
     fn confirm(&mut self, rev: Rev, at: u64) {
-        let seen = ProxySeen { route: Some((rev, ms(at))), drained: None, at: ms(NOW) };
-        let shards = BTreeMap::from([(self.decided.key(), seen)]);
-        self.seen.proxies.insert("proxy-1".into(), shards);
+        let said = ProxySeen { route: Some((rev, ms(at))), ..ProxySeen::default() };
+        self.seen.hear_proxy(&"proxy-1".into(), &self.decided.key(), said, ms(NOW));
     }
 
     fn lose_host(&mut self, n: usize) {
@@ -499,12 +498,11 @@ fn the_set_does_not_grow_while_the_primary_still_lets_a_cut_proxy_in() {
 #[test]
 fn a_proxy_that_works_by_an_old_route_is_not_let_in() {
     let mut world = World::new();
-    let stale = ProxySeen { route: Some((Rev(9), ms(NOW))), drained: None, at: ms(NOW) };
-    let shards = BTreeMap::from([(world.decided.key(), stale)]);
-    world.seen.proxies.insert("proxy-2".into(), shards);
+    let works_by = |rev| ProxySeen { route: Some((Rev(rev), ms(NOW))), ..ProxySeen::default() };
+    let key = world.decided.key();
+    world.seen.hear_proxy(&"proxy-2".into(), &key, works_by(9), ms(NOW));
     assert_eq!(world.decide().commit, None);
-    let shards = world.seen.proxies.get_mut("proxy-2").unwrap();
-    shards.get_mut(&world.decided.key()).unwrap().route = Some((Rev(10), ms(NOW)));
+    world.seen.hear_proxy(&"proxy-2".into(), &key, works_by(10), ms(NOW));
     assert!(world.commit().next.lanes.contains("proxy-2"));
 }
 

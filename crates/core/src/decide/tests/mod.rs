@@ -20,7 +20,7 @@ mod users;
 mod word;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -335,8 +335,8 @@ fn a_member_joins_only_after_proxies_wait_for_it_and_it_has_what_came_before() {
     assert_eq!(world.waits_for(), [WaitKind::ProxyRoutes], "the proxy works by revision 10");
     let key = world.decided.key();
     let heard = world.now + Duration::from_millis(1);
-    let proxied = ProxySeen { route: Some((Rev(11), heard)), drained: None, at: heard };
-    world.seen.proxies.insert(proxy(), BTreeMap::from([(key, proxied)]));
+    let proxied = ProxySeen { route: Some((Rev(11), heard)), ..ProxySeen::default() };
+    world.seen.hear_proxy(&proxy(), &key, proxied, heard);
     assert_eq!(world.waits_for(), [WaitKind::CatchUp], "the position is older than the route");
 
     world.seen.nodes.get_mut(&node(1)).unwrap()[0].sampled_after = heard;
@@ -396,8 +396,8 @@ fn a_switchover_holds_the_proxies_until_they_have_drained() {
     assert_eq!((plan.hold, plan.commit), (Some(RequestId(1)), None));
     let key = world.decided.key();
     let drained = Some(RequestId(1));
-    let proxied = ProxySeen { route: Some((Rev(10), world.now)), drained, at: world.now };
-    world.seen.proxies.insert(proxy(), BTreeMap::from([(key, proxied)]));
+    let proxied = ProxySeen { route: Some((Rev(10), world.now)), drained, left: None };
+    world.seen.hear_proxy(&proxy(), &key, proxied, world.now);
     assert_eq!(world.next().vacancy().map(|v| v.cause), Some(Cause::Switchover));
 }
 

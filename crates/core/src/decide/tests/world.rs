@@ -172,8 +172,8 @@ impl World {
             seen.nodes.insert(node(n), vec![said]);
         }
         let decided = topology();
-        let proxied = ProxySeen { route: Some((Rev(10), now)), drained: None, at: now };
-        seen.proxies.insert(proxy(), BTreeMap::from([(decided.key(), proxied)]));
+        let proxied = ProxySeen { route: Some((Rev(10), now)), ..ProxySeen::default() };
+        seen.hear_proxy(&proxy(), &decided.key(), proxied, now);
         seen.rev_since.insert(decided.key(), (decided.rev, now));
         Self { asked: spec(), decided, seen, now }
     }
