@@ -34,7 +34,7 @@ use crate::kept::{Kept, Line};
 use crate::{LinkError, duplex};
 
 /// The largest answer, in bytes. Half of it is for what surfaces remember of groups, which they keep
-/// within that: the status of the most groups that there can be (500), each with 64 KiB.
+/// within that; the other for the status of the most groups that there can be (2,500), each with 13 KiB.
 const ANSWER_LIMIT: usize = 64 << 20;
 /// How often a peer on the network is asked whether it is still there, and how long it may take to
 /// say so.
@@ -445,12 +445,12 @@ mod tests {
         let listener = Listener::bind(&socket).await.unwrap();
         let text = |bytes: usize| move || async move { axum::Json("x".repeat(bytes)) };
         let routes = Router::new()
-            .route("/large", get(text(500 * (64 << 10))))
+            .route("/large", get(text(2_500 * (13 << 10))))
             .route("/endless", get(text(ANSWER_LIMIT)));
         let serving = tokio::spawn(serve(listener, routes));
         let client = Client::new(&socket);
         let large: String = client.get("/large").await.unwrap();
-        assert_eq!(large.len(), 500 * (64 << 10));
+        assert_eq!(large.len(), 2_500 * (13 << 10));
         let refused = client.get::<String>("/endless").await.unwrap_err();
         assert!(matches!(refused, LinkError::TooLarge { .. }), "{refused}");
         serving.abort();

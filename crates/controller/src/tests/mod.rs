@@ -11,6 +11,7 @@ mod copies;
 mod encryption;
 mod fleet;
 mod late;
+mod many;
 mod names;
 mod patience;
 mod places;

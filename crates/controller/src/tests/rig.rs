@@ -265,7 +265,7 @@ impl Rig {
         Self::over(config(limits), home, AnyStore::from(store)).await
     }
 
-    async fn over(config: ControllerConfig, home: TempDir, store: AnyStore) -> Self {
+    pub(super) async fn over(config: ControllerConfig, home: TempDir, store: AnyStore) -> Self {
         let (outbox, told) = mpsc::channel(4096);
         let (hosts, inbox) = mpsc::channel(64);
         let agents = Agents { outboxes: BTreeMap::from([(host(1), outbox)]), inbox };

@@ -1,0 +1,56 @@
+//! What a controller with much to do does once, and in which pieces.
+//!
+//! Invariant: nothing here depends on how fast the machine is.
+//!
+//! Not here: which shards a tick looks at (`crate::attention`).
+
+use tanist_core::model::{GroupSpec, Limits, NodeReport, Process};
+use tanist_link::wire::ToAgent;
+
+use super::rig::{Rig, config, said, spec, store, topology, well};
+use crate::archive::Archive;
+use crate::inputs::Call;
+use crate::leadership::Claim;
+
+#[tokio::test]
+async fn the_status_of_many_groups_has_each_of_them_once_for_everybody_who_asks() {
+    let home = tempfile::tempdir().unwrap();
+    let store = store(&home, spec(), topology()).await;
+    let claim = Claim::alone(&store).await.unwrap();
+    let mut archive = Archive::open(store.clone(), claim).await.unwrap();
+    for number in 0..130 {
+        let name = format!("g{number:03}").as_str().into();
+        archive.write_spec(GroupSpec { name, ..spec() }, Vec::new(), &[]).await.unwrap();
+    }
+    let rig = Rig::over(config(Limits::DEFAULT), home, store).await;
+    let asked = [rig.asked(Call::Status).await, rig.asked(Call::Status).await];
+    for answer in asked {
+        let status = answer.await.unwrap().unwrap();
+        let names: Vec<&str> = status.groups.iter().map(|group| group.name.as_str()).collect();
+        let expected: Vec<String> = (0..130).map(|number| format!("g{number:03}")).collect();
+        assert!(names.len() == 131 && names[..130] == expected && names[130] == "web");
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_given_again_only_after_a_while_however_often_its_host_speaks() {
+    let mut rig = Rig::new(Limits::DEFAULT, spec(), topology()).await;
+    for n in 1..=3 {
+        rig.report(n, well(n)).await;
+    }
+    let gone = || NodeReport { process: Process::Absent, engine: None, ..well(1) };
+    rig.report(1, gone()).await;
+    rig.event("PrimaryVacated").await;
+    rig.ticks(1).await;
+    let (mut ticks, mut orders) = (0, 0);
+    while ticks < 4 {
+        // Each of them has the shard looked at.
+        rig.hosts.send(tanist_link::wire::FromAgent::Report(said(1, gone()))).await.unwrap();
+        tokio::task::yield_now().await;
+        while let Ok(told) = rig.told.try_recv() {
+            ticks += usize::from(matches!(told, ToAgent::Echo(_)));
+            orders += usize::from(matches!(told, ToAgent::Order(_)));
+        }
+    }
+    assert!((1..=ticks + 1).contains(&orders), "{orders} orders in {ticks} ticks");
+}
