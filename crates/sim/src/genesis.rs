@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use tanist_core::model::{
-    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, Reads, Region, ShardId,
-    SlotRange,
+    Access, Durability, EngineKind, GroupEndpoints, GroupName, GroupSpec, HostId, Reads, Region,
+    ShardId, SlotRange,
 };
 
 use crate::bugs::Bug;
@@ -101,6 +101,17 @@ fn companion(world: &mut World, kind: Kind) -> Option<Kind> {
     }
 }
 
+/// The hosts that are chosen for the group's endpoints: one, two, or in most worlds none, which is all.
+/// Nothing is decided by them, so that no dice are thrown: it would be another world.
+fn endpoint_hosts(config: &Config) -> BTreeSet<HostId> {
+    let chosen = match config.seed % 8 {
+        3 if !config.scripted => 1,
+        5 if !config.scripted => 2,
+        _ => 0,
+    };
+    (1..=chosen).map(|number| HostId::new(format!("host-{number}"))).collect()
+}
+
 pub(crate) fn spec(config: &Config) -> GroupSpec {
     let nowhere = Ipv4Addr::new(127, 80, 200, 1);
     GroupSpec {
@@ -128,7 +139,7 @@ pub(crate) fn spec(config: &Config) -> GroupSpec {
         reads: Reads::default(),
         zone_of: BTreeMap::new(),
         unwanted: BTreeSet::new(),
-        endpoint_hosts: BTreeSet::new(),
+        endpoint_hosts: endpoint_hosts(config),
         attributes: BTreeMap::new(),
         deleting: false,
     }

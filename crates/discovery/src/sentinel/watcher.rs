@@ -153,21 +153,21 @@ impl Watcher<'_> {
 
     /// Waits until the next look is due.
     async fn pause(&mut self, events: &mut Receiver<EventRecord>) -> Result<(), LinkError> {
-        let looked = Instant::now();
+        let mut due = Instant::now() + self.pause;
         loop {
-            let due = (looked + self.pause).max(self.rested_at);
             tokio::select! {
                 biased;
                 event = events.recv() => {
                     self.hear(&event?.ok_or(LinkError::Closed)?);
-                    self.pause = Duration::ZERO;
+                    self.pause = HURRY;
+                    due = Instant::now();
                 }
                 Some(refresh) = self.refreshes.recv() => {
                     self.asked.push(refresh);
                     return Ok(());
                 }
                 // waits: not everything that changes has an event.
-                () = sleep_until(due) => return Ok(()),
+                () = sleep_until(due.max(self.rested_at)) => return Ok(()),
             }
         }
     }
@@ -231,6 +231,8 @@ impl Watcher<'_> {
     }
 
     fn unreachable(&mut self, err: &LinkError) {
+        // Of what happened meanwhile nobody tells.
+        self.whole_at = Instant::now();
         self.shared.seen.send_if_modified(|seen| {
             let answered = seen.as_mut().filter(|seen| seen.answers);
             answered.map(|seen| seen.answers = false).is_some()
