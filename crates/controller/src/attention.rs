@@ -61,6 +61,11 @@ impl Attention {
         }
     }
 
+    /// Has a shard looked at by the next tick, whatever a look has come to.
+    pub(crate) fn keep(&mut self, key: &ShardKey) {
+        self.restless.insert(key.clone());
+    }
+
     /// Whether somebody may wait for news of the shard that change nothing but how old they are.
     pub(crate) fn is_restless(&self, key: &ShardKey) -> bool {
         self.restless.contains(key)

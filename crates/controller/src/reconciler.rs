@@ -368,6 +368,7 @@ impl Controller {
 
     /// Looks at one shard: decides until nothing more is due, then orders and publishes.
     async fn look(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
+        let mut undone = false;
         for _ in 0..COMMITS_PER_LOOK {
             let Some((spec, shard)) = self.shard(key) else { return self.miss(key).await };
             let now = boot_time();
@@ -393,8 +394,17 @@ impl Controller {
                 Some(commit) => self.commit(key, &spec, &shard, commit, now).await?,
                 None => break,
             }
+            undone = self.shard(key).is_some_and(|(_, held)| held.rev == shard.rev);
+            if undone {
+                break;
+            }
         }
-        self.act(key).await
+        self.act(key).await?;
+        if undone {
+            // The store did not take it: nothing that is said will tell when it does.
+            self.attention.keep(key);
+        }
+        Ok(())
     }
 
     pub(crate) fn shard(&self, key: &ShardKey) -> Option<(Arc<GroupSpec>, Arc<ShardTopology>)> {
