@@ -20,9 +20,9 @@ use tanist_link::api::Fault;
 use tanist_link::wire::{
     AgentHello, FromAgent, HostReport, NodeEntry, Recalled, ToAgent, Totals, Vitals,
 };
-use tanist_link::{Client, Duplex, LinkError, Sender};
+use tanist_link::{Client, Duplex, LinkError, Patience, Sender};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 use super::leases::Leases;
 use super::node::{Node, Site};
@@ -33,8 +33,6 @@ use super::shared::Shared;
 const ROUTE: &str = "/link/v1/agent";
 /// How often a real agent probes its engines.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
-/// After how long without a word from the leader a conversation is given up.
-pub(crate) const SILENCE: Duration = Duration::from_millis(800);
 /// Pause between two calls.
 pub(crate) const AGAIN: Duration = Duration::from_millis(100);
 /// How long a call may take.
@@ -72,6 +70,7 @@ pub(crate) struct Host {
     is: Identity,
     shared: Arc<Shared>,
     leases: Arc<Leases>,
+    patience: Patience,
     /// Whether anything of the host runs.
     power: watch::Sender<bool>,
     nodes: Vec<Node>,
@@ -115,6 +114,7 @@ impl Host {
             is,
             shared,
             leases,
+            patience: Patience::default(),
             power,
             nodes: Vec::new(),
             numbers: HashMap::new(),
@@ -139,6 +139,7 @@ impl Host {
                 match self.talk(duplex, &mut fates).await {
                     Ok(End::Over) => return,
                     Ok(End::Silent) => {
+                        self.patience.give_up(tokio::time::Instant::now());
                         self.shared.counts.silences.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(End::Dark) => {
@@ -167,7 +168,7 @@ impl Host {
         let mut probes = interval_at(first, PROBE_EVERY);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // waits: for the leader's next word, not longer than this.
-        let silence = sleep(SILENCE);
+        let silence = sleep_until(self.patience.end(tokio::time::Instant::now()));
         tokio::pin!(silence);
         let leases = Arc::clone(&self.leases);
         loop {
@@ -175,7 +176,8 @@ impl Host {
                 biased;
                 heard = receiver.recv() => match heard? {
                     Some(message) => {
-                        silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+                        silence.as_mut().reset(self.patience.end(tokio::time::Instant::now()));
+                        said.heard();
                         self.hear(message, &sender, &mut said)?;
                     }
                     None => return Ok(End::Lost),
@@ -382,18 +384,20 @@ impl Host {
     fn report(&mut self, sender: &Sender<FromAgent>, said: &mut Said, probed: bool) -> Told {
         self.urgent = false;
         let now = Instant::now();
-        let (numbers, part): (Vec<usize>, bool) = match said.news(&self.nodes, probed, now) {
+        let (numbers, part): (Vec<(usize, bool)>, bool) = match said.news(&self.nodes, probed, now)
+        {
             News::Nothing => return Ok(()),
-            News::All => ((0..self.nodes.len()).collect(), false),
+            News::All => ((0..self.nodes.len()).map(|number| (number, false)).collect(), false),
             News::Some(numbers) => (numbers, true),
         };
         if probed {
             let mut engines = self.shared.engines();
-            for number in &numbers {
+            for (number, _) in &numbers {
                 self.nodes[*number].probe(&mut engines, now);
             }
         }
-        let nodes: Vec<NodeEntry> = numbers.iter().map(|number| self.entry(*number)).collect();
+        let entries = numbers.iter().map(|(number, same)| self.entry(*number, *same));
+        let nodes: Vec<NodeEntry> = entries.collect();
         let echo = if self.nodes.iter().any(|node| node.unsampled) { 0 } else { self.probed };
         let counts = &self.shared.counts;
         counts.reports.fetch_add(1, Ordering::Relaxed);
@@ -406,14 +410,18 @@ impl Host {
         }))
     }
 
-    fn entry(&self, number: usize) -> NodeEntry {
+    fn entry(&self, number: usize, same: bool) -> NodeEntry {
         let node = &self.nodes[number];
         let echo = match node.entry.report.process {
             Process::Running(_) if node.unsampled => 0,
             Process::Running(_) => self.probed,
             Process::Unknown | Process::Absent | Process::Failed(_) => self.heard,
         };
-        NodeEntry { echo, ..node.entry.clone() }
+        let mut entry = NodeEntry { echo, same, ..node.entry.clone() };
+        if same {
+            entry.report.applied = None;
+        }
+        entry
     }
 
     /// Measures those whose turn it is.

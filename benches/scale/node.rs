@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tanist_core::model::accounts::mark;
@@ -69,6 +70,7 @@ impl Node {
             node: order.node.clone(),
             pid: None,
             echo: 0,
+            same: false,
             report,
         };
         let (address, run) = (None, None);
@@ -208,7 +210,7 @@ impl Node {
             stand_ins: stand_ins.into_iter().flatten().map(|one| one.tag.seq).collect(),
             users: mark(&order.users),
         };
-        self.change(|report| report.applied = Some(applied));
+        self.change(|report| report.applied = Some(Arc::new(applied)));
     }
 
     fn follow(
@@ -233,7 +235,7 @@ impl Node {
             stand_ins: BTreeSet::new(),
             users: mark(&order.users),
         };
-        self.change(|report| report.applied = Some(applied));
+        self.change(|report| report.applied = Some(Arc::new(applied)));
     }
 
     /// Its process has ended.

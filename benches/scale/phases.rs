@@ -183,7 +183,8 @@ impl Bench {
                 best = (whole, Instant::now());
             }
             if best.1.elapsed() > STUCK {
-                return eprintln!("! {whole} groups, and no progress for {STUCK:?}");
+                eprintln!("! {whole} groups, and no progress for {STUCK:?}");
+                return self.explain_some().await;
             }
             if said.elapsed() > Duration::from_secs(5) {
                 said = Instant::now();
@@ -191,6 +192,18 @@ impl Bench {
             }
             // waits: for what many routes say together.
             sleep(LOOK).await;
+        }
+    }
+
+    /// Why some of the groups are not whole.
+    async fn explain_some(&self) {
+        for key in self.shared.watch.some_not_whole(3) {
+            let path = format!("/v1/groups/{}", key.group);
+            let group: Result<GroupStatus, LinkError> = self.fleet.client.get(&path).await;
+            match group {
+                Ok(group) => explain(&group),
+                Err(err) => eprintln!("! {key}: {err}"),
+            }
         }
     }
 
@@ -220,6 +233,7 @@ impl Bench {
         // waits: the time is what is measured.
         sleep(self.options.quiet).await;
         self.measured.quiet = self.end_phase(&begun);
+        eprintln!("# quiet: processors in use: {}", self.measured.quiet.used());
     }
 
     fn random(&mut self, below: usize) -> usize {
@@ -251,6 +265,7 @@ impl Bench {
         }
         self.measured.failing = self.end_phase(&begun);
         self.measured.failures = self.timed().await;
+        eprintln!("# failures: processors in use: {}", self.measured.failing.used());
     }
 
     /// What failed since the last time, once everything has a primary again.
@@ -286,6 +301,7 @@ impl Bench {
         let _ = self.fates[host].send(Fate::Dark(shards)).await;
         self.measured.lost = self.timed().await;
         self.measured.losing = self.end_phase(&begun);
+        eprintln!("# a host lost: processors in use: {}", self.measured.losing.used());
         let _ = self.fates[host].send(Fate::Light).await;
     }
 

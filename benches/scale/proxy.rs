@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tanist_core::model::{ProxyId, Route, RouteState, ShardKey};
 use tanist_link::wire::{FromProxy, NodeClients, ProxyShard, ToProxy};
-use tanist_link::{Duplex, LinkError, Sender, proxy_of};
+use tanist_link::{Duplex, LinkError, Patience, Sender, proxy_of};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
-use super::host::{AGAIN, CALL_LIMIT, Identity, SILENCE};
+use super::host::{AGAIN, CALL_LIMIT, Identity};
 use super::shared::Shared;
 
 /// Where a controller talks to proxies.
@@ -40,6 +40,9 @@ pub(crate) struct Proxy {
     /// The controller remembers what it is told, and was told everything since it says so.
     remembered: bool,
     whole: bool,
+    /// Everything was said, and nothing was heard since.
+    unheard: bool,
+    patience: Patience,
 }
 
 enum End {
@@ -52,7 +55,9 @@ impl Proxy {
     pub(crate) fn new(is: Identity, hosts: usize, shared: Arc<Shared>) -> Self {
         let name = proxy_of(&is.host);
         let (shards, news) = (BTreeMap::new(), BTreeSet::new());
-        Self { is, name, hosts, shared, shards, news, remembered: false, whole: false }
+        let (remembered, whole, unheard) = (false, false, false);
+        let patience = Patience::default();
+        Self { is, name, hosts, shared, shards, news, remembered, whole, unheard, patience }
     }
 
     /// Talks whenever its host has power.
@@ -71,6 +76,7 @@ impl Proxy {
                         self.news.clear();
                     }
                     Ok(End::Silent) => {
+                        self.patience.give_up(Instant::now());
                         self.shared.counts.silences.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(End::Lost) | Err(_) => {}
@@ -95,19 +101,20 @@ impl Proxy {
             renewed: None,
             parts: true,
         })?;
-        (self.remembered, self.whole) = (false, false);
+        (self.remembered, self.whole, self.unheard) = (false, false, false);
         let share = BEAT.as_micros() as u64 * (self.is.index as u64 % 16) / 16;
         let mut beats = interval_at(Instant::now() + Duration::from_micros(share), BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // waits: for the leader's next word, not longer than this.
-        let silence = sleep(SILENCE);
+        let silence = sleep_until(self.patience.end(Instant::now()));
         tokio::pin!(silence);
         loop {
             tokio::select! {
                 biased;
                 heard = receiver.recv() => match heard? {
                     Some(message) => {
-                        silence.as_mut().reset(Instant::now() + SILENCE);
+                        silence.as_mut().reset(self.patience.end(Instant::now()));
+                        self.unheard = false;
                         self.hear(message, &sender)?;
                     }
                     None => return Ok(End::Lost),
@@ -204,6 +211,11 @@ impl Proxy {
     }
 
     fn beat(&mut self, sender: &Sender<FromProxy>) -> Result<(), LinkError> {
+        if !self.remembered && std::mem::replace(&mut self.unheard, true) {
+            // It would be said to nobody.
+            self.news.clear();
+            return Ok(());
+        }
         let news = std::mem::take(&mut self.news);
         let part = self.remembered && self.whole;
         let shards: Vec<ProxyShard> = if part {

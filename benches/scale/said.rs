@@ -3,11 +3,15 @@
 //! It follows what agents and proxies do where the server says that it remembers; there they compare
 //! whole reports, here every node carries the number of its changes.
 //!
-//! Invariant: until the server says that it remembers, everything is said at every report.
+//! Invariant: until the server says that it remembers, everything is said at every report, but not again
+//! before it has said anything.
 //!
 //! Not here: what is said (`super::node`, `super::proxy`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tanist_core::model::Applied;
 
 use super::node::Node;
 
@@ -23,14 +27,17 @@ const NUMBERS: Duration = Duration::from_secs(1);
 pub(crate) struct Said {
     /// The server remembers it.
     remembered: bool,
+    /// Everything was said, and nothing was heard since.
+    unheard: bool,
     /// Nodes in their order, once all were said.
     nodes: Option<Vec<Told>>,
     at: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Told {
     version: u64,
+    applied: Option<Arc<Applied>>,
     at: Instant,
     changed: Instant,
     there: bool,
@@ -38,7 +45,9 @@ struct Told {
 
 impl Told {
     fn of(node: &Node, now: Instant) -> Self {
-        Self { version: node.version, at: now, changed: now, there: node.entry.report.is_there() }
+        let report = &node.entry.report;
+        let (applied, there) = (report.applied.clone(), report.is_there());
+        Self { version: node.version, applied, at: now, changed: now, there }
     }
 }
 
@@ -48,8 +57,8 @@ pub(crate) enum News {
     Nothing,
     /// Every node.
     All,
-    /// These nodes.
-    Some(Vec<usize>),
+    /// These nodes, each with whether what was last made true is left out.
+    Some(Vec<(usize, bool)>),
 }
 
 impl Said {
@@ -59,10 +68,19 @@ impl Said {
         self.nodes = None;
     }
 
+    /// The server has said something.
+    pub(crate) fn heard(&mut self) {
+        self.unheard = false;
+    }
+
     /// What is to be said, which counts as said. Between two probes only changes are.
     pub(crate) fn news(&mut self, nodes: &[Node], probed: bool, now: Instant) -> News {
         if !self.remembered {
-            return News::All;
+            return if std::mem::replace(&mut self.unheard, true) {
+                News::Nothing
+            } else {
+                News::All
+            };
         }
         let went = |told: &Vec<Told>| {
             told.iter().zip(nodes).any(|(told, node)| told.there && !node.entry.report.is_there())
@@ -76,11 +94,12 @@ impl Said {
             match told.get_mut(number) {
                 None => {
                     told.push(Told::of(node, now));
-                    due.push(number);
+                    due.push((number, false));
                 }
                 Some(told) => {
+                    let before = told.applied.clone();
                     if told.is_due(node, probed, now) {
-                        due.push(number);
+                        due.push((number, before.is_some() && before == told.applied));
                     }
                 }
             }
@@ -121,6 +140,7 @@ impl Told {
         let due = changed || (probed && waited_for());
         if due {
             self.version = node.version;
+            self.applied = node.entry.report.applied.clone();
             self.at = now;
             self.there = node.entry.report.is_there();
         }

@@ -57,16 +57,16 @@ impl Phase {
         count.map_or(0.0, |(_, count)| *count as f64) / self.seconds.max(0.001)
     }
 
+    /// Who used how much.
+    pub(crate) fn used(&self) -> String {
+        let Self { cores, etcd_cores, own_cores, seconds, .. } = self;
+        format!(
+            "server {cores:.2}, etcd {etcd_cores:.2}, benchmark {own_cores:.2} ({seconds:.0} s)"
+        )
+    }
+
     fn row(&self, what: &str, target: &'static str) -> Row {
-        let Self { cores, etcd_cores, own_cores, .. } = self;
-        Row {
-            what: format!("{what}: processors in use"),
-            measured: format!(
-                "server {cores:.2}, etcd {etcd_cores:.2}, benchmark {own_cores:.2} ({:.0} s)",
-                self.seconds
-            ),
-            target,
-        }
+        Row { what: format!("{what}: processors in use"), measured: self.used(), target }
     }
 
     fn memory(&self, what: &str, target: &'static str) -> Row {

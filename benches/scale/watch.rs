@@ -139,6 +139,13 @@ impl Watch {
         (seen.shards.values().filter(|view| view.whole).count(), seen.shards.len())
     }
 
+    /// Some of the shards that do not serve, or not with all replicas.
+    pub(crate) fn some_not_whole(&self, most: usize) -> Vec<ShardKey> {
+        let seen = self.seen();
+        let others = seen.shards.iter().filter(|(_, view)| !view.whole);
+        others.map(|(key, _)| key.clone()).take(most).collect()
+    }
+
     /// Shards that have been whole for so long and were not made to fail yet, with their primaries and
     /// the hosts of these. If there are none of these, those that are whole again.
     pub(crate) fn healthy(&self, age: Duration) -> Vec<(ShardKey, NodeId, usize)> {

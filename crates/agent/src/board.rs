@@ -132,6 +132,7 @@ impl Board {
             node: node.clone(),
             pid: None,
             echo: 0,
+            same: false,
             report,
         };
         let posted = Posted {
@@ -463,7 +464,7 @@ mod tests {
             users: 0,
             stand_ins: BTreeSet::new(),
         };
-        board.change(&node(1), |report| report.applied = Some(applied));
+        board.change(&node(1), |report| report.applied = Some(std::sync::Arc::new(applied)));
     }
 
     fn reported(board: &Board) -> HostReport {

@@ -1,7 +1,8 @@
 //! An agent's conversation with the server that leads its fleet, opened again whenever it ends.
 //!
 //! The leader says something every few milliseconds. One that falls silent may be hung, or cut off, or
-//! not lead any more: after [`SILENCE`] another server is asked, and whoever leads takes the call.
+//! not lead any more: after a while (`tanist_link::Patience`) another server is asked, and whoever leads
+//! takes the call.
 //!
 //! Invariant: nobody who reports waits for a server; what is reported while there is none is dropped,
 //! because the first report of the next conversation says everything again.
@@ -12,17 +13,15 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tanist_link::wire::{AgentHello, FromAgent, ToAgent};
-use tanist_link::{Client, Duplex, LinkError};
+use tanist_link::{Client, Duplex, LinkError, Patience};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::said::Said;
 
 /// Where a controller talks to agents.
 const ROUTE: &str = "/link/v1/agent";
-/// After how long without a word from the leader another server is asked.
-const SILENCE: Duration = Duration::from_millis(800);
 /// How often the host's wall clock is told.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// Pauses between attempts to find who leads: the first and the longest.
@@ -39,6 +38,7 @@ pub async fn converse(
 ) {
     let mut pause = PAUSE.0;
     let mut reachable = true;
+    let mut patience = Patience::default();
     while !orders.is_closed() && !reports.is_closed() {
         let opened = tokio::select! {
             opened = timeout(CALL_LIMIT, client.open::<FromAgent, ToAgent>(ROUTE)) => opened,
@@ -48,11 +48,12 @@ pub async fn converse(
             Ok(Ok(duplex)) => {
                 info!(host = %hello.host, servers = client.peer(), "talking");
                 reachable = true;
-                match talk(&hello, duplex, &orders, &mut reports).await {
+                match talk(&hello, duplex, &orders, &mut reports, &patience).await {
                     Ok(End::Done) => return,
                     Ok(End::Lost) => info!("the server has ended the conversation"),
                     Ok(End::Silent) => {
                         warn!("the server that led says nothing: another one is asked");
+                        patience.give_up(Instant::now());
                         client.pass_over();
                     }
                     Err(err) => warn!(err = &err as &dyn std::error::Error, "talking failed"),
@@ -94,6 +95,7 @@ async fn talk(
     duplex: Duplex<FromAgent, ToAgent>,
     orders: &mpsc::Sender<ToAgent>,
     reports: &mut mpsc::Receiver<FromAgent>,
+    patience: &Patience,
 ) -> Result<End, LinkError> {
     let Duplex { sender, mut receiver } = duplex;
     sender.send(&FromAgent::Hello(hello.clone()))?;
@@ -101,23 +103,26 @@ async fn talk(
     let mut clock = interval(CLOCK_EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // waits: for the leader's next word, not longer than this.
-    let silence = sleep(SILENCE);
+    let silence = sleep_until(patience.end(Instant::now()));
     tokio::pin!(silence);
     loop {
         tokio::select! {
-            heard = receiver.recv() => match heard? {
-                Some(ToAgent::Parts) => said.remember(),
-                Some(order) => {
-                    silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
-                    if orders.send(order).await.is_err() {
-                        return Ok(End::Done);
+            heard = receiver.recv() => {
+                silence.as_mut().reset(patience.end(Instant::now()));
+                said.heard();
+                match heard? {
+                    Some(ToAgent::Parts) => said.remember(),
+                    Some(order) => {
+                        if orders.send(order).await.is_err() {
+                            return Ok(End::Done);
+                        }
                     }
+                    None => return Ok(End::Lost),
                 }
-                None => return Ok(End::Lost),
-            },
+            }
             report = reports.recv() => match report {
                 Some(FromAgent::Report(report)) => {
-                    if let Some(news) = said.news(report, tokio::time::Instant::now()) {
+                    if let Some(news) = said.news(report, Instant::now()) {
                         sender.send(&FromAgent::Report(news))?;
                     }
                 }

@@ -4,6 +4,9 @@
 //! server says that it remembers, a report has only what it does not know: whatever changed, everything
 //! about a node for as long as something may be going on there, and otherwise its numbers now and then.
 //!
+//! Until the server has said anything, it is told everything once: one that has too much to do to say a
+//! word is not helped by hearing more.
+//!
 //! Invariant: what is left out is exactly as it was said last, but for numbers that only grow; and
 //! their age is never hidden, because a node's `echo` is said with them.
 //!
@@ -12,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tanist_core::model::NodeId;
+use tanist_core::model::{NodeId, NodeReport};
 use tanist_link::wire::{HostReport, NodeEntry};
 use tokio::time::Instant;
 
@@ -29,6 +32,8 @@ const NUMBERS: Duration = Duration::from_secs(1);
 pub(crate) struct Said {
     /// The server remembers it.
     remembered: bool,
+    /// Everything was said, and nothing was heard since.
+    unheard: bool,
     /// Nothing, until there was a report with every node.
     nodes: Option<BTreeMap<NodeId, Told>>,
     at: Option<Instant>,
@@ -48,10 +53,16 @@ impl Said {
         self.remembered = true;
     }
 
+    /// The server has said something.
+    pub(crate) fn heard(&mut self) {
+        self.unheard = false;
+    }
+
     /// What is to be said of a report, if anything is.
     pub(crate) fn news(&mut self, report: HostReport, now: Instant) -> Option<HostReport> {
         if !self.remembered {
-            return Some(report);
+            let first = !std::mem::replace(&mut self.unheard, true);
+            return first.then_some(report);
         }
         let Some(known) = &mut self.nodes else { return Some(self.whole(report, now)) };
         let there = report.nodes.iter().filter(|entry| known.contains_key(&entry.node));
@@ -63,17 +74,15 @@ impl Said {
             return Some(self.whole(report, now));
         }
         let HostReport { host, echo, nodes, .. } = report;
-        let nodes: Vec<NodeEntry> = nodes
-            .into_iter()
-            .filter(|entry| match known.get_mut(&entry.node) {
-                Some(told) => told.is_due(entry, now),
-                None => {
-                    let told = Told { entry: entry.clone(), at: now, changed: Some(now) };
-                    known.insert(entry.node.clone(), told);
-                    true
-                }
-            })
-            .collect();
+        let nodes = nodes.into_iter().filter_map(|entry| match known.get_mut(&entry.node) {
+            Some(told) => told.news(entry, now),
+            None => {
+                let told = Told { entry: entry.clone(), at: now, changed: Some(now) };
+                known.insert(entry.node.clone(), told);
+                Some(entry)
+            }
+        });
+        let nodes: Vec<NodeEntry> = nodes.collect();
         let silent = self.at.is_none_or(|at| now - at >= SIGN_OF_LIFE);
         if nodes.is_empty() && !silent {
             return None;
@@ -100,31 +109,40 @@ impl Said {
 }
 
 impl Told {
-    /// Whether a node is to be said now; if so, it counts as said.
-    fn is_due(&mut self, entry: &NodeEntry, now: Instant) -> bool {
-        if self.entry == *entry {
-            return false;
+    /// What is to be said now of a node, which then counts as said.
+    fn news(&mut self, entry: NodeEntry, now: Instant) -> Option<NodeEntry> {
+        if self.entry == entry {
+            return None;
         }
         let known = (&self.entry.pid, self.entry.report.essence());
         if known != (&entry.pid, entry.report.essence()) {
             self.changed = Some(now);
         }
         let eventful = self.changed.is_some_and(|at| now - at < EVENTFUL);
-        let due = eventful || now - self.at >= NUMBERS || entry.report.is_uneasy();
-        if due {
-            self.entry = entry.clone();
-            self.at = now;
+        if !eventful && now - self.at < NUMBERS && !entry.report.is_uneasy() {
+            return None;
         }
-        due
+        let before = std::mem::replace(&mut self.entry, entry.clone());
+        self.at = now;
+        let same = entry.report.applied.is_some() && entry.report.applied == before.report.applied;
+        if !same {
+            return Some(entry);
+        }
+        let report = NodeReport { applied: None, ..entry.report };
+        Some(NodeEntry { same, report, ..entry })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
     use tanist_core::model::{
-        EngineSeen, Health, NodeReport, Offset, Process, ReplId, Rev, RoleSeen, RunId, Stall,
+        Applied, EngineSeen, Epoch, Health, Offset, Process, ReplId, Rev, RoleSeen, RunId, Stall,
     };
+
+    use super::*;
 
     fn entry(node: &str, echo: u64, offset: u64) -> NodeEntry {
         let engine = EngineSeen {
@@ -154,6 +172,7 @@ mod tests {
             node: node.into(),
             pid: Some(7),
             echo,
+            same: false,
             report,
         }
     }
@@ -188,6 +207,9 @@ mod tests {
         for _ in 0..2 {
             let news = said.news(report(vec![entry("a", 1, 5)]), now).unwrap();
             assert!(!news.part && news.nodes.len() == 1);
+            let again = said.news(report(vec![entry("a", 1, 5)]), now);
+            assert_eq!(again, None, "it has said nothing since");
+            said.heard();
         }
     }
 
@@ -212,6 +234,35 @@ mod tests {
         assert_eq!(names(said.news(now(&changed, 3), soon)), ["a"]);
         assert_eq!(names(said.news(now(&changed, 4), soon)), ["a"], "its age is waited for");
         assert_eq!(said.news(now(&changed, 4), soon), None, "nothing at all is new");
+    }
+
+    #[test]
+    fn what_was_last_made_true_is_said_once() {
+        let (mut said, quiet) = quiet();
+        let with = |echo, rev| {
+            let applied = Applied {
+                rev: Rev(rev),
+                epoch: Epoch(1),
+                run: RunId::new("r"),
+                primary: true,
+                seqs: BTreeSet::new(),
+                lanes: BTreeSet::from(["proxy-h1".into()]),
+                users: 0,
+                stand_ins: BTreeSet::new(),
+            };
+            let mut a = entry("a", echo, 5);
+            a.report.applied = Some(Arc::new(applied));
+            report(vec![a, entry("b", echo, 5)])
+        };
+        let mut next = |echo, rev, after: u32| {
+            let news = said.news(with(echo, rev), quiet + NUMBERS * after).unwrap();
+            let a = news.nodes.into_iter().find(|entry| entry.node.as_str() == "a").unwrap();
+            (a.same, a.report.applied.map(|applied| applied.rev))
+        };
+        assert_eq!(next(3, 1, 1), (false, Some(Rev(1))));
+        assert_eq!(next(4, 1, 2), (true, None));
+        assert_eq!(next(5, 2, 3), (false, Some(Rev(2))));
+        assert_eq!(next(6, 2, 4), (true, None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::model::{
@@ -332,7 +333,7 @@ pub(crate) fn node_report(
         silent: Duration::ZERO,
         stall: Stall::None,
         fence: report.answer.map(|(rev, answer)| fence_answer(node, rev, answer)),
-        applied: report.done.map(|done| applied(node, own, &done)),
+        applied: report.done.map(|done| Arc::new(applied(node, own, &done))),
         data: false,
         standing: None,
     }

@@ -151,6 +151,13 @@ impl Controller {
         }
     }
 
+    /// Ends the conversation with an agent on another host, which then calls again.
+    pub(crate) fn hang_up(&mut self, host: &HostId) {
+        if matches!(self.agents.get(host), Some(Hand::Far(..))) {
+            self.agents.remove(host);
+        }
+    }
+
     /// Hosts that have made themselves known are used as those that were declared. One that has not
     /// spoken to this leader yet is given time to find it.
     pub(crate) fn adopt_hosts(&mut self) {

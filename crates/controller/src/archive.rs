@@ -209,22 +209,31 @@ impl Archive {
         Ok(())
     }
 
-    /// Replaces a topology: the point of no return of every decision.
-    pub(crate) async fn write_topology(
+    /// Replaces topologies, of different shards, all or none: the point of no return of every decision.
+    pub(crate) async fn write_topologies(
         &mut self,
-        next: ShardTopology,
+        next: Vec<Arc<ShardTopology>>,
         events: &[EventRecord],
     ) -> Result<(), ControllerError> {
-        let key = keys::topology(&next.key());
-        let held = self.topologies.get(&next.key());
-        let before = held.map_or(Revision::ABSENT, |held| held.revision);
-        let txn = self.fenced().when_unchanged(&key, before).put(&key, json(&next)?);
-        if held.is_some_and(|held| held.body.primary() != next.primary()) {
-            self.leases.withdraw(&next.key());
+        let mut txn = self.fenced();
+        for next in &next {
+            let key = keys::topology(&next.key());
+            let held = self.topologies.get(&next.key());
+            let before = held.map_or(Revision::ABSENT, |held| held.revision);
+            txn = txn.when_unchanged(&key, before).put(&key, json(next)?);
         }
-        let revision = self.commit(with_events(txn, events)?, "committing a topology").await?;
-        self.leases.learn(&next);
-        self.topologies.insert(next.key(), Held { body: Arc::new(next), revision });
+        let txn = with_events(txn, events)?;
+        for next in &next {
+            let held = self.topologies.get(&next.key());
+            if held.is_some_and(|held| held.body.primary() != next.primary()) {
+                self.leases.withdraw(&next.key());
+            }
+        }
+        let revision = self.commit(txn, "committing topologies").await?;
+        for body in next {
+            self.leases.learn(&body);
+            self.topologies.insert(body.key(), Held { body, revision });
+        }
         Ok(())
     }
 

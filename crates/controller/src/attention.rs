@@ -5,12 +5,17 @@
 //! silent, at those of which something else was asked, and at a part of the others, each in its turn: an
 //! installation of thousands of shards is at rest but for a few.
 //!
-//! Invariant: a shard at rest whose hosts all speak is looked at within [`ROUND`] ticks, any other at
-//! every tick. What this overlooks comes late by that, and is never lost.
+//! When it is not, as after the loss of a host with very many, there may be more to look at than there
+//! is time before the next tick. Then shards wait in a row, and the loop goes on listening between them:
+//! a leader that falls silent would be given up, and be called by everybody at once.
+//!
+//! Invariant: a shard at rest whose hosts all speak is due within [`ROUND`] ticks, any other at every
+//! tick. What waits is looked at in its order, and nothing said keeps what time has brought waiting, nor
+//! the other way round.
 //!
 //! Not here: what a look does (`crate::reconciler`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -33,6 +38,33 @@ pub(crate) struct Attention {
     restless: BTreeSet<ShardKey>,
     /// The shard whose turn was last.
     last: Option<ShardKey>,
+    /// Of which something was said.
+    news: Row,
+    /// Which a tick has found.
+    due: Row,
+}
+
+/// Shards that wait, each once.
+#[derive(Debug, Default)]
+struct Row {
+    order: VecDeque<ShardKey>,
+    all: BTreeSet<ShardKey>,
+}
+
+impl Row {
+    fn join(&mut self, keys: impl IntoIterator<Item = ShardKey>) {
+        for key in keys {
+            if self.all.insert(key.clone()) {
+                self.order.push_back(key);
+            }
+        }
+    }
+
+    fn first(&mut self) -> Option<ShardKey> {
+        let key = self.order.pop_front()?;
+        self.all.remove(&key);
+        Some(key)
+    }
 }
 
 /// Where something was asked that was not looked at yet.
@@ -71,8 +103,43 @@ impl Attention {
         self.restless.contains(key)
     }
 
+    /// Something new was said of these shards.
+    pub(crate) fn hear(&mut self, keys: impl IntoIterator<Item = ShardKey>) {
+        self.news.join(keys);
+    }
+
+    /// Whether a shard waits to be looked at.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.news.order.is_empty() || !self.due.order.is_empty()
+    }
+
+    /// The next shards to look at, from both rows in turns; at most so many.
+    pub(crate) fn next(&mut self, most: usize) -> BTreeSet<ShardKey> {
+        let mut next = BTreeSet::new();
+        while next.len() < most {
+            let two = [self.news.first(), self.due.first()];
+            if two == [None, None] {
+                break;
+            }
+            next.extend(two.into_iter().flatten());
+        }
+        next
+    }
+
+    /// Has the shards looked at that this tick has to look at.
+    pub(crate) fn tick(
+        &mut self,
+        all: &BTreeMap<ShardKey, Held<ShardTopology>>,
+        asked: &mut Asked,
+        hosts: &BTreeMap<HostId, HostSeen>,
+        now: Instant,
+    ) {
+        let due = self.due(all, asked, hosts, now);
+        self.due.join(due);
+    }
+
     /// The shards of `all` that this tick looks at; `asked` is what was asked since the one before.
-    pub(crate) fn due(
+    fn due(
         &mut self,
         all: &BTreeMap<ShardKey, Held<ShardTopology>>,
         asked: &mut Asked,
@@ -226,5 +293,22 @@ mod tests {
         let of = BTreeSet::from([shard(17).group]);
         let mut asked = Asked { of, ..Asked::default() };
         assert!(due(&hosts, &mut asked).contains(&shard(17).key()));
+    }
+
+    #[test]
+    fn what_waits_is_looked_at_once_and_in_its_order_whatever_else_comes() {
+        let mut attention = Attention::default();
+        let keys = |numbers: std::ops::Range<usize>| numbers.map(|number| shard(number).key());
+        attention.due.join(keys(50..53));
+        attention.hear(keys(0..9));
+        let mut next = |more: std::ops::Range<usize>| {
+            attention.hear(keys(more));
+            attention.next(4).iter().map(|key| key.group.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(next(0..9), ["g000", "g001", "g050", "g051"]);
+        assert_eq!(next(0..2), ["g002", "g003", "g004", "g052"]);
+        assert_eq!(next(0..0), ["g005", "g006", "g007", "g008"]);
+        assert_eq!(next(0..0), ["g000", "g001"]);
+        assert!(!attention.is_behind());
     }
 }

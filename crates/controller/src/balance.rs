@@ -1,4 +1,4 @@
-//! Relocations: asks core once a second whether a node should be elsewhere, and commits the first step.
+//! Relocations: asks core every few seconds whether a node should be elsewhere, and commits the first step.
 //!
 //! What follows from it is decided shard by shard, as everything else is.
 //!
@@ -12,10 +12,11 @@ use tanist_link::api::{Place, RelocationStatus};
 
 use crate::clock::boot_time;
 use crate::error::ControllerError;
+use crate::looks::Decided;
 use crate::reconciler::Controller;
 
-/// Ticks between two looks.
-const EVERY: u64 = 20;
+/// Ticks between two looks: they are at everything, and nothing is moved before a minute of quiet.
+const EVERY: u64 = 60;
 
 impl Controller {
     /// Begins the next relocation if one is due at this tick.
@@ -35,7 +36,8 @@ impl Controller {
             Outlook::Later(key, wait) => self.observer.later = Some((key, wait)),
             Outlook::Now(key, commit) => {
                 let Some((spec, before)) = self.shard(&key) else { return Ok(()) };
-                self.commit(&key, &spec, &before, *commit, boot_time()).await?;
+                let decided = Decided::new(spec, before, *commit, boot_time());
+                self.write(vec![decided]).await?;
             }
         }
         Ok(())

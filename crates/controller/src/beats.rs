@@ -45,7 +45,7 @@ impl Observer {
             if all.get(proxy).is_some_and(|before| acts(before) == acts(&shard)) {
                 touched.said_again.insert(shard.key.clone());
             } else {
-                touched.shards.insert(shard.key.clone());
+                touched.news.insert(shard.key.clone());
             }
             all.insert(proxy.clone(), shard);
         }
@@ -178,7 +178,7 @@ mod tests {
         let gone = vec![shard("a", 1), shard("c", 1)];
         observer.beat(&proxy, gone, false, at(200));
         let touched = observer.beat(&proxy, vec![shard("a", 2)], true, at(300));
-        assert_eq!(touched.shards.len(), 1);
+        assert_eq!(touched.news.len(), 1);
         let seen = |observer: &Observer, group: &str| {
             let key = ShardKey { group: group.into(), shard: "0001".into() };
             let seen = &observer.seen.proxies[&key][&proxy];

@@ -381,7 +381,7 @@ impl Controller {
         }
     }
 
-    fn fault(&self, name: &GroupName, node: &NodeId, fault: Fault) -> Result<(), ApiError> {
+    fn fault(&mut self, name: &GroupName, node: &NodeId, fault: Fault) -> Result<(), ApiError> {
         requests::known(&self.archive, name)?;
         let shards = self.archive.topologies.values().filter(|held| held.body.group == *name);
         let member = shards.filter_map(|held| held.body.members.get(node)).next();
@@ -389,7 +389,8 @@ impl Controller {
             let message = format!("{name} has no node {node}");
             return Err(ApiError::new("T414", message, "see tanist status"));
         };
-        self.tell(&member.host, ToAgent::Inject { node: node.clone(), fault });
+        let host = member.host.clone();
+        self.tell(&host, ToAgent::Inject { node: node.clone(), fault });
         Ok(())
     }
 

@@ -35,6 +35,7 @@ impl Controller {
             self.routes.remove(&key);
             self.ordered.remove(&key);
             self.was_whole.remove(&key);
+            self.refused.remove(&key);
             self.stood_back.remove(&key);
             self.timelines.end(&key);
             self.let_go(&key, shard.rev);

@@ -132,8 +132,6 @@ impl Controller {
                 for message in self.routes.values().filter_map(|route| route.message.as_ref()) {
                     session.tell_encoded(message);
                 }
-                // It has to be let in everywhere.
-                self.archive.asked.everywhere = true;
                 self.renewals.greet(self.config.program.as_ref(), &proxy, &mut session);
                 self.proxies.insert(proxy, session);
             }
@@ -143,6 +141,7 @@ impl Controller {
                     return Ok(());
                 }
                 self.tell_known(&proxy, &shards);
+                touched.news.extend(self.outside(&proxy, &shards));
                 touched.add(self.observer.beat(&proxy, shards, part, now));
             }
             Input::ProxyEcho { proxy, number } => self.confirmations.hear(&proxy, number),
@@ -168,6 +167,16 @@ impl Controller {
         Ok(())
     }
 
+    /// The shards of a beat to whose engines the proxy is not let in: it may be now.
+    fn outside(&self, proxy: &ProxyId, shards: &[ProxyShard]) -> Vec<ShardKey> {
+        let keys = shards.iter().map(|shard| &shard.key);
+        let outside = keys.filter(|key| {
+            let held = self.archive.topologies.get(key);
+            held.is_some_and(|held| !held.body.lanes.contains(proxy))
+        });
+        outside.cloned().collect()
+    }
+
     /// Takes in what an agent says.
     async fn take_word(
         &mut self,
@@ -176,7 +185,13 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         match message {
             FromAgent::Report(report) => {
-                touched.add(self.observer.report(report, boot_time()));
+                let host = report.host.clone();
+                let heard = self.observer.report(report, boot_time());
+                if heard.forgotten {
+                    // It calls again, and says everything.
+                    self.hang_up(&host);
+                }
+                touched.add(heard);
             }
             FromAgent::Note { host, node, name, text } => {
                 info!(%host, ?node, name, "{text}");

@@ -125,8 +125,9 @@ impl Controller {
     /// Tells hosts that the shard is gone.
     pub(crate) fn let_go(&mut self, key: &ShardKey, rev: Rev) {
         self.keeping.large.remove(key);
-        let hosts: Vec<HostId> = self.agents.keys().cloned().collect();
-        for host in hosts.iter().filter(|host| self.keeps(host)) {
+        let keeping = self.agents.keys().filter(|host| self.keeps(host));
+        let hosts: Vec<HostId> = keeping.cloned().collect();
+        for host in &hosts {
             self.tell(host, ToAgent::LetGo { key: key.clone(), rev });
         }
         self.keeping.sent.remove(key);

@@ -29,8 +29,18 @@ struct Table {
     /// Until when nobody else can lead.
     sure_until: Option<watch::Receiver<Instant>>,
     primaries: BTreeMap<NodeId, (ShardKey, Epoch, HostId)>,
+    /// The node of each shard that is among these.
+    of: BTreeMap<ShardKey, NodeId>,
     removed: BTreeSet<HostId>,
     granted: BTreeMap<ShardKey, Instant>,
+}
+
+impl Table {
+    fn withdraw(&mut self, key: &ShardKey) {
+        if let Some(node) = self.of.remove(key) {
+            self.primaries.remove(&node);
+        }
+    }
 }
 
 impl Leases {
@@ -48,16 +58,17 @@ impl Leases {
     pub(crate) fn learn(&self, shard: &ShardTopology) {
         let key = shard.key();
         let mut table = self.table();
-        table.primaries.retain(|_, (other, ..)| *other != key);
+        table.withdraw(&key);
         let member = shard.primary().and_then(|run| Some((run, shard.members.get(&run.node)?)));
         if let (Durability::Async, Some((run, member))) = (shard.durability, member) {
+            table.of.insert(key.clone(), run.node.clone());
             table.primaries.insert(run.node.clone(), (key, shard.epoch, member.host.clone()));
         }
     }
 
     /// Gives nothing more to the shard's primary; to be called before anything else is committed.
     pub(crate) fn withdraw(&self, key: &ShardKey) {
-        self.table().primaries.retain(|_, (other, ..)| other != key);
+        self.table().withdraw(key);
     }
 
     /// Takes in what is asked of a host.

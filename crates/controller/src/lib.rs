@@ -33,6 +33,7 @@ mod keys;
 mod labels;
 mod leadership;
 mod leases;
+mod looks;
 mod meters;
 mod modify;
 mod names;

@@ -58,18 +58,24 @@ pub(crate) struct Observer {
 /// What a message changed.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    /// Shards that have to be looked at again.
+    /// Shards that have to be looked at before anything else happens: somebody has asked for something.
     pub(crate) shards: BTreeSet<ShardKey>,
+    /// Shards of which something new was said.
+    pub(crate) news: BTreeSet<ShardKey>,
     /// Shards of which was said again what is known: only when it was said is new, and numbers that
     /// matter to whoever waits for them.
     pub(crate) said_again: BTreeSet<ShardKey>,
+    /// Something was left out that is not known any more: everything has to be said again.
+    pub(crate) forgotten: bool,
 }
 
 impl Touched {
     /// Takes another message's changes in.
     pub(crate) fn add(&mut self, other: Self) {
         self.shards.extend(other.shards);
+        self.news.extend(other.news);
         self.said_again.extend(other.said_again);
+        self.forgotten |= other.forgotten;
     }
 }
 
@@ -160,7 +166,12 @@ impl Observer {
         let mut present = BTreeSet::new();
         let before = self.there.remove(&report.host).filter(|_| report.part);
         let mut there = before.unwrap_or_default();
-        for entry in report.nodes {
+        for mut entry in report.nodes {
+            if entry.same {
+                let known = self.seen.node(&entry.node, &report.host);
+                entry.report.applied = known.and_then(|known| known.report.applied.clone());
+                touched.forgotten |= entry.report.applied.is_none();
+            }
             if !report.part {
                 present.insert(entry.node.clone());
             }
@@ -177,7 +188,7 @@ impl Observer {
             if known.is_some_and(|known| is_the_same(&known.report, &entry.report)) {
                 touched.said_again.insert(key);
             } else {
-                touched.shards.insert(key);
+                touched.news.insert(key);
             }
             let host = report.host.clone();
             // An agent of the release before says only what holds for all of its nodes.
@@ -333,6 +344,7 @@ fn nothing(before: &NodeReport) -> NodeReport {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::tests::rig::{said, well};
 
     pub(crate) fn observer(now: Instant) -> Observer {
         let mut observer = Observer {
@@ -391,6 +403,7 @@ pub(crate) mod tests {
             node: node.into(),
             pid: None,
             echo,
+            same: false,
             report: absent(),
         };
         let nodes = vec![entry("web-001", numbers[0]), entry("web-002", numbers[1])];
@@ -414,6 +427,7 @@ pub(crate) mod tests {
             node: node.into(),
             pid: Some(7),
             echo: number,
+            same: false,
             report: NodeReport { rev: Rev(rev), data: true, ..absent() },
         };
         let host = HostId::new("h1");
@@ -426,9 +440,26 @@ pub(crate) mod tests {
         assert_eq!(seen("web-002").report.rev, Rev(2));
         assert_eq!(observer.there[&host].values().collect::<Vec<_>>(), [&Rev(2)]);
         assert_eq!(observer.seen.hosts[&host].at, at(2_000));
-        assert_eq!(touched.shards.len(), 1);
+        assert_eq!(touched.news.len(), 1);
         observer.report(report(vec![entry("web-002", 2)]), at(2_100));
         assert!(!observer.seen.node(&"web-001".into(), &host).unwrap().report.data, "a whole one");
+    }
+
+    #[test]
+    fn what_a_node_leaves_out_is_known_or_everything_has_to_be_said_again() {
+        let mut observer = observer(Instant::from_millis(0));
+        let entry = |node: usize, same| {
+            let mut entry = said(node, well(node)).nodes.remove(0);
+            entry.same = same;
+            entry.report.applied.take_if(|_| same);
+            entry
+        };
+        observer.report(report(vec![entry(1, false)]), Instant::from_millis(1));
+        let part = |node| HostReport { part: true, ..report(vec![entry(node, true)]) };
+        assert!(!observer.report(part(1), Instant::from_millis(2)).forgotten);
+        let seen = observer.seen.node(&entry(1, true).node, &"h1".into()).unwrap();
+        assert_eq!(seen.report, well(1));
+        assert!(observer.report(part(2), Instant::from_millis(3)).forgotten);
     }
 
     #[test]

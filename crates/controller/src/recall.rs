@@ -89,7 +89,9 @@ impl Controller {
         let number = (self.archive.term().0 << NUMBER_BITS) + self.recalls.last;
         let known = self.observer.seen.hosts.keys().cloned();
         let silent: BTreeSet<HostId> = known.chain(self.agents.keys().cloned()).collect();
-        for host in self.agents.keys().filter(|host| self.keeps(host)) {
+        let keeping = self.agents.keys().filter(|host| self.keeps(host));
+        let keeping: Vec<HostId> = keeping.cloned().collect();
+        for host in &keeping {
             self.tell(host, ToAgent::Recall(number));
         }
         let answers = Answers { silent, ..Answers::default() };

@@ -1,32 +1,30 @@
-//! The loop itself: take in what happened, look at each shard that it touches, do what follows.
+//! The loop itself: take in what happened, and have each shard looked at that it touches.
 //!
-//! One look is: decide; if a decision is due, commit it and look again; otherwise send the orders
-//! that are not true yet and publish the route if it changed. Every shard is also looked at when nothing
-//! was said of it, so that the rare path is the path that always runs.
+//! Every shard is also looked at when nothing was said of it, so that the rare path is the path that
+//! always runs.
 //!
-//! Invariant: one look never waits for a hand; only the store is waited for.
+//! Invariant: everything that was said before a look is taken in, or nobody counts as silent.
 //!
-//! Not here: what happens (`super::inputs`), which shards a tick looks at (`super::attention`), answers
-//! to the API (`super::calls`).
+//! Not here: what happens (`super::inputs`), what a look does (`super::looks`), which shards a tick
+//! looks at (`super::attention`), answers to the API (`super::calls`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tanist_core::decide::{Commit, Plan, converge, cure, decide, orphans, route};
+use tanist_core::decide::{Plan, cure};
 use tanist_core::model::{
-    EventKind, GroupName, GroupSpec, HostId, Instant, NodeId, Order, Problem, ProblemKind, ProxyId,
-    Route, Severity, ShardKey, ShardTopology,
+    GroupName, GroupSpec, HostId, Instant, NodeId, Problem, ProblemKind, ProxyId, Severity,
+    ShardKey, ShardTopology,
 };
-use tanist_link::Encoded;
-use tanist_link::api::{EventRecord, Step};
+use tanist_link::api::EventRecord;
 use tanist_link::wire::{FromAgent, ToAgent, ToProxy};
 use tanist_store::AnyStore;
 use tanist_telemetry::Series;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::agents::Hand;
 use crate::archive::Archive;
@@ -40,6 +38,7 @@ use crate::handle::Handle;
 use crate::inputs::Input;
 use crate::keeping::Keeping;
 use crate::leadership::{Claim, Reign};
+use crate::looks::{Given, Published, TOGETHER};
 use crate::meters::Measurements;
 use crate::observe::{Observer, Touched};
 use crate::proxies::Session;
@@ -54,7 +53,7 @@ use crate::vitals::Recorder;
 use crate::{ControllerConfig, Parts};
 
 /// How often shards are looked at, whatever happens.
-const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 /// A pass of the loop that is later than this was late because of the controller itself.
 const OWN_DELAY: Duration = Duration::from_millis(50);
 /// Inputs that may wait; the senders wait beyond it.
@@ -64,40 +63,14 @@ const INBOX: usize = 4096;
 const INPUTS_PER_PASS: usize = 1024;
 /// For no longer, however many there are: those who listen count on hearing that somebody leads.
 const TAKING_IN: Duration = Duration::from_millis(25);
+/// For how long shards are looked at before it is listened again.
+const LOOKING: Duration = Duration::from_millis(25);
 /// Ticks between two words to proxies: so that they know that somebody leads.
 const PROXY_TICKS: u64 = 4;
-/// An order that is not true yet is given again after this.
-const ORDER_AGAIN: Duration = TICK;
 /// Events that a slow follower may lag behind.
 const NEWS: usize = 1024;
 /// Numbers that a controller has for what it says to agents: more than it can use in its time.
 const ECHO_BITS: u32 = 36;
-/// Decisions that one look may commit in a row; more would be a loop.
-const COMMITS_PER_LOOK: usize = 8;
-
-/// A route that proxies were told.
-#[derive(Debug)]
-pub(crate) struct Published {
-    route: Route,
-    /// It is said to every proxy, and again to each that comes.
-    pub(crate) message: Option<Encoded<ToProxy>>,
-}
-
-impl Published {
-    fn new(route: Route) -> Self {
-        let message = Encoded::new(&ToProxy::Route(Box::new(route.clone())));
-        // Nothing in a route cannot be written as JSON.
-        Self { route, message: message.ok() }
-    }
-}
-
-/// An order that was given.
-#[derive(Debug)]
-pub(crate) struct Given {
-    pub(crate) host: HostId,
-    order: Order,
-    at: Instant,
-}
 
 /// Everything that the loop owns.
 #[derive(Debug)]
@@ -108,9 +81,11 @@ pub(crate) struct Controller {
     pub(crate) agents: BTreeMap<HostId, Hand>,
     pub(crate) proxies: BTreeMap<ProxyId, Session>,
     pub(crate) plans: BTreeMap<ShardKey, Plan>,
-    attention: Attention,
+    pub(crate) attention: Attention,
     /// Orders that are not true yet, as they were given last.
     pub(crate) ordered: BTreeMap<ShardKey, Vec<Given>>,
+    /// Shards whose last decision the store did not take: their next one is written alone.
+    pub(crate) refused: BTreeSet<ShardKey>,
     pub(crate) was_whole: BTreeSet<ShardKey>,
     pub(crate) servers: Heard,
     pub(crate) clocks: Clocks,
@@ -197,6 +172,7 @@ pub(crate) async fn lead(
         plans: BTreeMap::new(),
         attention: Attention::default(),
         ordered: BTreeMap::new(),
+        refused: BTreeSet::new(),
         was_whole,
         servers: Heard::default(),
         clocks: Clocks::default(),
@@ -222,17 +198,6 @@ pub(crate) async fn lead(
     };
     controller.adopt_hosts();
     Ok((controller, handle, inputs))
-}
-
-/// Whether two topologies of a shard take up the same room.
-fn is_placed_as(before: &ShardTopology, next: &ShardTopology) -> bool {
-    let places = |shard: &ShardTopology| {
-        let places = shard.members.iter().map(|(node, member)| {
-            (node.clone(), member.host.clone(), member.address, member.endpoint)
-        });
-        places.collect::<Vec<_>>()
-    };
-    places(before) == places(next)
 }
 
 /// Resolves when another leads.
@@ -263,7 +228,7 @@ impl Controller {
                 }
                 Some(input) = inputs.recv() => self.take(input, &mut touched).await?,
                 // Everything else comes first.
-                () = std::future::ready(()), if self.surveys.is_open() => {}
+                () = std::future::ready(()), if self.is_behind() => {}
                 else => return Ok(()),
             }
             // What happened is known before anything is judged, in a tick as well.
@@ -291,17 +256,35 @@ impl Controller {
                 return Ok(());
             }
             if self.stopping.is_none() {
-                let again = touched.said_again.into_iter();
-                let again = again.filter(|key| self.attention.is_restless(key));
-                touched.shards.extend(again);
-                for key in touched.shards {
-                    self.look(&key).await?;
-                }
+                let Touched { shards, mut news, mut said_again, .. } = touched;
+                said_again.retain(|key| self.attention.is_restless(key));
+                news.append(&mut said_again);
+                self.attention.hear(news);
+                self.look_at(shards).await?;
+                self.look_for_a_while().await?;
                 self.confirm(now);
                 self.settle_recalls(now).await?;
             }
             self.survey();
         }
+    }
+
+    /// Whether something is to be done that nothing new will tell of.
+    fn is_behind(&self) -> bool {
+        self.surveys.is_open() || (self.stopping.is_none() && self.attention.is_behind())
+    }
+
+    /// Looks at shards that wait for it, until it is time to listen again.
+    async fn look_for_a_while(&mut self) -> Result<(), ControllerError> {
+        let until = boot_time() + LOOKING;
+        while boot_time() < until {
+            let next = self.attention.next(TOGETHER);
+            if next.is_empty() {
+                break;
+            }
+            self.look_at(next).await?;
+        }
+        Ok(())
     }
 
     /// Everything said before `now` is taken in. If the loop comes late, because a commit took long,
@@ -320,7 +303,8 @@ impl Controller {
         let now = boot_time();
         let tick = self.observer.tick();
         let echo = self.echo(now);
-        for host in self.agents.keys() {
+        let hosts: Vec<HostId> = self.agents.keys().cloned().collect();
+        for host in &hosts {
             self.tell(host, ToAgent::Echo(echo));
         }
         if let Some(roster) = &self.config.servers {
@@ -341,7 +325,7 @@ impl Controller {
             self.certify_all(now).await?;
         }
         let (all, asked) = (&self.archive.topologies, &mut self.archive.asked);
-        touched.shards.extend(self.attention.due(all, asked, &self.observer.seen.hosts, now));
+        self.attention.tick(all, asked, &self.observer.seen.hosts, now);
         Ok(())
     }
 
@@ -366,105 +350,10 @@ impl Controller {
         Ok(())
     }
 
-    /// Looks at one shard: decides until nothing more is due, then orders and publishes.
-    async fn look(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
-        let mut undone = false;
-        for _ in 0..COMMITS_PER_LOOK {
-            let Some((spec, shard)) = self.shard(key) else { return self.miss(key).await };
-            let now = boot_time();
-            for (node, member) in &shard.members {
-                self.observer.expect(node, &member.host, shard.rev, now);
-            }
-            self.note_steps(&spec, &shard, now);
-            self.note_lease(key);
-            let seen = &self.observer.seen;
-            // Not the time of now: a commit that took long must not look like everybody's silence.
-            let judged = self.heard_until;
-            let mut plan = decide(&spec, &shard, seen, &self.config.limits, judged);
-            if let Some(request) = plan.hold {
-                let entry = self.observer.seen.holds.entry(key.clone()).or_insert((request, now));
-                if entry.0 != request {
-                    *entry = (request, now);
-                }
-            }
-            let commit = plan.commit.take();
-            self.stand_back(key, &plan).await?;
-            self.plans.insert(key.clone(), plan);
-            match commit {
-                Some(commit) => self.commit(key, &spec, &shard, commit, now).await?,
-                None => break,
-            }
-            undone = self.shard(key).is_some_and(|(_, held)| held.rev == shard.rev);
-            if undone {
-                break;
-            }
-        }
-        self.act(key).await?;
-        if undone {
-            // The store did not take it: nothing that is said will tell when it does.
-            self.attention.keep(key);
-        }
-        Ok(())
-    }
-
     pub(crate) fn shard(&self, key: &ShardKey) -> Option<(Arc<GroupSpec>, Arc<ShardTopology>)> {
         let shard = Arc::clone(&self.archive.topologies.get(key)?.body);
         let spec = Arc::clone(&self.archive.specs.get(&key.group)?.body);
         Some((spec, shard))
-    }
-
-    pub(crate) async fn commit(
-        &mut self,
-        key: &ShardKey,
-        spec: &GroupSpec,
-        before: &ShardTopology,
-        commit: Commit,
-        now: Instant,
-    ) -> Result<(), ControllerError> {
-        let faults = commit.next.check_after(before);
-        assert!(faults.is_empty(), "a decision that must not be committed: {faults:?}");
-        let vacated = before.primary().is_some() && commit.next.primary().is_none();
-        if vacated {
-            // One that was not over yet is over now.
-            self.end_timeline(key).await?;
-        }
-        if let Some(vacancy) = commit.next.vacancy().filter(|_| vacated) {
-            let from = vacancy.prev.as_ref().map(|run| run.node.clone());
-            self.timelines.begin(key, commit.next.epoch, vacancy.cause, from, now);
-        }
-        let records: Vec<EventRecord> =
-            commit.events.iter().map(|event| self.archive.record(event)).collect();
-        let written = self.archive.write_topology(commit.next.clone(), &records).await;
-        if let Err(err) = written {
-            return self.survive(err);
-        }
-        let done = boot_time();
-        let next = &commit.next;
-        self.observer.committed(before, next, done);
-        if !is_placed_as(before, next) {
-            self.observer.recount(&self.archive);
-        }
-        if vacated {
-            self.timelines.note(key, Step::Vacated, done);
-        }
-        for event in &commit.events {
-            if let EventKind::PrimaryChosen { node, .. } = &event.kind {
-                self.timelines.chosen(key, node, done);
-            }
-        }
-        if next.in_sync.len() == usize::from(spec.replicas) && next.primary().is_some() {
-            self.was_whole.insert(key.clone());
-            if self.timelines.has(key, Step::Released) {
-                self.timelines.note(key, Step::Replaced, done);
-                self.end_timeline(key).await?;
-            }
-        }
-        for record in records {
-            self.publish(record);
-        }
-        debug!(group = %key.group, shard = %key.shard, rev = %next.rev, epoch = %next.epoch,
-            "committed");
-        Ok(())
     }
 
     /// Goes on after a failed write, unless another controller leads: nothing was decided, and the
@@ -477,64 +366,14 @@ impl Controller {
         Ok(())
     }
 
-    /// Sends the orders that are not true yet, and publishes the route if it changed.
-    async fn act(&mut self, key: &ShardKey) -> Result<(), ControllerError> {
-        let Some((spec, shard)) = self.shard(key) else { return Ok(()) };
-        self.keep(key, &spec, &shard).await?;
-        let now = boot_time();
-        let term = self.archive.term();
-        let (seen, limits, judged) = (&self.observer.seen, &self.config.limits, self.heard_until);
-        let mut orders = converge(&spec, &shard, seen, limits, term, judged);
-        orders.extend(orphans(&spec, &shard, seen, limits, term, judged));
-        let empty = Plan::default();
-        let plan = self.plans.get(key).unwrap_or(&empty);
-        let route = route(&spec, &shard, seen, limits, plan, judged);
-        self.attention.note(&spec, &shard, plan, !orders.is_empty());
-        self.order(key, orders, now);
-        if self.routes.get(key).map(|known| &known.route) != Some(&route) {
-            self.certify(&key.group).await?;
-            let known = Published::new(route);
-            if let Some(message) = &known.message {
-                for session in self.proxies.values_mut().filter(|session| session.up) {
-                    session.tell_encoded(message);
-                }
-            }
-            self.routes.insert(key.clone(), known);
-        }
-        self.note_steps(&spec, &shard, now);
-        if self.timelines.has(key, Step::Released) && !spec.deleting {
-            self.keep_timeline(key, spec.replicas, &shard).await?;
-        }
-        if spec.deleting && self.is_gone(&shard) {
-            self.forget(&key.group).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives orders, but for those that were given a moment ago.
-    fn order(&mut self, key: &ShardKey, orders: Vec<(HostId, Order)>, now: Instant) {
-        let before = self.ordered.remove(key).unwrap_or_default();
-        let given = orders.into_iter().map(|(host, order)| {
-            let same = before.iter().find(|given| given.host == host && given.order == order);
-            if let Some(same) = same.filter(|same| now.since(same.at) < ORDER_AGAIN) {
-                return Given { host, order, at: same.at };
-            }
-            debug!(%host, node = %order.node, action = order.action.name(), rev = %order.rev, "order");
-            self.tell(&host, ToAgent::Order(Box::new(order.clone())));
-            Given { host, order, at: now }
-        });
-        let given: Vec<Given> = given.collect();
-        if !given.is_empty() {
-            self.ordered.insert(key.clone(), given);
-        }
-    }
-
-    pub(crate) fn tell(&self, host: &HostId, message: ToAgent) {
+    pub(crate) fn tell(&mut self, host: &HostId, message: ToAgent) {
         let Some(hand) = self.agents.get(host) else { return };
         // A full queue is an agent that does not keep up; orders are derived anew at every look.
         // One that was asked to stop has ended and reads nothing more.
         if !hand.tell(message) && self.stopping.is_none() {
             warn!(%host, "an agent does not take messages");
+            // Most of what waits for it is out of date; it calls again when it can.
+            self.hang_up(host);
         }
     }
 

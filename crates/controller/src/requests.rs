@@ -68,19 +68,22 @@ impl Ages {
         now: Instant,
     ) -> Vec<ShardKey> {
         let mut old = Vec::new();
-        let shards = || archive.topologies.iter().map(|(key, held)| (key, &held.body));
+        // Of thousands of groups hardly any was asked for anything.
+        let asked = archive.specs.values().filter(|held| !held.body.requests.is_empty());
+        let shards = asked.flat_map(|held| archive.shards_of(&held.body.name));
         let pending = |shard: &ShardTopology| pending(archive, shard);
         self.since.retain(|key, _| {
             archive.topologies.get(key).is_some_and(|held| pending(&held.body).is_some())
         });
-        for (key, shard) in shards() {
+        for shard in shards {
             let Some(request) = pending(shard) else { continue };
+            let key = shard.key();
             let entry = self.since.entry(key.clone()).or_insert((request.id, now));
             if entry.0 != request.id {
                 *entry = (request.id, now);
             }
             if request_expired(shard, request.id, entry.1, limits, now) {
-                old.push(key.clone());
+                old.push(key);
             }
         }
         old

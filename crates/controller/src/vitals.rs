@@ -31,6 +31,9 @@ const NAMESPACE: &str = "AWS/ElastiCache";
 /// A measurement that is older than this is not compared with.
 const COMPARED: Duration = Duration::from_secs(60);
 
+/// Time between two looks for nodes that are gone.
+const SWEEP: Duration = Duration::from_secs(10);
+
 /// What an engine is, as the controller knows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Part {
@@ -48,6 +51,8 @@ pub(crate) struct Recorder {
     last: BTreeMap<NodeId, (i64, Vitals, NodeClients)>,
     /// Where the series of each node are.
     places: BTreeMap<NodeId, BTreeMap<&'static str, Option<Place>>>,
+    /// When those that are gone were forgotten last.
+    swept: i64,
     /// There was no room the last time.
     full: bool,
 }
@@ -96,14 +101,15 @@ impl Recorder {
     pub(crate) fn new(metrics: Arc<Series>, region: &Region) -> Self {
         let region = region.as_str().into();
         let (last, places) = (BTreeMap::new(), BTreeMap::new());
-        Self { metrics, region, last, places, full: false }
+        Self { metrics, region, last, places, swept: 0, full: false }
     }
 
     /// Records a measurement that arrived at `now`, in milliseconds since 1970.
     fn record(&mut self, vitals: Vitals, clients: NodeClients, part: Option<Part>, now: i64) {
-        if !self.last.contains_key(&vitals.node) {
-            // Whoever comes is a reason to forget who has gone.
-            let kept = i64::try_from(COMPARED.as_millis()).unwrap_or(i64::MAX);
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        if now.saturating_sub(self.swept) >= millis(SWEEP) {
+            self.swept = now;
+            let kept = millis(COMPARED);
             self.last.retain(|_, (at, ..)| now.saturating_sub(*at) < kept);
             let last = &self.last;
             self.places.retain(|node, _| last.contains_key(node));
@@ -329,6 +335,6 @@ mod tests {
             let now = NOW + i64::try_from(number).unwrap() * 1_000;
             recorder.record(Vitals { node, ..vitals(7) }, SERVED, None, now);
         }
-        assert!(recorder.last.len() <= 61, "{}", recorder.last.len());
+        assert!(recorder.last.len() <= 71, "{}", recorder.last.len());
     }
 }

@@ -393,6 +393,9 @@ pub struct NodeEntry {
     /// last made true.
     #[serde(default)]
     pub echo: u64,
+    /// The report leaves out what was last made true: it is as it was said before. Only in a part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub same: bool,
     /// What is reported.
     pub report: NodeReport,
 }

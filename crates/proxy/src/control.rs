@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use tanist_core::model::ShardKey;
 use tanist_link::wire::{FromProxy, ProxyShard, Renewed, ToProxy};
-use tanist_link::{Client, Duplex, LinkError, Sender};
+use tanist_link::{Client, Duplex, LinkError, Patience, Sender};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::config::{ProxyConfig, ProxyLimits};
@@ -39,8 +39,6 @@ const BEAT: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a controller may take to take the call.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
-/// After how long without a word from a fleet's leader another server is asked. It speaks every 200 ms.
-const SILENCE: Duration = Duration::from_millis(800);
 /// Time between two tries to offer an endpoint.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
@@ -56,6 +54,7 @@ enum End {
 /// What a proxy consists of.
 pub(crate) struct Control {
     controller: Client,
+    patience: Patience,
     identity: Rc<Identity>,
     shards: BTreeMap<ShardKey, Rc<Shard>>,
     endpoints: Endpoints,
@@ -84,6 +83,7 @@ impl Control {
         let limits = ProxyLimits { max_clients: limits.max_clients.max(1), ..limits };
         Self {
             controller,
+            patience: Patience::default(),
             identity: Rc::new(Identity {
                 proxy: id,
                 secret,
@@ -179,12 +179,13 @@ impl Control {
         let mut said = Said::default();
         let identity = Rc::clone(&self.identity);
         // waits: for the leader's next word, not longer than this.
-        let silence = sleep(SILENCE);
+        let silence = sleep_until(self.patience.end(Instant::now()));
         tokio::pin!(silence);
         loop {
             tokio::select! {
                 message = receiver.recv() => {
-                    silence.as_mut().reset(Instant::now() + SILENCE);
+                    silence.as_mut().reset(self.patience.end(Instant::now()));
+                    said.heard();
                     match message? {
                         None => return Ok(End::Lost),
                         Some(ToProxy::Exit) => return Ok(End::Exit),
@@ -194,16 +195,23 @@ impl Control {
                 }
                 // On one host there is nobody else to ask.
                 () = &mut silence, if self.controller.is_fleet() => {
+                    self.patience.give_up(Instant::now());
                     self.controller.pass_over();
                     return Ok(End::Silent);
                 }
                 () = identity.news.notified() => {
                     let shards = self.report();
-                    if said.is_news(&shards) {
-                        sender.send(&said.beat(shards, Instant::now()))?;
+                    if said.is_news(&shards)
+                        && let Some(beat) = said.beat(shards, Instant::now())
+                    {
+                        sender.send(&beat)?;
                     }
                 }
-                _ = beats.tick() => sender.send(&said.beat(self.report(), Instant::now()))?,
+                _ = beats.tick() => {
+                    if let Some(beat) = said.beat(self.report(), Instant::now()) {
+                        sender.send(&beat)?;
+                    }
+                }
                 next = self.conduct.next(&identity.renewal) => {
                     if let Some(message) = self.conduct_on(next) {
                         sender.send(&message)?;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::decide::{Commit, Plan, decide};
@@ -78,12 +79,12 @@ fn misread(bug: Bug, seen: &Observations, decided: &ShardTopology) -> Observatio
                 }
             }
             Bug::CutNotAwaited => {
-                if let Some(applied) = &mut report.applied {
+                if let Some(applied) = report.applied.as_mut().map(Arc::make_mut) {
                     applied.lanes.retain(|lane| decided.lanes.contains(lane));
                 }
             }
             Bug::UnaskedHeir => {
-                if let Some(applied) = &mut report.applied {
+                if let Some(applied) = report.applied.as_mut().map(Arc::make_mut) {
                     applied.stand_ins = decided.required().iter().map(|tag| tag.seq).collect();
                 }
             }

@@ -8,6 +8,7 @@
 //! Not here: what follows from it (core's `decide`).
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::model::{
@@ -136,7 +137,7 @@ impl World {
             silent: Duration::from_micros(silent),
             stall: proc.map_or(Stall::None, stall),
             fence: slot.fence.clone(),
-            applied: slot.applied.clone(),
+            applied: slot.applied.clone().map(Arc::new),
             data: slot.data,
             standing: Some(slot.standing),
         };

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanist_core::model::RunId;
@@ -216,7 +217,9 @@ impl Node {
         let lanes: BTreeSet<&String> = acl::lanes_of(&stored.users).collect();
         let replicas = stored.users.iter().filter(|name| !lanes.contains(name)).cloned();
         self.context.board.admit_names(&self.id, replicas);
-        self.context.board.change(&self.id, |report| report.applied = Some(stored.applied.clone()));
+        self.context.board.change(&self.id, |report| {
+            report.applied = Some(Arc::new(stored.applied.clone()));
+        });
     }
 }
 

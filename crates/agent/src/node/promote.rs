@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 use tanist_core::model::accounts::mark;
 use tanist_core::model::{Applied, Order, ProxyId, RunId, StandIn, Tag};
@@ -120,7 +121,9 @@ impl Node {
     /// Reports an order as true, and remembers it for an agent that is started again.
     pub(super) async fn applied(&mut self, done: AppliedAs) {
         let applied = done.applied.clone();
-        self.context.board.change(&self.id, |report| report.applied = Some(applied));
+        self.context.board.change(&self.id, |report| {
+            report.applied = Some(Arc::new(applied));
+        });
         self.record.applied = Some(done);
         self.save().await;
     }

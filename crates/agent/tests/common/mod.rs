@@ -337,7 +337,7 @@ impl Host {
 
     pub(crate) async fn applied(&self, node: &str, rev: u64) -> Applied {
         self.node(node, "an applied order", |report| {
-            report.applied.clone().filter(|applied| applied.rev == Rev(rev))
+            report.applied.as_deref().filter(|applied| applied.rev == Rev(rev)).cloned()
         })
         .await
     }

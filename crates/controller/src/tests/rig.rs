@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -41,7 +42,7 @@ pub(super) fn run(n: usize) -> Run {
     Run { node: node(n), id: format!("run-{n}").as_str().into() }
 }
 
-pub(super) fn tag(n: usize) -> Tag {
+pub(crate) fn tag(n: usize) -> Tag {
     Tag { run: run(n), seq: n as u64 }
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn topology() -> ShardTopology {
 }
 
 /// What a host says when its node is well.
-pub(super) fn well(n: usize) -> NodeReport {
+pub(crate) fn well(n: usize) -> NodeReport {
     let seen = |n: usize| ReplicaSeen {
         tag: tag(n).to_string(),
         online: true,
@@ -146,7 +147,7 @@ pub(super) fn well(n: usize) -> NodeReport {
         silent: Duration::ZERO,
         stall: Stall::None,
         fence: None,
-        applied: Some(Applied {
+        applied: Some(Arc::new(Applied {
             rev: Rev(10),
             epoch: Epoch(3),
             run: run(n).id,
@@ -155,16 +156,16 @@ pub(super) fn well(n: usize) -> NodeReport {
             lanes: BTreeSet::new(),
             users: 0,
             stand_ins: BTreeSet::new(),
-        }),
+        })),
         data: true,
         standing: None,
     }
 }
 
-pub(super) fn said(n: usize, report: NodeReport) -> HostReport {
+pub(crate) fn said(n: usize, report: NodeReport) -> HostReport {
     let key = key();
     let (group, shard, pid) = (key.group, key.shard, None);
-    let entry = NodeEntry { group, shard, node: node(n), pid, echo: 0, report };
+    let entry = NodeEntry { group, shard, node: node(n), pid, echo: 0, same: false, report };
     HostReport { host: host(n), echo: 0, nodes: vec![entry], part: false }
 }
 

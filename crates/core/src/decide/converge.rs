@@ -178,22 +178,23 @@ fn lead(view: &View<'_>, primary: &Run, report: &NodeReport) -> Option<Action> {
     if report.run() != Some(&primary.id) {
         return None;
     }
-    let run = primary.id.clone();
     let replicas = view.decided.attachments();
-    let lanes = view.decided.lanes.clone();
+    let lanes = &view.decided.lanes;
     let stand_ins = stand_ins(view);
+    let run = || primary.id.clone();
     if !view.promoted(primary) {
-        return Some(Action::Promote { run, replicas, lanes, stand_ins });
+        let lanes = lanes.clone();
+        return Some(Action::Promote { run: run(), replicas, lanes, stand_ins });
     }
     let seqs: BTreeSet<u64> = replicas.iter().map(|tag| tag.seq).collect();
     let asks = stand_ins.iter().flatten().map(|one| one.tag.seq).collect();
     let applied = report.applied.as_ref()?;
     let users = mark(&view.asked.accounts.lanes());
     let done = applied.seqs == seqs
-        && applied.lanes == lanes
+        && applied.lanes == *lanes
         && applied.users == users
         && applied.stand_ins == asks;
-    (!done).then_some(Action::Admit { run, replicas, lanes, stand_ins })
+    (!done).then(|| Action::Admit { run: run(), replicas, lanes: lanes.clone(), stand_ins })
 }
 
 /// Who confirms the primary's lease together when no controller does: whoever could take over without
@@ -228,13 +229,13 @@ fn follow(
         let stray = report.engine().is_some_and(|e| matches!(e.role, RoleSeen::Primary { .. }));
         return stray.then_some(Action::Fence { was_primary: true, drain_to: None });
     };
-    let lanes = view.decided.lanes.clone();
-    let applied = report.applied.as_ref().filter(|applied| {
+    let applied = report.applied.as_deref().filter(|applied| {
         applied.run == *id && !applied.primary && applied.epoch == view.decided.epoch
     });
     let attached = applied.is_some_and(|applied| applied.seqs.contains(&tag.seq));
     let users = mark(&view.asked.accounts.lanes());
-    let done = |applied: &Applied| applied.lanes == lanes && applied.users == users;
+    let lanes = &view.decided.lanes;
+    let done = |applied: &Applied| applied.lanes == *lanes && applied.users == users;
     if attached && applied.is_some_and(done) {
         return None;
     }
@@ -256,7 +257,7 @@ fn follow(
         tag: tag.clone(),
         primary: view.member(&primary.node)?.address,
         base: view.decided.lineage.base.clone(),
-        lanes,
+        lanes: lanes.clone(),
     })
 }
 

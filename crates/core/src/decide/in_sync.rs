@@ -220,7 +220,7 @@ fn complete(view: &View<'_>, primary: &Run, tag: &Tag, draft: &mut Draft) {
         }
     }
     // A proxy that was cut may work by an older route until the primary has deleted its user.
-    let applied = view.report(&primary.node).and_then(|seen| seen.report.applied.as_ref());
+    let applied = view.report(&primary.node).and_then(|seen| seen.report.applied.as_deref());
     if !applied.is_some_and(|applied| applied.lanes.is_subset(&view.decided.lanes)) {
         return draft.wait(WaitKind::ProxyRoutes, "the primary still lets a cut proxy in");
     }

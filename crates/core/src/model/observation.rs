@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -226,8 +227,8 @@ pub struct NodeReport {
     pub stall: Stall,
     /// The last answer to a fence order.
     pub fence: Option<FenceAnswer>,
-    /// The last order made true.
-    pub applied: Option<Applied>,
+    /// The last order made true; shared, because it names every proxy and hardly ever changes.
+    pub applied: Option<Arc<Applied>>,
     /// The node's data directory exists (it may have to be removed).
     pub data: bool,
     /// Whether it confirms its primary's lease. An agent of the release before does not say so.

@@ -33,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const HURRY: Duration = Duration::from_millis(20);
 /// A look is followed by a pause of so many times its own length at least.
 const REST: u32 = 10;
+/// One at everything by so many times: of thousands of groups it is a load for whoever is asked.
+const WHOLE_REST: u32 = 30;
 /// Where more groups than this have news, all are read.
 const FEW: usize = 32;
 /// How long a status may take before the controller counts as not answering.
@@ -188,7 +190,7 @@ impl Watcher<'_> {
     fn combined(&mut self, read: Read, began: Instant) -> Status {
         match read {
             Read::All(status) => {
-                self.whole_at = Instant::now() + LOOK_EVERY.max(began.elapsed() * REST);
+                self.whole_at = Instant::now() + LOOK_EVERY.max(began.elapsed() * WHOLE_REST);
                 *status
             }
             Read::Of(groups) => {

@@ -3,6 +3,9 @@
 //! A proxy of a large fleet has every group's endpoints, and hardly any of them changes within a beat.
 //! Where the controller says that it remembers, a beat has only what it does not know.
 //!
+//! Until it has said anything, it is told everything once: one that has too much to do to say a word is
+//! not helped by hearing more.
+//!
 //! Invariant: what a controller acts on is said in the beat after it changes, and a change of it makes
 //! one at once; only numbers that people look at wait.
 //!
@@ -23,6 +26,8 @@ const NUMBERS: Duration = Duration::from_secs(1);
 pub(super) struct Said {
     /// The controller remembers it.
     remembered: bool,
+    /// Everything was said, and nothing was heard since.
+    unheard: bool,
     /// Nothing, until there was a beat with every shard.
     shards: Option<BTreeMap<ShardKey, (ProxyShard, Instant)>>,
 }
@@ -35,6 +40,11 @@ impl Said {
         self.shards = None;
     }
 
+    /// The controller has said something.
+    pub(super) fn heard(&mut self) {
+        self.unheard = false;
+    }
+
     /// Whether a controller has to know something at once.
     pub(super) fn is_news(&self, now: &[ProxyShard]) -> bool {
         let Some(known) = &self.shards else { return true };
@@ -44,14 +54,17 @@ impl Said {
         known.len() != now.len() || now.iter().any(is_new)
     }
 
-    /// The beat that says how it is, and counts as said.
-    pub(super) fn beat(&mut self, shards: Vec<ProxyShard>, now: Instant) -> FromProxy {
+    /// The beat that says how it is, and counts as said; nothing while it would not be heard.
+    pub(super) fn beat(&mut self, shards: Vec<ProxyShard>, now: Instant) -> Option<FromProxy> {
+        if !self.remembered && std::mem::replace(&mut self.unheard, true) {
+            return None;
+        }
         let known = self.shards.get_or_insert_default();
         let gone = known.len() > shards.len()
             || known.keys().any(|key| shards.binary_search_by(|shard| shard.key.cmp(key)).is_err());
         if !self.remembered || known.is_empty() || gone {
             *known = shards.iter().map(|shard| (shard.key.clone(), (shard.clone(), now))).collect();
-            return FromProxy::Beat { shards, part: false };
+            return Some(FromProxy::Beat { shards, part: false });
         }
         let due = |shard: &ProxyShard| {
             let due = known.get(&shard.key).is_none_or(|(said, at)| {
@@ -63,7 +76,7 @@ impl Said {
             due
         };
         let shards = shards.into_iter().filter(due).collect();
-        FromProxy::Beat { shards, part: true }
+        Some(FromProxy::Beat { shards, part: true })
     }
 }
 
@@ -94,8 +107,8 @@ mod tests {
     }
 
     /// The groups that a beat has, and whether others hold as they were.
-    fn said(beat: FromProxy) -> (Vec<String>, bool) {
-        let FromProxy::Beat { shards, part } = beat else { panic!("{beat:?}") };
+    fn said(beat: Option<FromProxy>) -> (Vec<String>, bool) {
+        let Some(FromProxy::Beat { shards, part }) = beat else { panic!("{beat:?}") };
         (shards.iter().map(|shard| shard.key.group.to_string()).collect(), part)
     }
 
@@ -106,6 +119,9 @@ mod tests {
         for _ in 0..2 {
             let beat = told.beat(vec![shard("a", 1, 0)], now);
             assert_eq!(said(beat), (vec!["a".to_owned()], false));
+            let again = told.beat(vec![shard("a", 1, 0)], now);
+            assert_eq!(again, None, "it has said nothing since");
+            told.heard();
         }
     }
 

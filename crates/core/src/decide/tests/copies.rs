@@ -9,6 +9,7 @@ use super::world::{World, host, node, report, tag};
 use crate::model::{
     Action, Cause, Instant, Limits, NodeSeen, Order, Process, RoleSeen, Term, WaitKind,
 };
+use std::sync::Arc;
 
 fn removals(world: &World) -> Vec<Order> {
     let (asked, decided, limits) = (&world.asked, &world.decided, &Limits::DEFAULT);
@@ -45,7 +46,7 @@ fn a_position_from_before_the_reported_users_lets_nobody_into_the_in_sync_set() 
     world.decided.pending = Some(tag(3));
     // Every proxy was cut: there is no route to be older than.
     world.decided.lanes.clear();
-    world.report(1).applied.as_mut().unwrap().lanes.clear();
+    world.report(1).applied.as_mut().map(Arc::make_mut).unwrap().lanes.clear();
     let mut stale = world.seen.clone();
     stale.nodes.get_mut(&node(1)).unwrap()[0].sampled_after = Instant::ZERO;
     let in_sync = |world: &World| world.plan().commit.is_some_and(|c| c.next.pending.is_none());

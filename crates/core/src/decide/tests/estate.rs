@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::rebalance::{Outlook, rebalance};
@@ -194,7 +195,7 @@ impl Estate {
             silent: Duration::ZERO,
             stall: Stall::None,
             fence: (up && shard.primary().is_none()).then(answer),
-            applied: up.then_some(applied),
+            applied: up.then(|| Arc::new(applied)),
             data: !member.leaving,
             standing: None,
         }

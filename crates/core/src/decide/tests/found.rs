@@ -8,6 +8,7 @@ mod leases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Commit, Plan, converge, decide};
@@ -236,7 +237,7 @@ fn well(n: usize) -> NodeReport {
         silent: Duration::ZERO,
         stall: Stall::None,
         fence: None,
-        applied: Some(applied),
+        applied: Some(Arc::new(applied)),
         data: true,
         standing: Some(Standing { on: false, turn: 1 }),
     }
@@ -491,7 +492,7 @@ fn a_newcomer_joins_when_it_reached_a_position_read_after_every_proxy_waits_for_
 #[test]
 fn the_set_does_not_grow_while_the_primary_still_lets_a_cut_proxy_in() {
     let mut world = growing();
-    world.report(1).applied.as_mut().unwrap().lanes.insert("proxy-cut".into());
+    world.report(1).applied.as_mut().map(Arc::make_mut).unwrap().lanes.insert("proxy-cut".into());
     assert!(world.waits_for(WaitKind::ProxyRoutes));
 }
 

@@ -21,6 +21,7 @@ mod word;
 mod world;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -372,7 +373,7 @@ fn a_replica_follows_only_once_the_primary_lets_it_in() {
     world.decided = world.next();
     assert!(matches!(world.action(1), Some(Action::Admit { .. })));
     assert_eq!(world.action(2), None);
-    world.report(1).applied.as_mut().unwrap().seqs = BTreeSet::from([3, 4]);
+    world.report(1).applied.as_mut().map(Arc::make_mut).unwrap().seqs = BTreeSet::from([3, 4]);
     assert!(matches!(world.action(2), Some(Action::Follow { .. })));
 }
 
@@ -440,7 +441,7 @@ fn a_route_names_a_primary_only_once_it_is_promoted() {
         route(&world.asked, &world.decided, &world.seen, &Limits::DEFAULT, &plan, world.now)
     };
     assert!(matches!(route_of(&world).state, RouteState::Serving { .. }));
-    world.report(1).applied.as_mut().unwrap().epoch = Epoch(2);
+    world.report(1).applied.as_mut().map(Arc::make_mut).unwrap().epoch = Epoch(2);
     assert_eq!(route_of(&world).state, RouteState::Vacant);
 }
 

@@ -8,6 +8,7 @@ use super::world::{World, node};
 use super::*;
 use crate::model::accounts::mark;
 use crate::model::{Accounts, Action, PasswordHash, RouteState, Rules};
+use std::sync::Arc;
 
 /// A world in which `app` may read.
 fn with_user() -> World {
@@ -20,7 +21,7 @@ fn with_user() -> World {
 
 fn apply(world: &mut World, n: usize) {
     let users = mark(&world.asked.accounts.lanes());
-    world.report(n).applied.as_mut().unwrap().users = users;
+    world.report(n).applied.as_mut().map(Arc::make_mut).unwrap().users = users;
 }
 
 #[test]

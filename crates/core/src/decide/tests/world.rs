@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::*;
@@ -135,7 +136,7 @@ pub(super) fn report(n: usize) -> NodeReport {
         silent: Duration::ZERO,
         stall: Stall::None,
         fence: None,
-        applied: Some(Applied {
+        applied: Some(Arc::new(Applied {
             rev: Rev(10),
             epoch: Epoch(3),
             run: run(n).id,
@@ -144,7 +145,7 @@ pub(super) fn report(n: usize) -> NodeReport {
             lanes: BTreeSet::from([proxy()]),
             users: 0,
             stand_ins: BTreeSet::new(),
-        }),
+        })),
         data: true,
         standing: Some(Standing { on: false, turn: 1 }),
     }
