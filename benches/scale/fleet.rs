@@ -92,11 +92,7 @@ impl Fleet {
         init.args(["init", "--host", "h1", "--config"]).arg(&file);
         let made = init.output().unwrap_or_else(|err| panic!("running tanist: {err}"));
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let log = File::create(root.join("server.out")).and_then(|log| Ok((log.try_clone()?, log)));
-        let (out, err) = log.unwrap_or_else(|err| panic!("the log: {err}"));
-        let mut server = program(&data);
-        server.arg("server").stdin(Stdio::null()).stdout(out).stderr(err);
-        let server = server.spawn().unwrap_or_else(|err| panic!("starting the server: {err}"));
+        let server = serve(&root);
         let client = administrator(&data, SocketAddr::from((address(&network, 0), LINK_PORT)));
         let dir = if options.keep {
             // Whoever keeps it deletes it.
@@ -108,6 +104,18 @@ impl Fleet {
         let fleet = Self { client, server, root, network, _dir: dir, _etcd: etcd };
         fleet.leads().await;
         fleet
+    }
+
+    /// Kills the server and starts it again; returns once it leads.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub(crate) async fn restart(&mut self) {
+        // It may have ended by itself.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        self.server = serve(&self.root);
+        self.leads().await;
     }
 
     async fn leads(&self) {
@@ -197,6 +205,16 @@ fn program(data: &Path) -> Command {
     let mut command = Command::new(binary());
     command.env_remove("TANIST_DATA_DIR").arg("--data-dir").arg(data);
     command
+}
+
+/// Starts the server, which says what it says where it said it before.
+fn serve(root: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(root.join("server.out"));
+    let log = log.and_then(|log| Ok((log.try_clone()?, log)));
+    let (out, err) = log.unwrap_or_else(|err| panic!("the log: {err}"));
+    let mut server = program(&root.join("h1"));
+    server.arg("server").stdin(Stdio::null()).stdout(out).stderr(err);
+    server.spawn().unwrap_or_else(|err| panic!("starting the server: {err}"))
 }
 
 fn read(path: &Path) -> String {

@@ -60,5 +60,6 @@ async fn measure(options: &Options) -> table::Measured {
     bench.quiet().await;
     bench.failures().await;
     bench.lose_host().await;
+    bench.restart().await;
     bench.end().await
 }

@@ -23,7 +23,7 @@ use super::options::Options;
 use super::process::Usage;
 use super::proxy::Proxy;
 use super::shared::{Shared, group_name};
-use super::table::{Measured, Phase};
+use super::table::{Measured, Phase, Restarted};
 
 /// Requests to create a group at the same time.
 const CREATORS: usize = 8;
@@ -303,6 +303,34 @@ impl Bench {
         self.measured.losing = self.end_phase(&begun);
         eprintln!("# a host lost: processors in use: {}", self.measured.losing.used());
         let _ = self.fates[host].send(Fate::Light).await;
+    }
+
+    /// The server's process is killed, and starts again.
+    pub(crate) async fn restart(&mut self) {
+        self.whole().await;
+        let calls = || self.shared.counts.calls.load(Ordering::Relaxed);
+        let wanted = calls() + u64::try_from(self.options.hosts * 2).unwrap_or(u64::MAX);
+        let before = self.shared.watch.epochs();
+        eprintln!("# the server is killed, and starts again");
+        let began = Instant::now();
+        self.fleet.restart().await;
+        let leads = began.elapsed();
+        let calls = || self.shared.counts.calls.load(Ordering::Relaxed);
+        while calls() < wanted && began.elapsed() < PATIENCE {
+            // waits: for conversations of many tasks, of which none is looked at here.
+            sleep(LOOK).await;
+        }
+        let talk = began.elapsed();
+        let available = self.available().await;
+        let after = self.shared.watch.epochs();
+        let moved = after.iter().filter(|(key, epoch)| before.get(*key) != Some(*epoch)).count();
+        self.measured.restarted = Some(Restarted {
+            leads,
+            talk: (calls() >= wanted).then_some(talk),
+            settled: began.elapsed(),
+            available,
+            moved,
+        });
     }
 
     /// Waits until everything is well again.

@@ -45,10 +45,50 @@ pub(crate) struct Measured {
     pub(crate) skipped: usize,
     pub(crate) losing: Phase,
     pub(crate) lost: Vec<Trial>,
+    pub(crate) restarted: Option<Restarted>,
     pub(crate) again: Duration,
     pub(crate) available_again: usize,
     pub(crate) most: u64,
     pub(crate) totals: Vec<(&'static str, u64)>,
+}
+
+/// What followed from killing the server and starting it again, counted from the killing.
+#[derive(Debug)]
+pub(crate) struct Restarted {
+    /// Until it led.
+    pub(crate) leads: Duration,
+    /// Until every agent and every proxy had called; nothing if some had not.
+    pub(crate) talk: Option<Duration>,
+    /// Until all groups were available, and how many were.
+    pub(crate) settled: Duration,
+    pub(crate) available: usize,
+    /// Groups that have had another primary, or none.
+    pub(crate) moved: usize,
+}
+
+impl Restarted {
+    fn row(&self) -> Row {
+        let Self { leads, settled, available, moved, .. } = self;
+        let talk = self.talk.map_or("NEVER".to_owned(), |talk| format!("after {talk:.1?}"));
+        Row {
+            what: "the server killed and started again".to_owned(),
+            measured: format!(
+                "leads after {leads:.1?}, all talk {talk}, {available} available after \
+                 {settled:.1?}; {moved} groups failed over"
+            ),
+            target: "0 groups",
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "leads_s": self.leads.as_secs_f64(),
+            "talk_s": self.talk.map(|talk| talk.as_secs_f64()),
+            "settled_s": self.settled.as_secs_f64(),
+            "available": self.available,
+            "moved": self.moved,
+        })
+    }
 }
 
 impl Phase {
@@ -160,6 +200,7 @@ pub(crate) fn print(options: &Options, measured: &Measured) {
         measured.quiet.said("quiet"),
     ];
     rows.extend(failures(measured));
+    rows.extend(measured.restarted.as_ref().map(Restarted::row));
     rows.push(Row {
         what: "well again afterwards".to_owned(),
         measured: format!(
@@ -270,6 +311,7 @@ fn document(options: &Options, measured: &Measured) -> Value {
             "async": trials(&of(&measured.lost, Durability::Async)),
             "phase": measured.losing.json(),
         },
+        "restarted": measured.restarted.as_ref().map(Restarted::json),
         "available_again": measured.available_again,
         "again_s": measured.again.as_secs_f64(),
         "rss_most_bytes": measured.most,

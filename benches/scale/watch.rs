@@ -139,6 +139,11 @@ impl Watch {
         (seen.shards.values().filter(|view| view.whole).count(), seen.shards.len())
     }
 
+    /// The epoch of every shard.
+    pub(crate) fn epochs(&self) -> BTreeMap<ShardKey, Epoch> {
+        self.seen().shards.iter().map(|(key, view)| (key.clone(), view.epoch)).collect()
+    }
+
     /// Some of the shards that do not serve, or not with all replicas.
     pub(crate) fn some_not_whole(&self, most: usize) -> Vec<ShardKey> {
         let seen = self.seen();

@@ -163,16 +163,17 @@ impl Controller {
         let mut again = BTreeSet::new();
         let mut gathered = Gathered::default();
         for key in keys {
-            let Some(decided) = self.decide(&key).await? else {
-                self.act(&key).await?;
-                continue;
-            };
-            let alone = self.refused.contains(&key);
-            if alone || !gathered.has_room(&decided) {
-                let before = std::mem::take(&mut gathered).decided;
-                again.extend(self.write(before).await?);
+            match self.decide(&key).await? {
+                None => self.act(&key).await?,
+                Some(decided) => {
+                    let alone = self.refused.contains(&key);
+                    if alone || !gathered.has_room(&decided) {
+                        let before = std::mem::take(&mut gathered).decided;
+                        again.extend(self.write(before).await?);
+                    }
+                    gathered.push(decided, alone);
+                }
             }
-            gathered.push(decided, alone);
             if gathered.is_due(boot_time()) {
                 let due = std::mem::take(&mut gathered).decided;
                 again.extend(self.write(due).await?);

@@ -169,8 +169,12 @@ impl Observer {
         for mut entry in report.nodes {
             if entry.same {
                 let known = self.seen.node(&entry.node, &report.host);
-                entry.report.applied = known.and_then(|known| known.report.applied.clone());
-                touched.forgotten |= entry.report.applied.is_none();
+                let Some(applied) = known.and_then(|known| known.report.applied.clone()) else {
+                    // Half of what is true is worse than what is out of date.
+                    touched.forgotten = true;
+                    continue;
+                };
+                entry.report.applied = Some(applied);
             }
             if !report.part {
                 present.insert(entry.node.clone());
@@ -460,6 +464,7 @@ pub(crate) mod tests {
         let seen = observer.seen.node(&entry(1, true).node, &"h1".into()).unwrap();
         assert_eq!(seen.report, well(1));
         assert!(observer.report(part(2), Instant::from_millis(3)).forgotten);
+        assert!(observer.seen.node(&entry(2, true).node, &"h1".into()).is_none());
     }
 
     #[test]
