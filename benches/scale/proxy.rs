@@ -40,8 +40,10 @@ pub(crate) struct Proxy {
     /// The controller remembers what it is told, and was told everything since it says so.
     remembered: bool,
     whole: bool,
-    /// Everything was said, and nothing was heard since.
-    unheard: bool,
+    /// Everything was said, whether or not anybody hears it.
+    spoke: bool,
+    /// Something was heard.
+    heard: bool,
     patience: Patience,
 }
 
@@ -55,9 +57,19 @@ impl Proxy {
     pub(crate) fn new(is: Identity, hosts: usize, shared: Arc<Shared>) -> Self {
         let name = proxy_of(&is.host);
         let (shards, news) = (BTreeMap::new(), BTreeSet::new());
-        let (remembered, whole, unheard) = (false, false, false);
-        let patience = Patience::default();
-        Self { is, name, hosts, shared, shards, news, remembered, whole, unheard, patience }
+        Self {
+            is,
+            name,
+            hosts,
+            shared,
+            shards,
+            news,
+            remembered: false,
+            whole: false,
+            spoke: false,
+            heard: false,
+            patience: Patience::default(),
+        }
     }
 
     /// Talks whenever its host has power.
@@ -101,7 +113,8 @@ impl Proxy {
             renewed: None,
             parts: true,
         })?;
-        (self.remembered, self.whole, self.unheard) = (false, false, false);
+        (self.remembered, self.whole) = (false, false);
+        (self.spoke, self.heard) = (false, false);
         let share = BEAT.as_micros() as u64 * (self.is.index as u64 % 16) / 16;
         let mut beats = interval_at(Instant::now() + Duration::from_micros(share), BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,7 +127,7 @@ impl Proxy {
                 heard = receiver.recv() => match heard? {
                     Some(message) => {
                         silence.as_mut().reset(self.patience.end(Instant::now()));
-                        self.unheard = false;
+                        self.heard = true;
                         self.hear(message, &sender)?;
                     }
                     None => return Ok(End::Lost),
@@ -211,7 +224,7 @@ impl Proxy {
     }
 
     fn beat(&mut self, sender: &Sender<FromProxy>) -> Result<(), LinkError> {
-        if !self.remembered && std::mem::replace(&mut self.unheard, true) {
+        if std::mem::replace(&mut self.spoke, true) && !self.heard {
             // It would be said to nobody.
             self.news.clear();
             return Ok(());

@@ -3,7 +3,7 @@
 //! It follows what agents and proxies do where the server says that it remembers; there they compare
 //! whole reports, here every node carries the number of its changes.
 //!
-//! Invariant: until the server says that it remembers, everything is said at every report, but not again
+//! Invariant: until the server says that it remembers, everything is said at every report, but only once
 //! before it has said anything.
 //!
 //! Not here: what is said (`super::node`, `super::proxy`).
@@ -27,8 +27,10 @@ const NUMBERS: Duration = Duration::from_secs(1);
 pub(crate) struct Said {
     /// The server remembers it.
     remembered: bool,
-    /// Everything was said, and nothing was heard since.
-    unheard: bool,
+    /// Everything was said, whether or not anybody hears it.
+    spoke: bool,
+    /// Something was heard.
+    heard: bool,
     /// Nodes in their order, once all were said.
     nodes: Option<Vec<Told>>,
     at: Option<Instant>,
@@ -70,17 +72,14 @@ impl Said {
 
     /// The server has said something.
     pub(crate) fn heard(&mut self) {
-        self.unheard = false;
+        self.heard = true;
     }
 
     /// What is to be said, which counts as said. Between two probes only changes are.
     pub(crate) fn news(&mut self, nodes: &[Node], probed: bool, now: Instant) -> News {
         if !self.remembered {
-            return if std::mem::replace(&mut self.unheard, true) {
-                News::Nothing
-            } else {
-                News::All
-            };
+            let first = !std::mem::replace(&mut self.spoke, true);
+            return if first || self.heard { News::All } else { News::Nothing };
         }
         let went = |told: &Vec<Told>| {
             told.iter().zip(nodes).any(|(told, node)| told.there && !node.entry.report.is_there())

@@ -32,8 +32,10 @@ const NUMBERS: Duration = Duration::from_secs(1);
 pub(crate) struct Said {
     /// The server remembers it.
     remembered: bool,
-    /// Everything was said, and nothing was heard since.
-    unheard: bool,
+    /// Everything was said, whether or not anybody hears it.
+    spoke: bool,
+    /// Something was heard.
+    heard: bool,
     /// Nothing, until there was a report with every node.
     nodes: Option<BTreeMap<NodeId, Told>>,
     at: Option<Instant>,
@@ -51,18 +53,19 @@ impl Said {
     /// From now on the server remembers what it is told.
     pub(crate) fn remember(&mut self) {
         self.remembered = true;
+        self.heard = true;
     }
 
     /// The server has said something.
     pub(crate) fn heard(&mut self) {
-        self.unheard = false;
+        self.heard = true;
     }
 
     /// What is to be said of a report, if anything is.
     pub(crate) fn news(&mut self, report: HostReport, now: Instant) -> Option<HostReport> {
         if !self.remembered {
-            let first = !std::mem::replace(&mut self.unheard, true);
-            return first.then_some(report);
+            let first = !std::mem::replace(&mut self.spoke, true);
+            return (first || self.heard).then_some(report);
         }
         let Some(known) = &mut self.nodes else { return Some(self.whole(report, now)) };
         let there = report.nodes.iter().filter(|entry| known.contains_key(&entry.node));
@@ -204,12 +207,13 @@ mod tests {
     fn who_does_not_remember_is_told_everything() {
         let mut said = Said::default();
         let now = Instant::now();
+        let mut news = || said.news(report(vec![entry("a", 1, 5)]), now);
+        assert!(news().is_some());
+        assert_eq!(news(), None, "nobody has said a word");
+        said.heard();
         for _ in 0..2 {
             let news = said.news(report(vec![entry("a", 1, 5)]), now).unwrap();
             assert!(!news.part && news.nodes.len() == 1);
-            let again = said.news(report(vec![entry("a", 1, 5)]), now);
-            assert_eq!(again, None, "it has said nothing since");
-            said.heard();
         }
     }
 

@@ -26,8 +26,10 @@ const NUMBERS: Duration = Duration::from_secs(1);
 pub(super) struct Said {
     /// The controller remembers it.
     remembered: bool,
-    /// Everything was said, and nothing was heard since.
-    unheard: bool,
+    /// Everything was said, whether or not anybody hears it.
+    spoke: bool,
+    /// Something was heard.
+    heard: bool,
     /// Nothing, until there was a beat with every shard.
     shards: Option<BTreeMap<ShardKey, (ProxyShard, Instant)>>,
 }
@@ -36,13 +38,14 @@ impl Said {
     /// From now on the controller remembers what it is told.
     pub(super) fn remember(&mut self) {
         self.remembered = true;
+        self.heard = true;
         // It has not promised so for what it heard before.
         self.shards = None;
     }
 
     /// The controller has said something.
     pub(super) fn heard(&mut self) {
-        self.unheard = false;
+        self.heard = true;
     }
 
     /// Whether a controller has to know something at once.
@@ -56,7 +59,7 @@ impl Said {
 
     /// The beat that says how it is, and counts as said; nothing while it would not be heard.
     pub(super) fn beat(&mut self, shards: Vec<ProxyShard>, now: Instant) -> Option<FromProxy> {
-        if !self.remembered && std::mem::replace(&mut self.unheard, true) {
+        if std::mem::replace(&mut self.spoke, true) && !self.heard {
             return None;
         }
         let known = self.shards.get_or_insert_default();
@@ -116,12 +119,12 @@ mod tests {
     fn who_does_not_remember_is_told_everything() {
         let mut told = Said::default();
         let now = Instant::now();
+        assert!(told.beat(vec![shard("a", 1, 0)], now).is_some());
+        assert_eq!(told.beat(vec![shard("a", 1, 0)], now), None, "nobody has said a word");
+        told.heard();
         for _ in 0..2 {
             let beat = told.beat(vec![shard("a", 1, 0)], now);
             assert_eq!(said(beat), (vec!["a".to_owned()], false));
-            let again = told.beat(vec![shard("a", 1, 0)], now);
-            assert_eq!(again, None, "it has said nothing since");
-            told.heard();
         }
     }
 
