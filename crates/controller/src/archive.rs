@@ -6,7 +6,7 @@
 //! Invariant: what is in memory here is what the store last confirmed. After a failure whose outcome
 //! is unknown everything is read again.
 //!
-//! Not here: when to write (`super::reconciler`).
+//! Not here: when to write (`super::looks`, `super::calls`).
 
 mod users;
 

@@ -13,7 +13,7 @@
 //! tick. What waits is looked at in its order, and nothing said keeps what time has brought waiting, nor
 //! the other way round.
 //!
-//! Not here: what a look does (`crate::reconciler`).
+//! Not here: what a look does (`crate::looks`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;

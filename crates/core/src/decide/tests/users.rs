@@ -4,11 +4,12 @@
 //!
 //! Not here: which engine user that is (`tanist-agent`).
 
+use std::sync::Arc;
+
 use super::world::{World, node};
 use super::*;
 use crate::model::accounts::mark;
 use crate::model::{Accounts, Action, PasswordHash, RouteState, Rules};
-use std::sync::Arc;
 
 /// A world in which `app` may read.
 fn with_user() -> World {
